@@ -1,0 +1,1 @@
+"""Plumbing that every recipe shares: files, pixels, plots, the command line."""

@@ -1,0 +1,80 @@
+"""Files that are whole or not there: written beside, flushed to disk, renamed."""
+import contextlib
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+from common.errors import InputError
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Gives a temporary path beside `path`; what is written there takes the place of `path` at the end.
+
+    The temporary name keeps the extension, since Pillow, matplotlib and ffmpeg choose the format by it. An exception
+    removes it, and `path` is as it was.
+
+    Args:
+      path: str or Path of the file to make or replace; its folder must exist.
+
+    Yields:
+      Path of the temporary file, which is there and empty.
+    """
+    path = Path(path)
+    handle, name = tempfile.mkstemp(prefix='.' + path.stem[:100] + '.', suffix='.part' + path.suffix, dir=str(path.parent))
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        os.chmod(str(beside), 0o666 & ~_umask())  # mkstemp makes files for the owner alone
+        flush_to_disk(beside)
+        os.replace(str(beside), str(path))
+        flush_to_disk(path.parent)
+    finally:
+        if beside.exists():
+            beside.unlink()
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def flush_to_disk(path):
+    """Returns when the file or folder at `path` has reached the disk."""
+    handle = os.open(str(path), os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems cannot flush a folder
+            raise
+    finally:
+        os.close(handle)
+
+
+def make_dir(path, option):
+    """Makes the folder `path` and those above it, and checks that a file can be written there.
+
+    Args:
+      path: str or Path.
+      option: the option that named it, for the message, such as '--output-dir'.
+
+    Returns:
+      Path.
+
+    Raises:
+      InputError: where it cannot be made or written to.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=str(path)):
+            pass
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError('%s %s: cannot write there (%s); name a folder that can be written'
+                         % (option, path, error.strerror))
+    return path

@@ -1,0 +1,1 @@
+"""Data sets: a reader, the assets it reads, an honest split."""

@@ -1,0 +1,1 @@
+"""Published networks with fixed weights: a reader, a builder, the assets."""

@@ -1,0 +1,1 @@
+"""What the two recipes that optimise a picture share."""
