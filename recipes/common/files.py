@@ -22,7 +22,7 @@ def replacing(path):
       Path of the temporary file, which is there and empty.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(prefix='.' + path.stem[:100] + '.', suffix='.part' + path.suffix, dir=str(path.parent))
+    handle, name = tempfile.mkstemp(prefix='.%s.' % path.stem[:100], suffix='.part' + path.suffix, dir=str(path.parent))
     os.close(handle)
     beside = Path(name)
     try:

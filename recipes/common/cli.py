@@ -1,0 +1,209 @@
+"""The command line that every recipe shares: options, exit codes, Ctrl-C, and what --resume may change."""
+import argparse
+import contextlib
+import errno
+import functools
+import os
+import signal
+import sys
+from pathlib import Path
+
+from common import runs, session
+from common.errors import ComputationError, InputError, UnavailableError
+
+PROJECT_DIR = Path(__file__).resolve().parents[2]
+# Options that a resumed run may be given anew: where things are and how it reports, nothing that changes the result.
+_FREE = ('data_dir', 'models_dir', 'output_dir', 'device', 'resume', 'quiet')
+
+
+class Interrupted(Exception):
+    """The user stopped the run; the message says what is kept and how to go on (exit code 130)."""
+
+
+def exit_codes(main):
+    """Makes main(argv=None) return an exit code, and print one line where it ends early.
+
+    0 done; 1 the computation failed; 2 a mistake in what was asked; 3 something cannot be had; 130 Ctrl-C.
+    Anything else is a bug, and keeps its traceback.
+    """
+    @functools.wraps(main)
+    def wrapper(argv=None):
+        name = Path(sys.modules[main.__module__].__file__ or 'recipe').name
+        try:
+            return main(argv) or 0
+        except SystemExit as error:  # argparse, after --help or its own message
+            return error.code or 0
+        except (Interrupted, KeyboardInterrupt) as error:
+            return _say(name, 'interrupted', str(error) or 'nothing was kept', 130)
+        except InputError as error:
+            return _say(name, 'error', error, 2)
+        except UnavailableError as error:
+            return _say(name, 'error', error, 3)
+        except ComputationError as error:
+            return _say(name, 'error', error, 1)
+        except MemoryError as error:
+            return _say(name, 'error', 'out of memory: %s' % error, 3)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            return _say(name, 'error', 'cannot write %s: %s' % (error.filename or 'a file', error.strerror), 3)
+        except Exception as error:
+            if not session.ran_out_of_memory(error):
+                raise
+            return _say(name, 'error', 'out of memory: %s' % str(error).splitlines()[0], 3)
+    return wrapper
+
+
+def _say(name, kind, message, code):
+    print('%s: %s: %s' % (name, kind, message), file=sys.stderr)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, '%s: error: %s (--help lists the options)\n' % (self.prog, message))
+
+
+def make_parser(doc, data=False, models=False, xla=('off', 'on')):
+    """Makes a parser with the shared options.
+
+    Args:
+      doc: str, the recipe's docstring; its first line describes it.
+      data: bool, the recipe reads a data set (--data-dir).
+      models: bool, the recipe reads published weights (--models-dir).
+      xla: the choices of --xla, the default first.
+
+    Returns:
+      argparse.ArgumentParser.
+    """
+    parser = _Parser(description=doc.strip().splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+                     allow_abbrev=False)
+    where = parser.add_argument_group('where things are')
+    if data:
+        where.add_argument('--data-dir', type=Path, default=_folder('data'), metavar='DIR', help='data sets')
+    if models:
+        where.add_argument('--models-dir', type=Path, default=_folder('models'), metavar='DIR',
+                           help='published weights')
+    where.add_argument('--output-dir', type=Path, default=PROJECT_DIR / 'output', metavar='DIR', help='runs')
+    how = parser.add_argument_group('how it runs')
+    how.add_argument('--seed', type=whole_number(0, 2 ** 31 - 1), default=0,
+                     help='same seed, same machine, same result')
+    how.add_argument('--device', choices=('auto', 'cpu', 'gpu'), default='auto', help='auto: a CUDA GPU, if any')
+    how.add_argument('--threads', type=whole_number(1, 1024), default=session.num_cpus(), help='threads on a CPU')
+    how.add_argument('--xla', choices=xla, default=xla[0], help='compile the graph with XLA')
+    how.add_argument('--resume', nargs='?', const=True, default=None, metavar='DIR',
+                     help='go on with the latest run, or with the one in DIR')
+    how.add_argument('--quiet', action='store_true', help='print the result only')
+    return parser
+
+
+def _folder(name):
+    """data/ or models/ of this project, or what RECIPES_DATA_DIR or RECIPES_MODELS_DIR names."""
+    return Path(os.environ.get('RECIPES_%s_DIR' % name.upper()) or PROJECT_DIR / name)
+
+
+def parse_args(parser, argv, recipe, free=()):
+    """Parses the command line; where it resumes a run, the settings are that run's.
+
+    Args:
+      parser: from make_parser.
+      argv: list of str; None for the process's own.
+      recipe: str, the recipe's name.
+      free: names of further options that change nothing about the result.
+
+    Returns:
+      argparse.Namespace with, besides the options, run_dir (Path of the run to resume, else None) and settings (dict:
+      what a resumed run must share).
+
+    Raises:
+      InputError: the run to resume cannot be found, or an option says otherwise than it.
+    """
+    args = parser.parse_args(argv)
+    free = _FREE + tuple(free)
+    args.run_dir, recorded = None, {}
+    if args.resume:
+        args.run_dir = runs.locate(args.output_dir, recipe, args.resume)
+        recorded = runs.read_record(args.run_dir).get('settings', {})
+        _refuse_changes(args, recorded, _given(parser, argv), free)
+    for action in parser._actions:
+        if action.dest in recorded and action.dest not in free:
+            setattr(args, action.dest, _typed(action, recorded[action.dest]))
+    args.settings = {name: value for name, value in vars(args).items() if name not in free + ('run_dir', 'settings')}
+    return args
+
+
+def _given(parser, argv):
+    """Returns the names of the options that the command line really holds."""
+    absent = object()
+    bare = argparse.Namespace(**{action.dest: absent for action in parser._actions})
+    return {name for name, value in vars(parser.parse_args(argv, bare)).items() if value is not absent}
+
+
+def _refuse_changes(args, recorded, given, free):
+    for name in sorted(given & set(recorded) - set(free)):
+        if _as_recorded(getattr(args, name)) != recorded[name]:
+            raise InputError('--resume %s: that run has --%s %s, not %s; leave the option out, or start a new run'
+                             % (args.run_dir, name.replace('_', '-'), recorded[name], getattr(args, name)))
+
+
+def _as_recorded(value):
+    if isinstance(value, (list, tuple)):
+        return [_as_recorded(part) for part in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _typed(action, value):
+    """run.json holds paths as strings."""
+    if action.type is Path and isinstance(value, list):
+        return [Path(part) for part in value]
+    return Path(value) if action.type is Path and value is not None else value
+
+
+def whole_number(low, high=None):
+    """Returns an argparse type: a whole number from `low` to `high`."""
+    return _number(int, 'a whole number', low, high)
+
+
+def real_number(low, high=None):
+    """Returns an argparse type: a finite number from `low` to `high`."""
+    return _number(float, 'a number', low, high)
+
+
+def _number(kind, noun, low, high):
+    expected = '%s of at least %s' % (noun, low) if high is None else '%s from %s to %s' % (noun, low, high)
+
+    def convert(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= (high if high is not None else float('inf')) or value == float('inf'):
+            raise argparse.ArgumentTypeError('%s given, expected %s' % (text, expected))
+        return value
+    return convert
+
+
+class _StopRequest:
+    requested = False
+
+
+@contextlib.contextmanager
+def stop_requested():
+    """Lets a loop end a step before it stops: Ctrl-C or SIGTERM only sets a flag; a second one interrupts at once.
+
+    Yields:
+      an object whose `requested` the loop looks at after every step.
+    """
+    stop = _StopRequest()
+
+    def request(*unused):
+        if stop.requested:
+            raise KeyboardInterrupt
+        stop.requested = True
+
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

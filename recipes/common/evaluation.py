@@ -1,0 +1,112 @@
+"""How good a classifier is, said honestly: accuracy with its interval, confusions, the most confident mistakes."""
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Accuracy(NamedTuple):
+    """A fraction of right predictions and its 95 % confidence interval, all in [0, 1]."""
+    value: float
+    low: float
+    high: float
+    total: int
+
+    def __str__(self):
+        return '%.2f %% (95 %% interval %.2f to %.2f %%, %s images)' % (
+            100 * self.value, 100 * self.low, 100 * self.high, format(self.total, ','))
+
+
+def accuracy(labels, predictions):
+    """Computes the fraction of right predictions with its Wilson score interval.
+
+    Args:
+      labels: int [num_images], the classes.
+      predictions: int [num_images], the classes predicted.
+
+    Returns:
+      Accuracy.
+
+    Raises:
+      ValueError: no images, or shapes that differ.
+
+    Source: Wilson 1927, Probable inference, the law of succession, and statistical inference.
+    """
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    if labels.shape != predictions.shape or labels.size == 0:
+        raise ValueError('accuracy needs as many labels as predictions, at least one: %s and %s'
+                         % (labels.shape, predictions.shape))
+    from scipy.stats import binomtest  # half a second to import, once a run, at its end
+    correct = int(np.sum(labels == predictions))
+    interval = binomtest(correct, labels.size).proportion_ci(confidence_level=0.95, method='wilson')
+    return Accuracy(correct / labels.size, float(interval.low), float(interval.high), labels.size)
+
+
+def confusion_matrix(labels, predictions, num_classes):
+    """Counts how often each class was taken for each other.
+
+    Args:
+      labels: int [num_images] in [0, num_classes).
+      predictions: int [num_images] in [0, num_classes).
+      num_classes: int.
+
+    Returns:
+      int64 [num_classes, num_classes]; rows are the true classes, columns the predicted ones.
+    """
+    pairs = np.asarray(labels, np.int64) * num_classes + np.asarray(predictions, np.int64)
+    return np.bincount(pairs, minlength=num_classes ** 2).reshape(num_classes, num_classes)
+
+
+class ClassFigures(NamedTuple):
+    """Per class, float64 [num_classes] in [0, 1]; NaN where a class never occurs or is never predicted."""
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+
+
+def class_figures(matrix):
+    """Computes precision, recall and F1 per class from a confusion matrix.
+
+    Args:
+      matrix: int [num_classes, num_classes], rows the true classes.
+
+    Returns:
+      ClassFigures.
+    """
+    right = np.diag(matrix).astype(float)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        precision = right / matrix.sum(axis=0)
+        recall = right / matrix.sum(axis=1)
+        f1 = 2 * right / (matrix.sum(axis=0) + matrix.sum(axis=1))
+    return ClassFigures(precision, recall, f1)
+
+
+def format_class_figures(figures, class_names):
+    """Formats ClassFigures as a table, a line per class.
+
+    Args:
+      figures: ClassFigures.
+      class_names: sequence of str.
+
+    Returns:
+      str of several lines.
+    """
+    width = max(len(name) for name in class_names)
+    lines = ['%-*s  precision  recall      F1' % (width, '')]
+    lines += ['%-*s  %9.4f  %6.4f  %6.4f' % ((width, name) + row) for name, row in zip(class_names, zip(*figures))]
+    return '\n'.join(lines)
+
+
+def most_confident_mistakes(labels, probabilities, count):
+    """Finds the images that were classified wrongly with the greatest confidence.
+
+    Args:
+      labels: int [num_images].
+      probabilities: float [num_images, num_classes].
+      count: int, how many at most.
+
+    Returns:
+      int [at most count], indices, the most confident first.
+    """
+    predictions = np.argmax(probabilities, axis=1)
+    wrong = np.flatnonzero(predictions != labels)
+    return wrong[np.argsort(-probabilities[wrong, predictions[wrong]], kind='stable')][:count]

@@ -1,0 +1,63 @@
+"""Progress that a person can follow: a bar on a terminal, a plain line every few seconds elsewhere."""
+import sys
+import time
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class Progress:
+    """Shows how far a loop is, the figures that matter, and the time left. A context manager.
+
+    Args:
+      total: int, steps in all.
+      initial: int, steps done before, by the run that is resumed.
+      unit: str, what one step is called.
+      quiet: bool, show nothing.
+    """
+
+    def __init__(self, total, initial=0, unit='step', quiet=False):
+        self.total, self.done, self.initial, self.unit, self.quiet = total, initial, initial, unit, quiet
+        self.started = self.last_line = time.time()
+        self.bar = None
+        if not quiet and sys.stderr.isatty():
+            self.bar = tqdm(total=total, initial=initial, unit=unit, dynamic_ncols=True, file=sys.stderr, smoothing=0.1)
+
+    def update(self, figures=None):
+        """Counts one step; `figures` is {name: number or str}, shown as given, numbers with four digits."""
+        self.done += 1
+        if self.bar is not None:
+            if figures:
+                self.bar.set_postfix_str(_format(figures), refresh=False)
+            self.bar.update()
+        elif not self.quiet and (time.time() - self.last_line >= SECONDS_BETWEEN_LINES or self.done == self.total):
+            self.last_line = time.time()
+            print(self._line(figures), flush=True)
+
+    def _line(self, figures):
+        seconds = (time.time() - self.started) / (self.done - self.initial)
+        left = tqdm.format_interval(seconds * (self.total - self.done))
+        return '%s %d/%d  %s  %.3g s/%s, %s left' % (
+            self.unit, self.done, self.total, _format(figures or {}), seconds, self.unit, left)
+
+    def write(self, text):
+        """Prints a line without tearing the bar."""
+        if not self.quiet:
+            tqdm.write(text)
+
+    def close(self):
+        """Leaves the bar as it is and ends its line."""
+        if self.bar is not None:
+            self.bar.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.close()
+
+
+def _format(figures):
+    return ', '.join('%s %s' % (name, value if isinstance(value, str) else '%.4g' % value)
+                     for name, value in figures.items())

@@ -1,0 +1,249 @@
+"""A run's own folder: what was asked (run.json), what was seen (metrics.csv), what --resume needs (checkpoints/)."""
+import csv
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import InputError, UnavailableError
+from common.files import flush_to_disk, make_dir, replacing
+from common.session import tf
+
+RECORD, STATE, LATEST = 'run.json', 'state.json', 'latest'
+
+
+def create(output_dir, recipe, **record):
+    """Makes a new run's folder, output_dir/<recipe>/<date_time>, with its run.json, and points `latest` at it.
+
+    Args:
+      output_dir: str or Path.
+      recipe: str, the recipe's name.
+      **record: what is known at the start; see write_record.
+
+    Returns:
+      Path of the folder.
+
+    Raises:
+      InputError: the folder cannot be made or written to.
+    """
+    parent = make_dir(Path(output_dir) / recipe, '--output-dir')
+    run_dir = _make_unique(parent, time.strftime('%Y-%m-%d_%H%M%S'))
+    write_record(run_dir, recipe=recipe, command=sys.argv, started=time.strftime('%Y-%m-%d %H:%M:%S %z'),
+                 versions=versions(), **record)
+    link = parent / ('.%s.%d' % (LATEST, os.getpid()))
+    link.symlink_to(run_dir.name)
+    os.replace(str(link), str(parent / LATEST))
+    return run_dir
+
+
+def _make_unique(parent, name):
+    """Two runs may start in one second: the second is called name-2."""
+    for number in range(1, 1000):
+        run_dir = parent / (name if number == 1 else '%s-%d' % (name, number))
+        try:
+            run_dir.mkdir()
+            return run_dir
+        except FileExistsError:
+            continue
+    raise UnavailableError('no free name for a run in %s' % parent)
+
+
+def versions():
+    """Returns {package: version} of Python and those packages that this process has imported."""
+    found = {'python': '%d.%d.%d' % sys.version_info[:3]}
+    for name in ('tensorflow', 'keras', 'tflearn', 'numpy', 'scipy', 'matplotlib', 'PIL', 'h5py', 'onnx', 'cv2'):
+        version = getattr(sys.modules.get(name), '__version__', None)
+        if version:
+            found[name] = version
+    return found
+
+
+def locate(output_dir, recipe, resume, option='--resume'):
+    """Finds the run to go on with.
+
+    Args:
+      output_dir: str or Path.
+      recipe: str.
+      resume: True for the recipe's latest run, or the run's folder.
+      option: the option that asked, for the message.
+
+    Returns:
+      Path of the run's folder, with links resolved.
+
+    Raises:
+      InputError: there is no such run, or it is another recipe's.
+    """
+    run_dir = Path(output_dir) / recipe / LATEST if resume is True else Path(resume)
+    try:
+        found = read_record(run_dir).get('recipe')
+    except (OSError, ValueError):
+        raise InputError('%s: no run in %s; name the folder of a run (it has a %s)' % (option, run_dir, RECORD))
+    if found != recipe:
+        raise InputError('%s %s: a run of %s, not of %s' % (option, run_dir, found, recipe))
+    return run_dir.resolve()
+
+
+def read_record(run_dir):
+    """Returns the dict in the run's run.json."""
+    with (Path(run_dir) / RECORD).open(encoding='utf-8') as file:
+        return json.load(file)
+
+
+def write_record(run_dir, **fields):
+    """Adds `fields` to the run's run.json, in place of those of the same name.
+
+    Args:
+      run_dir: Path.
+      **fields: whatever JSON can hold, Paths and numpy numbers. By convention: settings, device, data, and in the end
+        seconds (the whole command) and results (figures by name, accuracies as fractions).
+    """
+    path = Path(run_dir) / RECORD
+    record = read_record(run_dir) if path.exists() else {}
+    record.update(fields)
+    _write_json(path, record)
+
+
+def _write_json(path, data):
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(data, indent=2, default=_plain) + '\n', encoding='utf-8')
+
+
+def _plain(value):
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError('run.json cannot hold %r' % type(value))
+
+
+class MetricsLog:
+    """A CSV file that grows by a row per record and survives a kill.
+
+    Args:
+      path: Path.
+      columns: sequence of str; the first is the step.
+      keep_until: int, when a run is resumed: rows of later steps are dropped, since they come again. None starts a
+        new file.
+    """
+
+    def __init__(self, path, columns, keep_until=None):
+        self.columns = list(columns)
+        kept = read_metrics(path) if keep_until is not None and Path(path).exists() else []
+        self.rows = [row for row in kept if row[self.columns[0]] <= keep_until]
+        with replacing(path) as beside, beside.open('w', newline='') as file:
+            writer = csv.writer(file)
+            writer.writerow(self.columns)
+            writer.writerows([_cell(row.get(name)) for name in self.columns] for row in self.rows)
+        self._file = Path(path).open('a', newline='')
+
+    def append(self, **row):
+        """Adds a row; a column that is left out stays empty."""
+        self.rows.append(row)
+        csv.writer(self._file).writerow([_cell(row.get(name)) for name in self.columns])
+        self._file.flush()
+
+    def column(self, name):
+        """Returns (steps, values) of the rows that have a value in this column, as two lists."""
+        pairs = [(row[self.columns[0]], row[name]) for row in self.rows if row.get(name) is not None]
+        return [step for step, _ in pairs], [value for _, value in pairs]
+
+    def close(self):
+        """Flushes the file to the disk and closes it."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.close()
+
+
+def _cell(value):
+    return '' if value is None else repr(value.item() if isinstance(value, np.generic) else value)
+
+
+def read_metrics(path):
+    """Reads what MetricsLog wrote.
+
+    Returns:
+      list of {column: number, or None for an empty cell}; a last line that a kill cut off is left out.
+    """
+    text = Path(path).read_text()
+    whole = text[:text.rfind('\n') + 1]
+    return [{name: None if value == '' else float(value) if '.' in value or 'e' in value or 'n' in value else int(value)
+             for name, value in row.items()} for row in csv.DictReader(whole.splitlines())]
+
+
+def save_checkpoint(run_dir, saver, sess, step, state):
+    """Saves the session's variables and a small state that belongs to them; a kill leaves the old or the new pair.
+
+    Args:
+      run_dir: Path.
+      saver: tf.train.Saver over all that training needs, with max_to_keep=0.
+      sess: tf.Session.
+      step: int, the global step.
+      state: dict that JSON can hold. Where it has 'best_step', the checkpoint of that step is kept too.
+
+    Raises:
+      UnavailableError: it cannot be written; the disk is full, for instance.
+    """
+    folder = run_dir / 'checkpoints'
+    folder.mkdir(exist_ok=True)
+    try:
+        saver.save(sess, str(folder / 'model'), global_step=step, write_meta_graph=False)
+    except (tf.errors.OpError, ValueError) as error:
+        raise UnavailableError('cannot write the checkpoint of step %d into %s: %s; the one before is kept'
+                               % (step, folder, str(error).splitlines()[0]))
+    for path in folder.glob('model-%d.*' % step):
+        flush_to_disk(path)
+    _write_json(folder / STATE, dict(state, step=step))
+    for path in folder.glob('model-*'):  # the state names what is still needed
+        if path.name.split('.')[0] not in ('model-%s' % step, 'model-%s' % state.get('best_step')):
+            path.unlink()
+
+
+def load_state(run_dir):
+    """Returns the state of the last checkpoint, a dict with 'step'; None where the run has none yet."""
+    path = run_dir / 'checkpoints' / STATE
+    return json.loads(path.read_text(encoding='utf-8')) if path.exists() else None
+
+
+def restore_checkpoint(run_dir, saver, sess, step):
+    """Restores the variables that save_checkpoint saved at `step`.
+
+    Raises:
+      InputError: the checkpoint is not there, or belongs to another graph.
+    """
+    prefix = run_dir / 'checkpoints' / ('model-%d' % step)
+    try:
+        saver.restore(sess, str(prefix))
+    except (tf.errors.OpError, ValueError) as error:
+        raise InputError('%s: not a checkpoint of this network (%s)' % (prefix, str(error).splitlines()[0]))
+
+
+def save_arrays(path, **arrays):
+    """Saves numpy arrays, and what numpy makes arrays of, as .npz: beside, flushed, renamed."""
+    with replacing(path) as beside, beside.open('wb') as file:
+        np.savez(file, **arrays)
+
+
+def load_arrays(path):
+    """Loads what save_arrays saved.
+
+    Returns:
+      dict of name to array.
+
+    Raises:
+      InputError: the file is not there, cut off, or holds more than arrays.
+    """
+    try:
+        with np.load(str(path), allow_pickle=False) as arrays:
+            return dict(arrays)
+    except Exception as error:  # numpy raises a dozen kinds for a broken zip
+        raise InputError('%s: not a state that this recipe saved (%s)' % (path, error))
