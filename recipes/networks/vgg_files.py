@@ -1,0 +1,156 @@
+"""Reads the convolutions of a VGG network out of the files people have: MatConvNet's .mat, Keras's .h5, ONNX.
+
+What a file is, its first bytes tell, not its name. Nothing is ever unpickled. Whether the layers found make up the
+network that is wanted, networks/vgg.py judges.
+"""
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import InputError
+
+NEVER_READ = (  # first bytes, what the message calls such a file
+    (b'MATLAB 7.3', 'a MATLAB 7.3 file, where MatConvNet publishes version 5'),
+    (b'\x93NUMPY', 'a NumPy array'),
+    (b'\x80', 'a Python pickle, which can run code when opened and is therefore not read'),
+    (b'\x1f\x8b', 'a gzip archive; unpack it first'),
+    (b'\x89PNG', 'a picture'),
+    (b'\xff\xd8\xff', 'a picture'),
+)
+
+
+def read_convolutions(path):
+    """Reads every convolution that bears a VGG name; the fully connected layers are dropped at once.
+
+    Args:
+      path: str or Path of a MatConvNet .mat (version 5, either layout), a Keras .h5 (with or without top), an .onnx
+        that came from Keras, or a zip (a Python wheel) that holds one.
+
+    Returns:
+      dict from layer name ('conv1_1') to (kernel, bias): float32 [height, width, in, out], conv1_1 for input in RGB
+      order, and float32 [out]. Nothing is checked but that each has both.
+
+    Raises:
+      InputError: a file that is not there, damaged, or of another kind; it says what was found, not what was wanted.
+    """
+    path = Path(path)
+    read = _find_reader(path)
+    try:
+        convolutions = read(path)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # on a damaged file h5py, SciPy, protobuf and zlib raise almost anything
+        raise InputError('a truncated or damaged file (%s)' % (' '.join(str(error).split()) or type(error).__name__))
+    for name, parts in convolutions.items():
+        if sorted(np.ndim(part) for part in parts.values()) != [1, 4]:
+            raise InputError('a file in which %s is not a kernel and a bias' % name)
+    return {name: (np.ascontiguousarray(parts['kernel'], np.float32), np.ascontiguousarray(parts['bias'], np.float32))
+            for name, parts in sorted(convolutions.items())}
+
+
+def _find_reader(path):
+    if path.is_dir():
+        raise InputError('a folder')
+    try:
+        with open(str(path), 'rb') as file:
+            head = file.read(512)
+    except OSError as error:
+        raise InputError('a file that cannot be read (%s)' % error.strerror)
+    if not head:
+        raise InputError('an empty file')
+    if head.lstrip()[:1] == b'<':
+        raise InputError('a web page, such as a failed download leaves behind')
+    for start, kind in NEVER_READ:
+        if head.startswith(start):
+            raise InputError(kind)
+    for start, read in ((b'MATLAB 5.0', _read_matconvnet), (b'\x89HDF\r\n\x1a\n', _read_keras),
+                        (b'PK\x03\x04', _read_zip), (b'\x08', _read_onnx)):  # ONNX: its version number comes first
+        if head.startswith(start):
+            return read
+    raise InputError('a file that is neither MatConvNet, Keras (HDF5) nor ONNX')
+
+
+def _read_matconvnet(path):
+    """Fields go by name: the two layouts that are about have them in different orders."""
+    import scipy.io
+
+    loaded = scipy.io.loadmat(str(path), variable_names=['layers'], struct_as_record=False, squeeze_me=True)
+    if 'layers' not in loaded:
+        raise InputError('a MATLAB file without "layers"')
+    convolutions = {}
+    for layer in np.atleast_1d(loaded['layers']):
+        name = str(getattr(layer, 'name', ''))
+        if re.match(r'conv\d_\d$', name) and len(getattr(layer, 'weights', ())) == 2:
+            kernel, bias = layer.weights  # [height, width, in, out] for RGB, as our own
+            convolutions[name] = {'kernel': kernel, 'bias': np.atleast_1d(bias)}
+    return convolutions
+
+
+def _read_keras(path):
+    """Finds layers by the names of their groups, at the root (weights only) or below model_weights (whole model)."""
+    import h5py
+
+    convolutions = {}
+
+    def visit(name, item):
+        layer = _keras_layer(name)
+        if layer and isinstance(item, h5py.Dataset) and 'optimizer' not in name:
+            part = 'kernel' if item.ndim == 4 else 'bias'
+            convolutions.setdefault(layer, {})[part] = item[()]
+
+    with h5py.File(str(path), 'r') as file:
+        file.visititems(visit)
+    return _for_rgb(convolutions)
+
+
+def _read_zip(path):
+    with zipfile.ZipFile(str(path)) as archive:
+        names = archive.namelist()
+        models = [name for name in names if name.endswith('.onnx')]
+        if len(models) == 1:
+            return _parse_onnx(archive.read(models[0]))
+    if any(name.endswith('.npy') for name in names):
+        raise InputError('a NumPy archive')
+    if any(name.endswith('.pkl') for name in names):
+        raise InputError('a PyTorch file, a pickle, which can run code when opened and is therefore not read')
+    raise InputError('a zip archive with %s ONNX files' % (len(models) or 'no'))
+
+
+def _read_onnx(path):
+    return _parse_onnx(path.read_bytes())
+
+
+def _parse_onnx(content):
+    """Takes the initializers that bear Keras's layer names: other exporters' networks expect another scale of input."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    if not model.graph.node:
+        raise InputError('a file that is neither MatConvNet, Keras (HDF5) nor ONNX')
+    convolutions = {}
+    for tensor in model.graph.initializer:
+        layer = _keras_layer(tensor.name)
+        if layer and len(tensor.dims) == 4:
+            array = onnx.numpy_helper.to_array(tensor)
+            convolutions.setdefault(layer, {})['kernel'] = array.transpose(2, 3, 1, 0)  # from [out, in, height, width]
+        elif layer and len(tensor.dims) == 1:
+            convolutions.setdefault(layer, {})['bias'] = onnx.numpy_helper.to_array(tensor)
+    if not convolutions:
+        raise InputError('an ONNX network without Keras\'s layer names, whose scale and colour order are not known')
+    return _for_rgb(convolutions)
+
+
+def _keras_layer(name):
+    """Returns 'conv3_2' for a name with block3_conv2 in it, None for others."""
+    found = re.search(r'(?:^|/)block(\d)_conv(\d)', name)
+    return 'conv%s_%s' % found.groups() if found else None
+
+
+def _for_rgb(convolutions):
+    """Turns conv1_1, which Keras trained on pictures in BGR order, to RGB."""
+    kernel = convolutions.get('conv1_1', {}).get('kernel')
+    if kernel is not None:
+        convolutions['conv1_1']['kernel'] = kernel[:, :, ::-1]
+    return convolutions
