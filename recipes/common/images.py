@@ -1,0 +1,299 @@
+"""Pictures in and out: whatever a person has becomes float32 RGB in [0, 255], and goes back into a file."""
+import errno
+import io
+import os
+import re
+import stat
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from common import files
+from common.errors import InputError
+
+# What save_image writes: the extension's format, and how. With colour at full resolution (subsampling 0) a dream's fine
+# coloured lines survive JPEG.
+FORMATS = {
+    '.png': ('PNG', {}),
+    '.jpg': ('JPEG', {'quality': 95, 'subsampling': 0}),
+    '.jpeg': ('JPEG', {'quality': 95, 'subsampling': 0}),
+    '.webp': ('WEBP', {'quality': 95}),
+    '.bmp': ('BMP', {}),
+    '.tif': ('TIFF', {}),
+    '.tiff': ('TIFF', {}),
+}
+# What counts as a picture in a folder. HEIC and AVIF cannot be read here; a message for each beats passing them over.
+PICTURE_EXTENSIONS = set(FORMATS) | set(
+    '.jpe .jfif .dib .gif .ppm .pgm .pbm .pnm .tga .ico .jp2 .mpo .psd .heic .heif .avif'.split())
+READABLE = 'JPEG, PNG, WebP, TIFF, BMP, GIF and the like'
+
+ORIENTATION_TAG = 0x0112
+# EXIF's eight orientations: what puts the stored rows and columns upright.
+UPRIGHT = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels),
+}
+
+
+def load_image(path):
+    """Reads a picture of any common kind.
+
+    Its EXIF orientation is applied, what is transparent shows white, grey becomes three equal channels, 16 bits are
+    scaled to [0, 255] without rounding where Pillow keeps them (grey), an animation gives its first frame. Colour
+    profiles are not applied.
+    Floating-point pixels (TIFF) are taken to run from 0 to 1, 255 or 65535, the first of these that holds them with up
+    to a quarter of overshoot, as resampling leaves it; what fits none is stretched from its least to its largest value.
+
+    Args:
+      path: str or Path.
+
+    Returns:
+      float32 [height, width, 3], RGB in [0, 255].
+
+    Raises:
+      InputError: missing, a folder, a pipe or device, empty, not a picture, damaged, too large, or not to be read.
+    """
+    _check_regular_file(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('error', Image.DecompressionBombWarning)
+            with Image.open(str(path)) as picture:
+                picture.load()  # Pillow reads the pixels only now, and only now finds that some are missing
+                pixels = _to_rgb(picture)
+                upright = UPRIGHT.get(_orientation(picture), lambda pixels: pixels)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise InputError('%s: %s pixels, more than the %s that are safe to open; make it smaller first'
+                         % (path, format(int(re.search(r'\d+', str(error)).group()), ','),
+                            format(Image.MAX_IMAGE_PIXELS, ',')))
+    except UnidentifiedImageError:
+        raise InputError('%s: not a picture, or of a kind that cannot be read here; expected %s' % (path, READABLE))
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow meets damage with errors of a dozen kinds, from struct.error to IndexError
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError('%s: cannot be read (%s)' % (path, error.strerror))
+        raise InputError('%s: the picture is damaged or cut short (%s)' % (path, error))
+    return np.ascontiguousarray(upright(pixels))
+
+
+def load_grey(path):
+    """Reads a picture's luminance (ITU-R BT.601), for a mask or a digit; see load_image.
+
+    Returns:
+      float32 [height, width] in [0, 255]; of a grey picture exactly its own values.
+    """
+    return to_grey(load_image(path))
+
+
+def to_grey(image):
+    """Computes the luminance (ITU-R BT.601) of a picture.
+
+    Args:
+      image: float32 [height, width, 3], RGB.
+
+    Returns:
+      float32 [height, width] in the same range; where the three channels are equal, exactly their value.
+    """
+    red, green, blue = np.moveaxis(np.asarray(image, np.float32), -1, 0)
+    return green + np.float32(0.299) * (red - green) + np.float32(0.114) * (blue - green)
+
+
+def _check_regular_file(path):
+    try:
+        status = os.stat(str(path))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError('%s: no such file' % path)
+    except OSError as error:
+        raise InputError('%s: cannot be read (%s)' % (path, error.strerror))
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError('%s: a folder, not a picture' % path)
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        raise InputError('%s: not a regular file; expected a picture' % path)
+    if status.st_size == 0:
+        raise InputError('%s: an empty file, not a picture' % path)
+
+
+def _to_rgb(picture):
+    """Turns a loaded Pillow image of any mode into float32 [height, width, 3] in [0, 255]."""
+    if picture.mode == 'F' or picture.mode.startswith('I'):  # Pillow's own conversion would clip these at 255
+        grey = _scale_to_bytes(np.asarray(picture))
+        return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    if picture.mode == 'La':
+        picture = picture.convert('LA')
+    if picture.mode in ('RGBA', 'RGBa', 'LA', 'PA') or 'transparency' in picture.info:
+        pixels = np.asarray(picture.convert('RGBA'), np.float32)
+        alpha = pixels[:, :, 3:] / np.float32(255)
+        return pixels[:, :, :3] * alpha + 255 * (1 - alpha)
+    return np.asarray(picture.convert('RGB'), np.float32)
+
+
+def _scale_to_bytes(values):
+    """Brings integers of 16 or 32 bits, or floats, to float32 in [0, 255], as load_image's docstring says."""
+    is_float = values.dtype.kind == 'f'
+    full_scales, slack = ((1, 255, 65535), 0.25) if is_float else ((65535,), 0)
+    values = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError('some pixels are not finite numbers')
+    low, high = values.min(), values.max()
+    for full_scale in full_scales:
+        if low >= -slack * high and high <= (1 + slack) * full_scale:
+            return np.clip(values * (255 / full_scale), 0, 255).astype(np.float32)
+    return ((values - low) * (255 / max(high - low, 1e-300))).astype(np.float32)
+
+
+def _orientation(picture):
+    if picture.format == 'TIFF':  # Pillow has turned it already, and still says how it lay
+        return None
+    try:
+        return picture.getexif().get(ORIENTATION_TAG)
+    except Exception:  # damaged EXIF is common, and the picture none the worse for it
+        return None
+
+
+def save_image(path, image):
+    """Writes a picture in the format of its extension, whole or not at all; its folder is made where it is missing.
+
+    Args:
+      path: str or Path ending in one of FORMATS.
+      image: [height, width, 3] RGB or [height, width] grey, any real type, clipped to [0, 255] and rounded.
+
+    Raises:
+      InputError: an extension that is not known.
+      ValueError: another shape, or pixels that are not finite: a bug upstream, which should not become a black picture.
+    """
+    path = Path(path)
+    file_format, options = _format_of(path, 'cannot save')
+    image = np.asarray(image)
+    if image.ndim not in (2, 3) or image.ndim == 3 and image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError('cannot save an array of shape %s as a picture' % (image.shape,))
+    if not np.isfinite(image).all():
+        raise ValueError('cannot save %s: %d of its values are not finite' % (path, (~np.isfinite(image)).sum()))
+    # Into memory first: Pillow, writing to a file itself, hides from its error that the disk is full.
+    encoded = io.BytesIO()
+    Image.fromarray(np.rint(np.clip(image, 0, 255)).astype(np.uint8)).save(encoded, file_format, **options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path) as beside:
+        beside.write_bytes(encoded.getbuffer())
+
+
+def _format_of(path, option):
+    try:
+        return FORMATS[Path(path).suffix.lower()]
+    except KeyError:
+        raise InputError('%s %s: no picture format has the extension %r; known: %s'
+                         % (option, path, Path(path).suffix, ', '.join(FORMATS)))
+
+
+def check_output(path, option='--output'):
+    """Finds out, before the work, whether save_image will be able to write `path`; leaves everything as it was.
+
+    Args:
+      path: str or Path of the picture to be written.
+      option: the option that named it, for the message.
+
+    Raises:
+      InputError: an unknown extension, a folder, or a place that cannot be made or written to.
+    """
+    path = Path(path)
+    _format_of(path, option)
+    made = []
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError('%s %s: %s is there already' % (option, path, 'a folder' if path.is_dir() else 'no file'))
+        missing = [folder for folder in path.parents if not folder.exists()]
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            made.append(folder)
+        with tempfile.TemporaryFile(dir=str(path.parent)):
+            pass
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError('%s %s: cannot write there (%s)' % (option, path, error.strerror))
+    finally:
+        for folder in reversed(made):
+            try:
+                folder.rmdir()
+            except OSError:  # somebody else is using it by now
+                break
+
+
+def resize_image(image, height, width):
+    """Scales a picture (Lanczos, antialiased when shrinking), in float32 throughout: nothing is rounded to 8 bits.
+
+    Args:
+      image: [height, width] or [height, width, channels], any range.
+      height, width: the new size in pixels.
+
+    Returns:
+      float32, the same number of axes; where the filter overshoots, clipped to the range of `image`.
+    """
+    image = np.asarray(image, np.float32)
+    if image.shape[:2] == (height, width):
+        return image.copy()
+    channels = image.reshape(image.shape[:2] + (-1,))
+    resized = np.empty((height, width, channels.shape[2]), np.float32)
+    for channel in range(channels.shape[2]):
+        plane = Image.fromarray(np.ascontiguousarray(channels[:, :, channel]))
+        resized[:, :, channel] = plane.resize((width, height), Image.Resampling.LANCZOS)
+    np.clip(resized, image.min(), image.max(), out=resized)
+    return resized.reshape((height, width) + image.shape[2:])
+
+
+def fit_size(height, width, longer_side, upscale=False):
+    """Computes the size that brings the longer side to `longer_side` and keeps the aspect ratio.
+
+    Args:
+      height, width: pixels.
+      longer_side: pixels.
+      upscale: whether a smaller picture is enlarged; it otherwise keeps its size.
+
+    Returns:
+      (height, width), each at least 1.
+    """
+    scale = longer_side / max(height, width)
+    if scale > 1 and not upscale:
+        return height, width
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def find_images(paths, option):
+    """Lists the pictures that files and folders stand for.
+
+    Args:
+      paths: str or Path, or several; a file is kept as it is, a folder gives its pictures (known by their extension,
+        sorted by name; hidden files and folders inside it are left out).
+      option: the option that named them, for the message.
+
+    Returns:
+      list of Path, in the order given.
+
+    Raises:
+      InputError: a path that is missing, or a folder without pictures or that cannot be read.
+    """
+    found = []
+    for path in [paths] if isinstance(paths, (str, Path)) else paths:
+        path = Path(path)
+        try:
+            if path.is_dir():
+                inside = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURE_EXTENSIONS
+                                and not file.name.startswith('.') and file.is_file())
+                if not inside:
+                    raise InputError('%s %s: no picture in this folder; expected %s' % (option, path, READABLE))
+                found.extend(inside)
+                continue
+            os.stat(str(path))
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError('%s %s: no such file or folder' % (option, path))
+        except OSError as error:
+            raise InputError('%s %s: cannot be read (%s)' % (option, path, error.strerror))
+        found.append(path)
+    return found
