@@ -1,0 +1,84 @@
+"""The colours of one picture given to another.
+
+Source: Gatys, Bethge, Hertzmann, Shechtman 2016, Preserving Color in Neural Artistic Style Transfer, arXiv 1606.05897.
+"""
+
+import numpy as np
+
+from common.images import to_grey as luminance  # the Y of YIQ
+
+SMALLEST_VARIANCE = 1e-3  # grey levels squared: below this a direction of colour holds rounding errors only
+
+
+def grey(image):
+    """Returns the picture without its colours: float32 [height, width, 3], three times the luminance."""
+    return np.repeat(luminance(image)[..., np.newaxis], 3, axis=-1)
+
+
+def keep_luminance(content, result):
+    """Gives the result's luminance the content's colours.
+
+    Where a colour at its new luminance leaves the cube of what can be shown, it is drawn towards grey until it fits;
+    cutting the channels off at 0 and 255 would change the luminance too.
+
+    Args:
+      content: float32 [height, width, 3], RGB in [0, 255]; its hues and saturations are kept.
+      result: float32 of the same shape; its luminance is kept.
+
+    Returns:
+      float32 [height, width, 3] in [0, 255].
+
+    Source: section 3.2 of the paper, luminance-only transfer. (Y, I, Q) with another Y is the same amount added to
+      red, green and blue.
+    """
+    chroma = content - luminance(content)[..., np.newaxis]
+    new_luminance = np.clip(luminance(result), 0, 255)[..., np.newaxis]
+    highest = np.maximum(chroma.max(axis=-1, keepdims=True), 1e-6)
+    lowest = np.minimum(chroma.min(axis=-1, keepdims=True), -1e-6)
+    saturation = np.minimum(1, np.minimum((255 - new_luminance) / highest, -new_luminance / lowest))
+    return np.clip(new_luminance + saturation * chroma, 0, 255).astype(np.float32)
+
+
+def match_luminance(source, target):
+    """Moves the source's luminance to the mean and the spread of the target's, colours left out.
+
+    Args:
+      source: float32 [height, width, 3], RGB in [0, 255].
+      target: float32 [any height, any width, 3].
+
+    Returns:
+      float32 of the source's shape, grey, in [0, 255].
+
+    Source: equation 10 of the paper: L' = (sd of target / sd of source) (L - mean of source) + mean of target.
+    """
+    own, aim = luminance(source), luminance(target)
+    spread = aim.std() / own.std() if own.var() > SMALLEST_VARIANCE else 0
+    matched = np.clip((own - own.mean()) * spread + aim.mean(), 0, 255)
+    return np.repeat(matched[..., np.newaxis], 3, axis=-1).astype(np.float32)
+
+
+def match_histogram(source, target):
+    """Moves the source's colours so that their mean and covariance are the target's.
+
+    Args:
+      source: float32 [height, width, 3], RGB in [0, 255]: in style transfer the style picture.
+      target: float32 [any height, any width, 3]: the content picture, whose colours are to be kept.
+
+    Returns:
+      float32 of the source's shape, in [0, 255].
+
+    Source: section 3.1 of the paper: p' = A p + b with A = (covariance of target)^1/2 (covariance of source)^-1/2,
+      the symmetric roots, which turn the colours least. A direction in which the source does not vary (a grey picture
+      has two) stays flat.
+    """
+    own, aim = (image.reshape(-1, 3).astype(np.float64) for image in (source, target))
+    transform = _power(np.cov(own.T), -0.5) @ _power(np.cov(aim.T), 0.5)
+    matched = (own - own.mean(axis=0)) @ transform + aim.mean(axis=0)
+    return np.clip(matched, 0, 255).astype(np.float32).reshape(source.shape)
+
+
+def _power(covariance, exponent):
+    """Returns a symmetric matrix to a power, directions without variance left at 0."""
+    variances, directions = np.linalg.eigh(covariance)
+    powers = np.where(variances > SMALLEST_VARIANCE, np.maximum(variances, SMALLEST_VARIANCE) ** exponent, 0)
+    return (directions * powers) @ directions.T
