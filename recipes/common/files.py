@@ -36,6 +36,28 @@ def replacing(path):
             beside.unlink()
 
 
+@contextlib.contextmanager
+def replacing_dir(path):
+    """Gives the name of a folder beside `path`, which is not there yet; what is made of it takes the place of `path`.
+
+    Args:
+      path: Path of the folder to make or replace; its parent must exist.
+
+    Yields:
+      Path of the folder to make.
+    """
+    path = Path(path)
+    with tempfile.TemporaryDirectory(prefix='.%s.' % path.name, suffix='.part', dir=str(path.parent)) as beside:
+        made, old = Path(beside) / 'new', Path(beside) / 'old'
+        yield made
+        for file in made.rglob('*'):
+            flush_to_disk(file)
+        if path.exists():
+            os.replace(str(path), str(old))
+        os.replace(str(made), str(path))
+        flush_to_disk(path.parent)
+
+
 def _umask():
     mask = os.umask(0)
     os.umask(mask)

@@ -1,0 +1,112 @@
+import errno
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from common import cli, runs
+from common.errors import ComputationError, InputError, UnavailableError
+
+
+@pytest.mark.parametrize('error, code, text', [
+    (InputError('no such picture'), 2, 'error: no such picture'),
+    (UnavailableError('no network'), 3, 'error: no network'),
+    (ComputationError('NaN'), 1, 'error: NaN'),
+    (cli.Interrupted('step 5 is saved'), 130, 'interrupted: step 5 is saved'),
+    (KeyboardInterrupt(), 130, 'interrupted: nothing was kept'),
+    (MemoryError('3 GB'), 3, 'error: out of memory: 3 GB'),
+    (OSError(errno.ENOSPC, 'No space left on device', 'x.png'), 3,
+     'error: cannot write x.png: No space left on device')])
+def test_each_early_end_has_its_code_and_one_line(capsys, error, code, text):
+    @cli.exit_codes
+    def main(argv=None):
+        raise error
+    assert main([]) == code
+    assert capsys.readouterr().err == 'test_cli.py: %s\n' % text
+
+
+def test_success_is_0_and_a_bug_keeps_its_traceback():
+    assert cli.exit_codes(lambda argv=None: None)([]) == 0
+    with pytest.raises(ZeroDivisionError):
+        cli.exit_codes(lambda argv=None: 1 / 0)([])
+
+
+def make_parser():
+    parser = cli.make_parser('A recipe.\n\nMore.', data=True)
+    parser.add_argument('--steps', type=cli.whole_number(1), default=500, help='steps')
+    parser.add_argument('--content', type=Path, nargs='+')
+    parser.add_argument('--export', action='store_true')
+    return parser
+
+
+def parse(argv):
+    return cli.parse_args(make_parser(), argv, 'recipe', free=('export',))
+
+
+@pytest.mark.parametrize('argv, text', [
+    (['--steps', '0'], '0 given, expected a whole number of at least 1'),
+    (['--steps', 'many'], 'many given, expected a whole number of at least 1'),
+    (['--seed', '-1'], '-1 given, expected a whole number from 0 to 2147483647'),
+    (['--nonsense'], 'unrecognized arguments: --nonsense')])
+def test_a_wrong_option_is_one_line(capsys, argv, text):
+    main = cli.exit_codes(lambda argv=None: parse(argv))
+    assert main(argv) == 2
+    err = capsys.readouterr().err
+    assert text in err and err.count('\n') == 1
+
+
+@pytest.mark.parametrize('text', ['nan', 'inf', '-0.1', '1.5', 'x'])
+def test_real_numbers_are_finite_and_in_range(text):
+    with pytest.raises(Exception, match='expected a number from 0.0 to 1.0'):
+        cli.real_number(0.0, 1.0)(text)
+    assert cli.real_number(0.0, 1.0)('0.25') == 0.25
+
+
+def test_the_environment_names_the_folders(monkeypatch):
+    monkeypatch.setenv('RECIPES_DATA_DIR', '/somewhere')
+    assert parse([]).data_dir == Path('/somewhere')
+    monkeypatch.delenv('RECIPES_DATA_DIR')
+    assert parse([]).data_dir == cli.PROJECT_DIR / 'data'
+
+
+def test_settings_hold_what_changes_the_result_alone():
+    settings = parse(['--steps', '7', '--quiet']).settings
+    assert settings['steps'] == 7 and settings['seed'] == 0 and settings['xla'] == 'off' and 'threads' in settings
+    assert not {'quiet', 'device', 'data_dir', 'output_dir', 'resume', 'export', 'run_dir', 'settings'} & set(settings)
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    args = parse(['--output-dir', str(tmp_path), '--steps', '7', '--content', 'a.jpg', 'b.jpg'])
+    return runs.create(tmp_path, 'recipe', settings=args.settings)
+
+
+def test_resume_takes_the_settings_of_the_run(tmp_path, run_dir):
+    args = parse(['--output-dir', str(tmp_path), '--resume'])
+    assert args.steps == 7 and args.run_dir == run_dir.resolve() and args.content == [Path('a.jpg'), Path('b.jpg')]
+    assert parse(['--resume', str(run_dir), '--steps', '7', '--export', '--quiet', '--content', 'a.jpg', 'b.jpg']).quiet
+
+
+def test_resume_with_other_settings_is_refused(run_dir):
+    with pytest.raises(InputError, match='that run has --steps 7, not 8'):
+        parse(['--resume', str(run_dir), '--steps', '8'])
+    with pytest.raises(InputError, match='--steps 7, not 500'):  # the default, but asked for
+        parse(['--resume', str(run_dir), '--steps', '500'])
+
+
+def test_resume_without_a_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match='no run in'):
+        parse(['--output-dir', str(tmp_path), '--resume'])
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_the_second_interrupts(number):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        with cli.stop_requested() as stop:
+            assert not stop.requested
+            os.kill(os.getpid(), number)
+            assert stop.requested
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) == before

@@ -1,0 +1,144 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common import runs
+from common.errors import InputError, UnavailableError
+
+
+def test_two_runs_in_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs.time, 'strftime', lambda *unused: '2026-01-01_000000')
+    first, second = runs.create(tmp_path, 'dream'), runs.create(tmp_path, 'dream')
+    assert (first.name, second.name) == ('2026-01-01_000000', '2026-01-01_000000-2')
+    assert (tmp_path / 'dream' / 'latest').resolve() == second.resolve()
+
+
+def test_the_record_grows_and_keeps_plain_values(tmp_path):
+    run_dir = runs.create(tmp_path, 'dream', settings={'content': Path('sky.jpg')}, seed=np.int64(3))
+    runs.write_record(run_dir, results={'accuracy': np.float32(0.5), 'counts': np.arange(2)})
+    record = json.loads((run_dir / 'run.json').read_text())
+    assert record['settings'] == {'content': 'sky.jpg'} and record['seed'] == 3
+    assert record['results'] == {'accuracy': 0.5, 'counts': [0, 1]}
+    assert record['recipe'] == 'dream' and 'python' in record['versions'] and 'numpy' in record['versions']
+
+
+def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    run_dir = runs.create(tmp_path, 'dream', seed=1)
+    with pytest.raises(TypeError, match='cannot hold'):
+        runs.write_record(run_dir, seed=object())
+    assert runs.read_record(run_dir)['seed'] == 1
+    assert [path.name for path in run_dir.iterdir()] == ['run.json']
+
+
+def test_locate_finds_the_latest_run_and_a_named_one(tmp_path):
+    first, second = runs.create(tmp_path, 'dream'), runs.create(tmp_path, 'dream')
+    assert runs.locate(tmp_path, 'dream', True) == second.resolve()
+    assert runs.locate(tmp_path, 'dream', first) == first.resolve()
+
+
+def test_locate_refuses_no_run_an_empty_folder_and_another_recipes(tmp_path):
+    with pytest.raises(InputError, match='no run in'):
+        runs.locate(tmp_path, 'dream', True)
+    with pytest.raises(InputError, match='no run in'):
+        runs.locate(tmp_path, 'dream', tmp_path)
+    other = runs.create(tmp_path, 'style')
+    with pytest.raises(InputError, match='a run of style, not of dream'):
+        runs.locate(tmp_path, 'dream', other)
+
+
+def test_an_output_folder_below_a_file_is_a_users_mistake(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(InputError, match='--output-dir'):
+        runs.create(tmp_path / 'file', 'dream')
+
+
+def test_metrics_are_read_back_and_a_resumed_log_drops_what_comes_again(tmp_path):
+    path = tmp_path / 'metrics.csv'
+    with runs.MetricsLog(path, ['step', 'loss', 'accuracy']) as log:
+        for step in (10, 20, 30):
+            log.append(step=step, loss=1.0 / step, accuracy=np.float32(0.5) if step == 20 else None)
+    assert runs.read_metrics(path)[1] == {'step': 20, 'loss': 0.05, 'accuracy': 0.5}
+    with runs.MetricsLog(path, ['step', 'loss', 'accuracy'], keep_until=20) as log:
+        assert log.column('accuracy') == ([20], [0.5])
+        log.append(step=30, loss=1e-9)
+    assert runs.read_metrics(path) == [{'step': 10, 'loss': 0.1, 'accuracy': None},
+                                       {'step': 20, 'loss': 0.05, 'accuracy': 0.5},
+                                       {'step': 30, 'loss': 1e-9, 'accuracy': None}]
+
+
+def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path):
+    path = tmp_path / 'metrics.csv'
+    path.write_text('step,loss\n10,0.5\n1')
+    assert runs.read_metrics(path) == [{'step': 10, 'loss': 0.5}]
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), 12, 1e300])
+def test_odd_numbers_survive_the_metrics_file(tmp_path, value):
+    with runs.MetricsLog(tmp_path / 'm.csv', ['step', 'loss']) as log:
+        log.append(step=1, loss=value)
+    np.testing.assert_equal(runs.read_metrics(tmp_path / 'm.csv')[0]['loss'], value)
+
+
+def test_arrays_come_back_bit_for_bit(tmp_path):
+    picture = np.random.RandomState(0).randn(3, 4).astype(np.float32)
+    runs.save_arrays(tmp_path / 'state.npz', picture=picture, step=7)
+    loaded = runs.load_arrays(tmp_path / 'state.npz')
+    assert loaded['picture'].dtype == np.float32 and loaded['picture'].tobytes() == picture.tobytes()
+    assert loaded['step'] == 7 and [path.name for path in tmp_path.iterdir()] == ['state.npz']
+
+
+def test_a_broken_state_or_one_with_pickles_is_refused(tmp_path):
+    np.savez(str(tmp_path / 'pickle.npz'), picture=np.array([{}], object))
+    runs.save_arrays(tmp_path / 'whole.npz', picture=np.arange(1000))
+    (tmp_path / 'cut.npz').write_bytes((tmp_path / 'whole.npz').read_bytes()[:500])
+    for name in ('pickle.npz', 'cut.npz', 'missing.npz'):
+        with pytest.raises(InputError, match='not a state that this recipe saved'):
+            runs.load_arrays(tmp_path / name)
+
+
+@pytest.fixture
+def counter():
+    """(variable, operation that adds one, saver) in a session."""
+    from common.session import open_session, tf
+    with tf.Graph().as_default(), open_session(device='cpu') as sess:
+        variable = tf.get_variable('counter', initializer=0.0)
+        add_one = tf.assign_add(variable, 1.0)
+        saver = tf.train.Saver(max_to_keep=0)
+        sess.run(variable.initializer)
+        yield sess, variable, add_one, saver
+
+
+def test_a_checkpoint_comes_back_and_the_best_one_is_kept(tmp_path, counter):
+    sess, variable, add_one, saver = counter
+    for step in (1, 2, 3):
+        sess.run(add_one)
+        runs.save_checkpoint(tmp_path, saver, sess, step, {'best_step': 1})
+    assert runs.load_state(tmp_path) == {'best_step': 1, 'step': 3}
+    kept = {path.name.split('.')[0] for path in (tmp_path / 'checkpoints').glob('model-*')}
+    assert kept == {'model-1', 'model-3'}
+    runs.restore_checkpoint(tmp_path, saver, sess, 1)
+    assert sess.run(variable) == 1.0
+
+
+def test_a_missing_checkpoint_is_said_so(tmp_path, counter):
+    sess, _, _, saver = counter
+    assert runs.load_state(tmp_path) is None
+    with pytest.raises(InputError, match='not a checkpoint of this network'):
+        runs.restore_checkpoint(tmp_path, saver, sess, 5)
+
+
+def test_a_disk_that_fills_up_keeps_the_checkpoint_before(tmp_path, counter):
+    resource = pytest.importorskip('resource')
+    sess, _, add_one, saver = counter
+    runs.save_checkpoint(tmp_path, saver, sess, 1, {'best_step': None})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2, limits[1]))
+    try:
+        with pytest.raises((UnavailableError, OSError)):
+            runs.save_checkpoint(tmp_path, saver, sess, 2, {'best_step': None})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert runs.load_state(tmp_path)['step'] == 1
+    runs.restore_checkpoint(tmp_path, saver, sess, 1)
