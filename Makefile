@@ -1,0 +1,35 @@
+# Every target makes .venv first (make_venv.sh), which costs a moment when it is there. Options for a recipe go in ARGS.
+
+.DEFAULT_GOAL := help
+.PHONY: help mnist style dream test lint venv clean-venv
+# .venv's Python is to find the packages of .venv alone
+unexport PYTHONHOME PYTHONPATH
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@echo
+	@echo 'ARGS passes options on:  make ARGS="--steps 50" mnist'
+	@echo 'All options of a recipe: make ARGS=--help mnist'
+
+mnist: venv  ## learn handwritten digits with a convolutional network
+	.venv/bin/python recipes/mnist_convnet.py $(ARGS)
+
+style: venv  ## paint a photograph in the style of a painting
+	.venv/bin/python recipes/style_transfer.py $(ARGS)
+
+dream: venv  ## show what a network sees in a photograph (DeepDream)
+	.venv/bin/python recipes/deepdream.py $(ARGS)
+
+test:  ## run the tests
+	@./make_venv.sh --dev
+	.venv/bin/python -m pytest $(ARGS)
+
+lint:  ## check the style of the code
+	@./make_venv.sh --dev
+	.venv/bin/python -m flake8
+
+venv:  ## make .venv: Python 3.7 and the packages of requirements.txt
+	@./make_venv.sh
+
+clean-venv:  ## remove .venv
+	rm -rf .venv .uv
