@@ -1,0 +1,100 @@
+"""What every test gets: a graph of its own, no network but the loopback, nothing of the user's home."""
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+CONVOLUTIONS_OF_VGG19 = (2, 2, 4, 4, 4)
+
+
+def pytest_configure(config):
+    """Sets the environment before anything is imported that reads it; programs that tests start inherit it."""
+    home = tempfile.mkdtemp(prefix='recipes-tests-home-')
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+    os.environ.setdefault('PYENV_ROOT', os.path.expanduser('~/.pyenv'))  # its shims look for it in HOME
+    os.environ.update(HOME=home, KERAS_HOME=home + '/keras', MPLCONFIGDIR=home + '/matplotlib')
+    for name in ('XDG_CACHE_HOME', 'XDG_CONFIG_HOME', 'XDG_DATA_HOME'):
+        os.environ.pop(name, None)
+    for name in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
+        os.environ[name] = 'http://127.0.0.1:9'  # nobody listens there: programs of other makers fail at once
+    os.environ.update(NO_PROXY='127.0.0.1,localhost', no_proxy='127.0.0.1,localhost', npm_config_fetch_retries='0',
+                      PIP_RETRIES='0')
+
+
+@pytest.fixture(autouse=True)
+def fresh_graph():
+    """Gives each test a default graph of its own. Tests that do without TensorFlow do not pay for its import."""
+    if 'tensorflow' not in sys.modules:
+        yield
+        return
+    with sys.modules['tensorflow'].compat.v1.Graph().as_default():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def loopback_only(monkeypatch):
+    """Lets sockets reach this machine alone."""
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+
+    def is_local(host):
+        return host in (None, '', b'', 'localhost', b'localhost', '::1') or str(host).startswith('127.')
+
+    def guarded_connect(self, address):
+        if isinstance(address, tuple) and not is_local(address[0]):
+            raise OSError('tests do not reach the network: %s' % (address,))
+        return connect(self, address)
+
+    def guarded_look_up(host, *args, **kwargs):
+        if not is_local(host):
+            raise socket.gaierror('tests do not reach the network: %s' % host)
+        return look_up(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket.socket, 'connect', guarded_connect)
+    monkeypatch.setattr(socket, 'getaddrinfo', guarded_look_up)
+
+
+@pytest.fixture
+def tiny_vgg_weights():
+    """Random weights for VGG-19, two channels wide, with which a whole network runs in milliseconds.
+
+    He's scale and this seed keep both channels of every layer alive, and conv5_4 still tells pictures apart.
+
+    Returns:
+      dict {'conv1_1': (kernel float32 [3, 3, in, out], bias float32 [out]), ..., 'conv5_4': ...} for RGB in [0, 255].
+    """
+    random = np.random.RandomState(371)
+    weights = {}
+    num_inputs = 3
+    for block, num_convolutions in enumerate(CONVOLUTIONS_OF_VGG19, 1):
+        for number in range(1, num_convolutions + 1):
+            kernel = random.normal(0, np.sqrt(2 / (9 * num_inputs)), [3, 3, num_inputs, 2])
+            bias = random.uniform(1, 10, 2)
+            weights['conv%d_%d' % (block, number)] = kernel.astype(np.float32), bias.astype(np.float32)
+            num_inputs = 2
+    return weights
+
+
+@pytest.fixture
+def real_data_dir():
+    """Path of the folder with real data sets; skips the test where there is none."""
+    return _folder_named_by('RECIPES_DATA_DIR')
+
+
+@pytest.fixture
+def real_models_dir():
+    """Path of the folder with real networks' files; skips the test where there is none."""
+    return _folder_named_by('RECIPES_MODELS_DIR')
+
+
+def _folder_named_by(variable):
+    folder = os.environ.get(variable)
+    if not folder:
+        pytest.skip('needs real files: set %s to their folder' % variable)
+    if not Path(folder).is_dir():
+        pytest.fail('%s=%s is no folder' % (variable, folder))
+    return Path(folder)
