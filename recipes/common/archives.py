@@ -135,6 +135,8 @@ def _open_tar_bytes(archive):
 
 def _file_of_gz(archive, wanted):
     name = archive.name[:-len('.gz')]
+    if archive.stat().st_size == 0:  # which the gzip module takes for a file that holds nothing
+        raise EOFError('empty')
     if wanted is None or name in wanted:
         with gzip.open(str(archive)) as stream:
             yield name, stream

@@ -1,0 +1,237 @@
+"""What networks and servers do to a transfer."""
+import socket
+import time
+
+import pytest
+
+from common import transfer as module
+from common.transfer import Failed, Unreachable, transfer
+
+CONTENT = bytes((k * k >> 7) % 256 for k in range(10240))
+
+
+@pytest.fixture
+def part(tmp_path):
+    return tmp_path / '.file.part'
+
+
+def test_a_whole_file(server, part):
+    server.answers['/file'] = [server.serve(CONTENT)]
+    transfer(server.url + '/file', part, len(CONTENT))
+    assert part.read_bytes() == CONTENT
+    assert server.requests == [('/file', None)]
+
+
+@pytest.mark.parametrize('length', [None, 0])
+def test_a_file_of_unknown_size(server, part, length):
+    server.answers['/file'] = [server.serve(CONTENT, length=length)]
+    transfer(server.url + '/file', part)
+    assert part.read_bytes() == CONTENT
+
+
+def test_goes_on_where_it_broke_off(server, part):
+    server.answers['/file'] = [server.serve(CONTENT, after=3000), server.serve(CONTENT)]
+    transfer(server.url + '/file', part, len(CONTENT))
+    assert part.read_bytes() == CONTENT
+    assert server.requests == [('/file', None), ('/file', 'bytes=3000-')]
+
+
+def test_goes_on_after_silence(server, part, monkeypatch):
+    monkeypatch.setattr(module, 'READ_SECONDS', 0.1)
+    server.answers['/file'] = [server.serve(CONTENT, after=3000, then_wait=0.5), server.serve(CONTENT)]
+    transfer(server.url + '/file', part, len(CONTENT))
+    assert part.read_bytes() == CONTENT
+    assert server.requests[1:] == [('/file', 'bytes=3000-')]
+
+
+def test_goes_on_after_an_earlier_run(server, part):
+    part.write_bytes(CONTENT[:5000])
+    server.answers['/file'] = [server.serve(CONTENT)]
+    transfer(server.url + '/file', part, len(CONTENT))
+    assert part.read_bytes() == CONTENT
+    assert server.requests == [('/file', 'bytes=5000-')]
+
+
+def test_nothing_to_do_when_an_earlier_run_got_it_all(server, part):
+    part.write_bytes(CONTENT)
+    transfer(server.url + '/file', part, len(CONTENT))
+    assert server.requests == []
+
+
+@pytest.mark.parametrize('size', [len(CONTENT), None])
+def test_starts_over_when_there_is_more_than_the_whole(server, part, size):
+    part.write_bytes(CONTENT + b'more')
+    server.answers['/file'] = [server.serve(CONTENT)]
+    transfer(server.url + '/file', part, size)
+    assert part.read_bytes() == CONTENT
+
+
+def test_a_server_that_ignores_the_range(server, part):
+    part.write_bytes(b'old bytes')
+    server.answers['/file'] = [server.serve(CONTENT, ranges=False)]
+    transfer(server.url + '/file', part, len(CONTENT))
+    assert part.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize('content_range', ['bytes 0-10239/10240', 'bytes 5000-10239/*', 'nonsense', ''])
+def test_a_server_that_sends_another_part(server, part, content_range):
+    def another_part(handler):
+        handler.send_response(206)
+        handler.send_header('Content-Range', content_range)
+        handler.end_headers()
+        handler.wfile.write(CONTENT[:100])
+    part.write_bytes(CONTENT[:5000])
+    server.answers['/file'] = [another_part, server.serve(CONTENT)]
+    transfer(server.url + '/file', part, len(CONTENT))
+    assert part.read_bytes() == CONTENT
+    assert server.requests[1] == ('/file', None)
+
+
+@pytest.mark.parametrize('code', [500, 503, 429])
+def test_tries_again_after_trouble_on_the_server(server, part, code):
+    server.answers['/file'] = [server.status(code), server.status(code), server.serve(CONTENT)]
+    transfer(server.url + '/file', part, len(CONTENT))
+    assert part.read_bytes() == CONTENT
+
+
+def test_gives_up_after_three_tries_and_waits_longer_each_time(server, part, monkeypatch):
+    monkeypatch.setattr(module, 'FIRST_PAUSE_SECONDS', 0.1)
+    server.answers['/file'] = [server.status(503)]
+    started = time.time()
+    with pytest.raises(Failed, match='HTTP 503 Service Unavailable'):
+        transfer(server.url + '/file', part)
+    assert 0.3 <= time.time() - started < 2
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize('code', [403, 404, 410])
+def test_takes_no_for_an_answer(server, part, code):
+    part.write_bytes(CONTENT[:5000])
+    server.answers['/file'] = [server.status(code)]
+    with pytest.raises(Failed, match='HTTP %d' % code):
+        transfer(server.url + '/file', part)
+    assert len(server.requests) == 1
+    assert part.read_bytes() == CONTENT[:5000]  # for the next mirror
+
+
+@pytest.mark.parametrize('start', [0, 5000])
+def test_a_wrong_length_is_refused_before_a_byte_of_it(server, part, start):
+    if start:
+        part.write_bytes(CONTENT[:start])
+    server.answers['/file'] = [server.serve(CONTENT)]
+    with pytest.raises(Failed, match='offers 10240 bytes, expected 10241'):
+        transfer(server.url + '/file', part, len(CONTENT) + 1)
+    assert len(server.requests) == 1
+    assert not part.exists() or part.read_bytes() == CONTENT[:start]
+
+
+def test_a_server_that_does_not_stop(server, part, monkeypatch):
+    server.answers['/file'] = [server.serve(CONTENT, length=0)]
+    with pytest.raises(Failed, match='more than the 10000 bytes'):
+        transfer(server.url + '/file', part, 10000)
+    assert part.read_bytes() == b''
+    monkeypatch.setattr(module, 'MAX_BYTES', 9000)
+    with pytest.raises(Failed, match='more than the 9000 bytes'):
+        transfer(server.url + '/file', part)
+
+
+def test_a_server_that_breaks_off_again_and_again(server, part):
+    server.answers['/file'] = [server.serve(CONTENT, after=300)]
+    with pytest.raises(Failed, match='broke off'):
+        transfer(server.url + '/file', part, len(CONTENT))
+    assert len(server.requests) == 3
+    assert part.read_bytes() == CONTENT[:900]
+
+
+def test_tries_are_not_counted_while_it_gets_on(server, part, monkeypatch):
+    monkeypatch.setattr(module, 'PROGRESS_BYTES', 1000)
+    server.answers['/file'] = [server.serve(CONTENT, after=1500)]
+    transfer(server.url + '/file', part, len(CONTENT))
+    assert part.read_bytes() == CONTENT
+    assert len(server.requests) == 7
+
+
+def test_coming_just_as_far_each_time_is_not_getting_on(server, part, monkeypatch):
+    monkeypatch.setattr(module, 'PROGRESS_BYTES', 1000)
+    server.answers['/file'] = [server.serve(CONTENT, ranges=False, after=1500)]
+    with pytest.raises(Failed, match='broke off'):
+        transfer(server.url + '/file', part, len(CONTENT))
+    assert len(server.requests) <= 4
+
+
+def test_a_server_that_says_nothing(server, part, monkeypatch):
+    monkeypatch.setattr(module, 'ANSWER_SECONDS', 0.2)
+    server.answers['/file'] = [server.serve(CONTENT, wait=1)]
+    with pytest.raises(Unreachable, match='no answer in 0.2 seconds'):
+        transfer(server.url + '/file', part)
+    assert len(server.requests) == 1
+
+
+def test_no_network_is_noticed_at_once(part):
+    with socket.socket() as closed:
+        closed.bind(('127.0.0.1', 0))  # and does not listen
+        started = time.time()
+        with pytest.raises(Unreachable, match='Connection refused'):
+            transfer('http://127.0.0.1:%d/file' % closed.getsockname()[1], part)
+    assert time.time() - started < 1
+    assert not part.exists()
+
+
+def test_a_name_that_does_not_resolve(part, monkeypatch):
+    def no_such_name(*unused):
+        raise socket.gaierror(socket.EAI_NONAME, 'Name or service not known')
+    monkeypatch.setattr(socket, 'getaddrinfo', no_such_name)
+    monkeypatch.setenv('no_proxy', '*')
+    with pytest.raises(Unreachable, match='^Name or service not known$'):
+        transfer('https://mirror.invalid/file', part)
+
+
+def test_a_name_server_that_says_nothing(part, monkeypatch):
+    monkeypatch.setattr(socket, 'getaddrinfo', lambda *unused: time.sleep(1))
+    monkeypatch.setenv('no_proxy', '*')
+    monkeypatch.setattr(module, 'ANSWER_SECONDS', 0.2)
+    started = time.time()
+    with pytest.raises(Unreachable, match='no answer in 0.2 seconds'):
+        transfer('https://mirror.invalid/file', part)
+    assert time.time() - started < 0.9
+
+
+def test_a_url_that_makes_no_sense(part):
+    with pytest.raises(Failed, match='No connection adapters'):
+        transfer('gopher://somewhere/file', part)
+
+
+def test_a_full_disk(server, part, small_disk):
+    server.answers['/file'] = [server.serve(CONTENT)]
+    with small_disk(5000), pytest.raises(OSError) as caught:
+        transfer(server.url + '/file', part, len(CONTENT))
+    assert caught.value.errno
+    assert not part.exists()
+
+
+def test_bytes_come_as_they_are(server, part):
+    def compresses_where_it_may(handler):
+        assert handler.headers['Accept-Encoding'] == 'identity'
+        handler.send_response(200)
+        handler.send_header('Content-Encoding', 'gzip')  # as some servers say of a .gz
+        handler.end_headers()
+        handler.wfile.write(CONTENT)
+    server.answers['/file'] = [compresses_where_it_may]
+    transfer(server.url + '/file', part)
+    assert part.read_bytes() == CONTENT
+
+
+def test_a_plain_line_where_there_is_no_terminal(server, part, capsys):
+    server.answers['/file'] = [server.serve(CONTENT)]
+    transfer(server.url + '/file', part, quiet=True)
+    assert capsys.readouterr() == ('', '')
+    part.write_bytes(CONTENT[:10])
+    transfer(server.url + '/file', part)
+    assert capsys.readouterr() == ('', 'downloading %s/file, from byte 10 on\n' % server.url)
+
+
+def test_a_bar_on_a_terminal(server, part, capsys, monkeypatch):
+    monkeypatch.setattr('sys.stderr.isatty', lambda: True)
+    server.answers['/file'] = [server.serve(CONTENT)]
+    transfer(server.url + '/file', part)
+    assert '10.2k/10.2k' in capsys.readouterr().err
