@@ -1,0 +1,254 @@
+"""The pictures a recipe draws about its own work: curves, grids, confusion matrix, filters, activations, sheets.
+
+Every function writes one file, in the format of its extension (common.images.FORMATS). Figures are made without pyplot
+and without touching matplotlib's global settings. Pictures inside them are placed pixel by pixel, small ones enlarged
+by whole numbers without smoothing, so that what is shown is what the network saw.
+"""
+import math
+
+import matplotlib
+import numpy as np
+from matplotlib import ticker
+
+from common import images as pictures
+from common import pages
+from common.pages import CAPTION_SIZE, COLOURS, GUIDE, INK, LABEL_SIZE, MARGIN, WIDTH
+
+MAX_CHANNELS = 64   # of a layer's activations
+
+
+def plot_curves(path, curves, title, xlabel, ylabel, log=False):
+    """Draws one or more curves over a common x axis, which starts where the data starts.
+
+    Args:
+      path: where to write it.
+      curves: {label: (x values, y values)}; values that are not finite leave a gap. One curve gets no legend.
+      title, xlabel, ylabel: str.
+      log: whether the y axis is logarithmic, where there is something positive to show on it.
+    """
+    pages.save(path, _draw_curves(curves, title, xlabel, ylabel, log))
+
+
+def _draw_curves(curves, title, xlabel, ylabel, log):
+    figure, axes = pages.new_axes(WIDTH, 540)
+    for number, (label, (x_values, y_values)) in enumerate(curves.items()):
+        few = len(x_values) <= 40
+        axes.plot(x_values, y_values, label=pages.plain(label), color=COLOURS[number % len(COLOURS)],
+                  linewidth=1.8 if few else 1.2, marker='o' if few else None, markersize=4)
+    every_x = np.concatenate([np.asarray(x_values, float) for x_values, _ in curves.values()])
+    every_y = np.concatenate([np.asarray(y_values, float) for _, y_values in curves.values()])
+    if every_x.size:
+        edge = 0.01 * np.ptp(every_x) or 1  # room for half a marker
+        axes.set_xlim(every_x.min() - edge, every_x.max() + edge)
+    whole = bool((every_x == np.rint(every_x)).all())
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(nbins=10, steps=[1, 2, 5, 10], integer=whole))
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: pages.number(value)))
+    _set_y_axis(axes, every_y[np.isfinite(every_y)], log)
+    axes.grid(True, color=GUIDE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in axes.spines:
+        axes.spines[side].set_visible(side == 'bottom')
+        axes.spines[side].set_color('#999999')
+    rows = math.ceil(len(curves) / 4) if len(curves) > 1 else 0
+    columns = math.ceil(len(curves) / max(rows, 1))
+    pages.label(axes, title, xlabel, ylabel, WIDTH - 80, pad=10 + 17 * rows)
+    if rows:
+        axes.legend(loc='lower left', bbox_to_anchor=(-0.01, 1), ncol=columns, frameon=False, fontsize=LABEL_SIZE,
+                    borderaxespad=0.3, handlelength=1.5, labelcolor=INK)
+    return figure
+
+
+def _set_y_axis(axes, values, log):
+    """Chooses the y axis's kind, and ticks and labels that suit what it spans."""
+    plain_steps = ticker.MaxNLocator(nbins=8, steps=[1, 2, 5, 10])
+    decades = 0
+    if log and (values > 0).any():
+        axes.set_yscale('log')
+        axes.yaxis.set_minor_locator(ticker.NullLocator())
+        decades = math.log10(values.max() / values[values > 0].min())
+    axes.yaxis.set_major_locator(ticker.LogLocator() if decades > 3 else
+                                 ticker.LogLocator(subs=(1, 2, 5)) if decades > 0.7 else plain_steps)
+    axes.yaxis.set_major_formatter(ticker.LogFormatterMathtext() if decades > 3 else
+                                   ticker.FuncFormatter(lambda value, _: pages.number(value)))
+
+
+def plot_image_grid(path, images, captions=None, columns=None, title=None):
+    """Draws pictures in rows, each with its caption below.
+
+    Args:
+      path: where to write it.
+      images: arrays [height, width] or [height, width, 3] in [0, 255], of any sizes.
+      captions: str for each, or None.
+      columns: how many in a row; by default about as many as rows.
+      title: str or None.
+    """
+    images = list(images)
+    if not images:  # a perfect network makes no mistakes to show
+        page = pages.Page(400, title)
+        page.write('none', 0, 0, LABEL_SIZE)
+        pages.save(path, page.draw())
+        return
+    columns = columns or max(1, math.ceil(math.sqrt(len(images))))
+    gap = 10 if captions else 4
+    shown = [pages.fit(image, (WIDTH - 2 * MARGIN + gap) // columns - gap) for image in images]
+    cell_width = max(image.shape[1] for image in shown)
+    cell_height = max(image.shape[0] for image in shown)
+    size = CAPTION_SIZE if cell_width >= 80 else 7
+    captions = [pages.wrap(caption, cell_width + gap - 4, size) for caption in captions or ()]
+    text_height = pages.line_height(size) * max([caption.count('\n') + 1 for caption in captions], default=0)
+    page = pages.Page(columns * (cell_width + gap) - gap, title)
+    for place, image in enumerate(shown):
+        row, column = divmod(place, columns)
+        left = column * (cell_width + gap)
+        top = row * (cell_height + text_height + gap)
+        page.put(image, left + (cell_width - image.shape[1]) // 2, top + (cell_height - image.shape[0]) // 2)
+        if captions:
+            page.write(captions[place], left + cell_width / 2, top + cell_height + 3, size, centred=True)
+    pages.save(path, page.draw())
+
+
+def plot_confusion_matrix(path, matrix, class_names, title):
+    """Draws a confusion matrix with its counts.
+
+    Mistakes have a colour scale of their own, their share of their class against the largest such share, so that a few
+    show beside thousands of correct answers; cells without any stay empty.
+
+    Args:
+      path: where to write it.
+      matrix: integers [classes, classes], how often a true class (row) was taken for a class (column).
+      class_names: str for each class.
+      title: str.
+    """
+    matrix = np.asarray(matrix)
+    num_classes = len(matrix)
+    classes = np.arange(num_classes)
+    colours, strength = _colour_cells(matrix)
+    cell = 110 if num_classes <= 5 else 64 if num_classes <= 12 else 48  # pixels
+    side = max(num_classes * cell, 360) + 110
+    figure, axes = pages.new_axes(side, side + 40)
+    axes.imshow(colours, interpolation='nearest')
+    for row, column in np.argwhere((matrix > 0) | np.eye(num_classes, dtype=bool)):
+        axes.text(column, row, str(matrix[row, column]), ha='center', va='center', fontsize=9 if cell >= 64 else 7,
+                  color='white' if strength[row, column] > 0.75 else INK, in_layout=False)
+    names = [pages.plain(name) for name in class_names]
+    slanted = max(len(name) for name in names) * 8 > cell
+    axes.set_xticks(classes)
+    axes.set_xticklabels(names, rotation=45 if slanted else 0, ha='right' if slanted else 'center',
+                         rotation_mode='anchor')
+    axes.set_yticks(classes)
+    axes.set_yticklabels(names)
+    axes.set_xticks(np.arange(num_classes + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(num_classes + 1) - 0.5, minor=True)
+    axes.grid(which='minor', color=GUIDE, linewidth=1)
+    axes.set_frame_on(False)
+    pages.label(axes, title, 'predicted', 'true', side - 110)
+    pages.save(path, figure)
+
+
+def _colour_cells(matrix):
+    """Colours a confusion matrix: its diagonal blue by recall, its mistakes red by their share, nothing white.
+
+    Returns:
+      float [classes, classes, 4] (RGBA in [0, 1]), and the strength of each mistake against the largest, in [0, 1].
+    """
+    classes = np.arange(len(matrix))
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    recall = np.diagonal(shares).copy()
+    shares[classes, classes] = 0
+    strength = shares / max(shares.max(), 1e-12)
+    colours = matplotlib.colormaps['Reds'](0.65 * strength)
+    colours[shares == 0] = 1
+    colours[classes, classes] = matplotlib.colormaps['Blues'](0.45 * recall)
+    return colours, strength
+
+
+def plot_filters(path, filters, title):
+    """Draws the filters of a first convolution, all in one range that is symmetric about 0.
+
+    Args:
+      path: where to write it.
+      filters: float [height, width, in, out]; in is 1 (blue is negative, white 0, red positive) or 3 (RGB, grey is 0).
+      title: str.
+    """
+    filters = np.asarray(filters, np.float32)
+    height, width, channels, count = filters.shape
+    if channels not in (1, 3):
+        raise ValueError('filters over %d channels cannot be shown; 1 or 3 can' % channels)
+    largest = float(np.abs(filters).max()) or 1.0
+    if channels == 1:
+        colours = 255 * matplotlib.colormaps['RdBu_r']((filters[:, :, 0] / largest + 1) / 2)[..., :3]
+        tiles = np.moveaxis(colours, 2, 0)
+    else:
+        tiles = np.moveaxis(127.5 * (filters / largest + 1), 3, 0)
+    columns = _even_columns(count, 16)
+    mosaic = pages.mosaic([pages.fit(tile, 56, 56) for tile in tiles], columns, gap=6)
+    page = pages.Page(max(mosaic.shape[1], 400), title)
+    page.put(mosaic, 0, 0)
+    if channels == 1:
+        page.put_colour_bar('RdBu_r', largest, mosaic.shape[1] + 24, 0, min(mosaic.shape[0], 240))
+    else:
+        page.write('Grey is 0; black and full colour are ±%.2g.' % largest, 0, mosaic.shape[0] + 6, CAPTION_SIZE)
+    pages.save(path, page.draw())
+
+
+def plot_activations(path, image, layers, title):
+    """Draws what each layer makes of one picture: a strip of its channels per layer, black 0 or least, bright most.
+
+    Args:
+      path: where to write it.
+      image: the picture, [height, width] or [height, width, 3] in [0, 255].
+      layers: {layer name: float [height, width, channels]}; the first MAX_CHANNELS channels of each are shown.
+      title: str.
+    """
+    picture = pages.fit(image, 112)
+    indent = picture.shape[1] + 28
+    page = pages.Page(WIDTH, title)
+    page.put(picture, 0, pages.line_height(LABEL_SIZE))
+    page.write('input', 0, 0, LABEL_SIZE)
+    top = 0
+    for name, activations in layers.items():
+        activations = np.asarray(activations, np.float32)
+        shown = np.moveaxis(activations[:, :, :MAX_CHANNELS], 2, 0)
+        least, most = min(0.0, float(shown.min())), float(shown.max())
+        colours = 255 * matplotlib.colormaps['magma']((shown - least) / max(most - least, 1e-12))[..., :3]
+        side = max(activations.shape[:2])  # doubled while it fits: pooling by 2 leaves maps the size they were
+        side = side * 2 ** int(math.log2(64 / side)) if side <= 64 else 64
+        mosaic = pages.mosaic([pages.fit(tile, side, side) for tile in colours], 16, gap=2)
+        caption = '%s    %s' % (name, ' × '.join(str(size) for size in activations.shape))
+        if activations.shape[2] > MAX_CHANNELS:
+            caption += ' (the first %d)' % MAX_CHANNELS
+        page.write(caption, indent, top, LABEL_SIZE)
+        page.put(mosaic, indent, top + pages.line_height(LABEL_SIZE))
+        top += pages.line_height(LABEL_SIZE) + mosaic.shape[0] + 14
+    pages.save(path, page.draw())
+
+
+def plot_sheet(path, images, captions):
+    """Draws pictures side by side at the same height, captions below: content, style and result for instance.
+
+    Args:
+      path: where to write it.
+      images: arrays [height, width] or [height, width, 3] in [0, 255], of any sizes.
+      captions: str for each.
+    """
+    images = [pages.to_rgb(image) for image in images]
+    gap = 10
+    ratio = sum(image.shape[1] / image.shape[0] for image in images)
+    widest = 1.5 * WIDTH - 2 * MARGIN - gap * (len(images) - 1)
+    height = max(1, round(min(480, widest / ratio, max(image.shape[0] for image in images))))
+    shown = [pictures.resize_image(image, height, max(1, round(image.shape[1] * height / image.shape[0])))
+             for image in images]
+    page = pages.Page(sum(image.shape[1] + gap for image in shown) - gap, None)
+    left = 0
+    for image, caption in zip(shown, captions):
+        page.put(image, left, 0)
+        page.write(pages.wrap(caption, image.shape[1], LABEL_SIZE), left + image.shape[1] / 2, height + 5, LABEL_SIZE,
+                   centred=True)
+        left += image.shape[1] + gap
+    pages.save(path, page.draw())
+
+
+def _even_columns(count, most):
+    """Chooses how many tiles in a row, up to `most`: what fills the last row, and rather long rows than many."""
+    full = [columns for columns in range(4, most + 1) if count % columns == 0]
+    return max(full, default=min(count, most))
