@@ -3,6 +3,7 @@ import contextlib
 import errno
 import os
 import tempfile
+import uuid
 from pathlib import Path
 
 from common.errors import InputError
@@ -22,12 +23,11 @@ def replacing(path):
       Path of the temporary file, which is there and empty.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(prefix='.%s.' % path.stem[:100], suffix='.part' + path.suffix, dir=str(path.parent))
-    os.close(handle)
-    beside = Path(name)
+    beside = path.with_name('.%s.part%s' % (uuid.uuid4().hex, path.suffix))
+    # tempfile makes files for their owner alone; this one has the permissions that the user's umask gives
+    os.close(os.open(str(beside), os.O_CREAT | os.O_EXCL, 0o666))
     try:
         yield beside
-        os.chmod(str(beside), 0o666 & ~_umask())  # mkstemp makes files for the owner alone
         flush_to_disk(beside)
         os.replace(str(beside), str(path))
         flush_to_disk(path.parent)
@@ -56,12 +56,6 @@ def replacing_dir(path):
             os.replace(str(path), str(old))
         os.replace(str(made), str(path))
         flush_to_disk(path.parent)
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def flush_to_disk(path):
