@@ -1,0 +1,209 @@
+"""Inception: any classifier that TensorFlow froze into a GraphDef with its weights; by default inception5h.
+
+Inception5h is GoogLeNet (Szegedy et al. 2014, arXiv 1409.4842) as Google trained and released it, the network that the
+first dreams were made with. Other frozen graphs serve too: tell the name of their input and the mean they subtract.
+"""
+import hashlib
+from collections import OrderedDict
+from pathlib import Path
+
+from common import download
+from common.errors import InputError
+from common.session import tf
+
+GRAPH_FILE = 'tensorflow_inception_graph.pb'
+GRAPH_SHA256 = 'a39b08b826c9d5a5532ff424c03a3a11a202967544e389aca4b06c2bd8aef63f'
+LABELS_FILE = 'imagenet_comp_graph_label_strings.txt'
+ARCHIVE = download.Asset(
+    name='inception5h.zip', size=49937555, sha256='d13569f6a98159de37e92e9c8ec4dae8f674fbf475f69fe6199b514f756d4364',
+    mirrors=('https://storage.googleapis.com/download.tensorflow.org/models/inception5h.zip',),
+    by_hand='Or put its %s there, or name a frozen graph with --graph FILE.' % GRAPH_FILE)
+MAX_UNPACKED_BYTES = 64 * 2 ** 20
+
+INPUT_NAME = 'input'
+MEAN = 117.0                   # subtracted from every pixel, the same for R, G and B
+GRID = 32                      # pixels per position of the deepest layers
+SMALLEST_INPUT = 64            # pixels: 4 x 4 positions of the mixed4 layers, which dreams are made of
+DREAM_OBJECTIVE = 'mixed4c'    # animals; mixed3b gives textures, mixed4d_3x3_bottleneck_pre_relu:139 flowers
+NOISE_OBJECTIVE = 'mixed4d_3x3_bottleneck_pre_relu:139'
+
+_LEARNED = ('Conv2D', 'DepthwiseConv2dNative', 'MatMul')
+_VARIABLES = ('Variable', 'VariableV2', 'VarHandleOp')
+
+
+def obtain_graph(models_dir, path=None, quiet=False):
+    """Finds the frozen graph: the path given, else in `models_dir`, else inception5h by download.
+
+    Args:
+      models_dir: Path of the folder with published weights.
+      path: Path of a frozen graph, or None.
+      quiet: bool, no progress bar.
+
+    Returns:
+      (Path of the graph, str that says where it is from, str SHA-256).
+
+    Raises:
+      InputError: `path` is not a file.
+      UnavailableError: it is not there and cannot be downloaded.
+    """
+    if path is None:
+        path = Path(models_dir) / GRAPH_FILE
+        if not path.is_file():
+            archive, source, _ = download.obtain([ARCHIVE], models_dir, quiet=quiet)[0]
+            download.unpack(archive, models_dir, MAX_UNPACKED_BYTES, members=(GRAPH_FILE, LABELS_FILE))
+            return path, '%s in %s' % (GRAPH_FILE, source), _sha256(path)
+    if not Path(path).is_file():
+        raise InputError('--graph %s: no such file; expected a frozen GraphDef such as %s' % (path, GRAPH_FILE))
+    found = _sha256(path)
+    return path, '%s%s' % (path, '' if found == GRAPH_SHA256 else ' (not inception5h itself: another SHA-256)'), found
+
+
+def _sha256(path):
+    digest = hashlib.sha256()
+    with Path(path).open('rb') as file:
+        for block in iter(lambda: file.read(2 ** 20), b''):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def load_labels(path):
+    """Reads the classes' names, one a line, in the order of the logits.
+
+    Args:
+      path: Path of a text file.
+
+    Returns:
+      list of str, without the empty lines at the end.
+
+    Raises:
+      InputError: the file cannot be read as text, or is empty.
+    """
+    try:
+        labels = Path(path).read_text(encoding='utf-8').rstrip().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError('--labels %s: cannot be read (%s); expected a text file with one class a line' % (path, error))
+    if not labels:
+        raise InputError('--labels %s: an empty file; expected one class a line' % path)
+    return [label.strip() for label in labels]
+
+
+def find_labels(graph_path):
+    """Returns the Path of a list of labels that lies beside the graph (inception5h's own first), or None."""
+    folder = Path(graph_path).parent
+    return next(iter(sorted(folder.glob(LABELS_FILE)) + sorted(folder.glob('*label*.txt'))), None)
+
+
+def load_graph_def(path, input_name=INPUT_NAME):
+    """Reads a frozen classifier; builds no graph.
+
+    Args:
+      path: Path of a binary GraphDef in which the weights are constants.
+      input_name: str, the placeholder that takes the pictures.
+
+    Returns:
+      tf.GraphDef.
+
+    Raises:
+      InputError: the file is no GraphDef, is cut off, is not frozen, has no such input, or needs operations that
+        this TensorFlow does not know.
+    """
+    graph_def = _parse(path)
+    problem = _cut_off(graph_def) or _unfrozen(graph_def) or _without_input(graph_def, input_name) or _unknown(graph_def)
+    if problem:
+        raise InputError('%s: %s' % (path, problem))
+    return graph_def
+
+
+def _parse(path):
+    graph_def, expected = tf.GraphDef(), 'expected a binary GraphDef, frozen, such as %s' % GRAPH_FILE
+    try:
+        graph_def.ParseFromString(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError('%s: cannot be read (%s); %s' % (path, error.strerror, expected))
+    except Exception as error:  # protobuf's own DecodeError is another class in each of its implementations
+        raise InputError('%s: not a GraphDef, or cut off (%s); %s' % (path, error, expected))
+    if not graph_def.node:
+        raise InputError('%s: holds no operations; %s' % (path, expected))
+    return graph_def
+
+
+def _cut_off(graph_def):
+    names = {node.name for node in graph_def.node}
+    for node in graph_def.node:
+        for name in node.input:
+            if name.lstrip('^').split(':')[0] not in names:
+                return 'cut off or damaged: %s needs %s, which is not there; get the file again' % (node.name, name)
+    return None
+
+
+def _unfrozen(graph_def):
+    variables = [node.name for node in graph_def.node if node.op in _VARIABLES]
+    return variables and ('not frozen: its %d variables, %s for one, have no values; expected a graph whose weights are '
+                          'constants' % (len(variables), variables[0]))
+
+
+def _without_input(graph_def, input_name):
+    placeholders = [node.name for node in graph_def.node if node.op == 'Placeholder']
+    return input_name not in placeholders and (
+        'no input %r; its placeholders are %s: choose with --input-name'
+        % (input_name, ', '.join(map(repr, placeholders)) or 'none (no classifier for pictures, or cut off)'))
+
+
+def _unknown(graph_def):
+    from tensorflow.python.framework import op_def_registry  # TensorFlow has no public list of its operations
+    unknown = sorted({node.op for node in graph_def.node} - set(op_def_registry.get_registered_ops()))
+    return unknown and ('has operations that TensorFlow %s does not know: %s; expected a graph frozen by TensorFlow 1.x'
+                        % (tf.version.VERSION, ', '.join(unknown)))
+
+
+def inception(images, graph_def, input_name=INPUT_NAME, mean=MEAN):
+    """Builds a frozen network on top of `images`, in the default graph.
+
+    Args:
+      images: float32 [batch, height, width, 3], RGB in [0, 255].
+      graph_def: tf.GraphDef, from load_graph_def.
+      input_name: str, the placeholder that `images`, less the mean, takes the place of.
+      mean: float, or three for R, G and B.
+
+    Returns:
+      OrderedDict from layer name to float32 tensor, [batch, height, width, channels] or [batch, channels], in the
+      order of the file: 'conv2d0_pre_relu', 'conv2d0', ..., 'mixed4c', ..., 'softmax2_pre_activation', 'softmax2'. A
+      layer is an operation that depends on the pictures through learned weights; what lies within the scope of
+      another ('conv2d0_pre_relu/conv') is a part of that one.
+
+    Raises:
+      InputError: TensorFlow cannot build it, since an operation has attributes of a later release, for instance.
+    """
+    try:
+        operations = tf.import_graph_def(graph_def, {input_name: images - tf.constant(mean, tf.float32)},
+                                         [node.name for node in graph_def.node], name='inception')
+    except (ValueError, tf.errors.OpError) as error:
+        raise InputError('TensorFlow %s cannot build this graph: %s' % (tf.version.VERSION, str(error).splitlines()[0]))
+    by_name = OrderedDict((node.name, operation) for node, operation in zip(graph_def.node, operations))
+    learned = [operation for operation in _downstream([images.op]) if operation.type in _LEARNED]
+    layers = set(learned) | _downstream(learned)
+    names = {name for name, operation in by_name.items() if operation in layers and _is_layer(operation)}
+    return OrderedDict((name, by_name[name].outputs[0]) for name in by_name
+                       if name in names and not any(scope in names for scope in _scopes(name)))
+
+
+def _downstream(operations):
+    """Returns the set of operations that need the results of these."""
+    found, todo = set(), list(operations)
+    while todo:
+        new = {consumer for output in todo.pop().outputs for consumer in output.consumers()} - found
+        found |= new
+        todo += new
+    return found
+
+
+def _is_layer(operation):
+    if not operation.outputs or operation.outputs[0].dtype != tf.float32:
+        return False
+    shape = operation.outputs[0].shape
+    return shape.rank in (2, 4) and shape[-1].value is not None
+
+
+def _scopes(name):
+    parts = name.split('/')
+    return ['/'.join(parts[:end]) for end in range(1, len(parts))]

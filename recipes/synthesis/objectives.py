@@ -1,0 +1,216 @@
+"""What a dream climbs: objectives over a network's layers, and how they are written.
+
+`mixed4c` is a layer, `mixed4c:12` a channel of it, `mixed4c:12@0.5,0.5` one neuron of that channel, `mixed4c:mean` all
+its channels with one voice, `softmax2_pre_activation:tabby` a class; `*0.5` at the end of any is its weight. Several
+are added. An objective sees the network only as a dict from layer name to tensor.
+"""
+import difflib
+import math
+from typing import NamedTuple, Optional, Tuple, Union
+
+from common.errors import InputError
+from common.session import tf
+
+FORMS = 'LAYER, LAYER:CHANNEL, LAYER:CHANNEL@Y,X, LAYER:CLASS NAME or LAYER:mean, with *WEIGHT or without'
+
+
+class Objective(NamedTuple):
+    """One term of what is climbed, as it was written."""
+    text: str
+    layer: str
+    channel: Union[int, str, None]        # a number, 'mean', the name of a class, or None for the whole layer
+    position: Optional[Tuple[float, float]]   # (y, x) in fractions of the picture, (0, 0) its top left
+    weight: float
+
+
+def parse(text):
+    """Reads an objective as a person writes it.
+
+    Args:
+      text: str in one of FORMS.
+
+    Returns:
+      Objective, not yet held against a network: see `resolve`.
+
+    Raises:
+      InputError: names the part that is wrong.
+    """
+    rest, star, weight = text.partition('*')
+    rest, at, position = rest.partition('@')
+    layer, colon, channel = (part.strip() for part in rest.partition(':'))
+    if not layer:
+        raise _malformed(text, 'the layer before %r is missing' % (colon or at or star))
+    if colon and not channel:
+        raise _malformed(text, 'the channel after \':\' is missing')
+    if channel.lstrip('+-').isdigit():
+        channel = int(channel)
+    if at and not isinstance(channel, int):
+        raise _malformed(text, 'a position needs a channel\'s number before it, as in %s:12@0.5,0.5' % layer)
+    return Objective(text, layer, None if channel == '' else channel,
+                     _parse_position(text, position) if at else None, _parse_weight(text, weight) if star else 1.0)
+
+
+def _malformed(text, problem):
+    return InputError('--objective %s: %s; expected %s' % (text, problem, FORMS))
+
+
+def _parse_position(text, position):
+    try:
+        y, x = (float(part) for part in position.split(','))
+    except ValueError:
+        raise _malformed(text, 'the position %r is not two numbers Y,X' % position)
+    if not (0 <= y <= 1 and 0 <= x <= 1):
+        raise _malformed(text, 'the position %r is outside the picture, which goes from 0,0 to 1,1' % position)
+    return y, x
+
+
+def _parse_weight(text, weight):
+    try:
+        value = float(weight)
+    except ValueError:
+        raise _malformed(text, 'the weight %r is not a number' % weight)
+    if not math.isfinite(value) or value == 0:
+        raise _malformed(text, 'the weight %r does not count; expected a number that is not 0' % weight)
+    return value
+
+
+def resolve(objective, end_points, labels=None):
+    """Holds an objective against a network.
+
+    Args:
+      objective: Objective.
+      end_points: dict from layer name to tensor with a known number of channels, the last axis.
+      labels: list of str, the classes' names, or None.
+
+    Returns:
+      Objective whose channel is a number, 'mean' or None.
+
+    Raises:
+      InputError: there is no such layer, channel, class or position.
+    """
+    text, layer, channel, position, _ = objective
+    if layer not in end_points:
+        nearest = difflib.get_close_matches(layer, end_points, n=3, cutoff=0.4)
+        raise InputError('--objective %s: no layer %r; %s--list-layers shows all' % (
+            text, layer, 'did you mean %s? ' % ' or '.join(map(repr, nearest)) if nearest else ''))
+    num_channels = end_points[layer].shape[-1].value
+    if isinstance(channel, str) and channel != 'mean':
+        channel = find_class(objective, num_channels, labels)
+    if isinstance(channel, int) and not 0 <= channel < num_channels:
+        raise InputError('--objective %s: no channel %d; %s has the channels 0 to %d'
+                         % (text, channel, layer, num_channels - 1))
+    if position and end_points[layer].shape.rank != 4:
+        raise InputError('--objective %s: %s has no positions; leave @%g,%g out' % ((text, layer) + position))
+    return objective._replace(channel=channel)
+
+
+def find_class(objective, num_channels, labels):
+    """Finds the number of the class that an objective names.
+
+    A label may hold several names, separated by commas; case does not matter. Lists begin with a class for nothing
+    ('background', 'dummy') that some networks lack.
+
+    Raises:
+      InputError: no labels, labels of another network or layer, or no class of that name.
+    """
+    text, layer, name, _, _ = objective
+    if not labels:
+        raise InputError('--objective %s: the channel %r is not a number, and no list of labels lies beside the graph; '
+                         'give the class by its number, or a list with --labels FILE' % (text, name))
+    if len(labels) == num_channels + 1:
+        labels = labels[1:]
+    if not len(labels) <= num_channels < len(labels) + 10:  # inception5h has 1,008 logits for 1,001 labels
+        raise InputError('--objective %s: the channel %r is not a number, and %s is no layer of classes: it has %d '
+                         'channels, for %d labels' % (text, name, layer, num_channels, len(labels)))
+    numbers = {}
+    for number, label in enumerate(labels):
+        for synonym in [label] + label.split(','):
+            numbers.setdefault(synonym.strip().lower(), number)
+    if name.lower() not in numbers:
+        nearest = difflib.get_close_matches(name.lower(), numbers, n=3) or [
+            synonym for synonym in numbers if name.lower() in synonym][:3]
+        raise InputError('--objective %s: no class %r%s' % (
+            text, name, '; did you mean %s?' % ' or '.join(map(repr, nearest)) if nearest else ' in the labels'))
+    return numbers[name.lower()]
+
+
+def total(objectives, end_points, tile_shape, positions=None, guides=None):
+    """Adds up objectives over one tile, so that a pixel weighs alike in a large tile and in a small one.
+
+    Every term is a sum over the layer's positions, times the pixels that a position stands for. The totals of all tiles
+    of a picture, added and divided by its pixels, are therefore the mean over the picture.
+
+    Args:
+      objectives: sequence of resolved Objectives.
+      end_points: dict from layer name to tensor, of a batch of one tile.
+      tile_shape: int32 [2], the tile's height and width in pixels.
+      positions: int32 [num_objectives, 2], in pixels from the tile's top left, where an objective with a position has
+        it; outside of the tile it counts nothing.
+      guides: dict from layer name to float32 [num_positions, channels]: what `guided` is to dream towards.
+
+    Returns:
+      float32 scalar.
+    """
+    terms = []
+    for number, objective in enumerate(objectives):
+        activations = end_points[objective.layer]
+        if activations.shape.rank == 2:  # behind a pooling over all positions, or over windows of them: a row for each
+            activations = activations[:, tf.newaxis, tf.newaxis, :]
+        if objective.channel is None and guides:
+            per_position = guided(activations, guides[objective.layer])
+        else:
+            per_position = _per_position(objective.channel, activations)
+        if objective.position:
+            per_position = only_at(per_position, positions[number], tile_shape)
+        terms.append(objective.weight * tf.reduce_sum(per_position) * _pixels_per_position(per_position, tile_shape))
+    return tf.add_n(terms)
+
+
+def _per_position(channel, activations):
+    """What an objective gives for every position: float32 [rows, height, width]."""
+    if channel is None:
+        return tf.reduce_mean(tf.square(activations), axis=-1)
+    if channel == 'mean':
+        return tf.reduce_mean(activations, axis=-1)
+    return activations[..., channel]
+
+
+def guided(activations, guide):
+    """Compares each position with the position of the guide that it is most like already.
+
+    Args:
+      activations: float32 [1, height, width, channels], the dream's.
+      guide: float32 [num_positions, channels], the guide's.
+
+    Returns:
+      float32 [1, height, width], the largest dot product with a position of the guide, divided by the channels. Its
+      gradient with respect to the activations is that position.
+
+    Source: the DeepDream notebook (Mordvintsev, Olah, Tyka 2015), 'Controlling dreams'.
+    """
+    shape = tf.shape(activations)
+    num_channels = activations.shape[-1].value
+    products = tf.matmul(tf.reshape(activations, [-1, num_channels]), guide, transpose_b=True)
+    return tf.reshape(tf.reduce_max(products, axis=1), shape[:3]) / num_channels
+
+
+def only_at(per_position, position, tile_shape):
+    """Sets to 0 all but the one position of a layer that lies at a pixel of the tile.
+
+    Args:
+      per_position: float32 [1, height, width].
+      position: int32 [2], row and column in pixels, from the tile's top left; may lie outside.
+      tile_shape: int32 [2], pixels.
+    """
+    cell = position * tf.shape(per_position)[1:] // tile_shape  # rounds down: negative outside, to the top and left
+    row = tf.one_hot(cell[0], tf.shape(per_position)[1])        # all 0 outside
+    column = tf.one_hot(cell[1], tf.shape(per_position)[2])
+    return per_position * row[:, tf.newaxis] * column
+
+
+def _pixels_per_position(per_position, tile_shape):
+    """The layer's stride, squared. Strides are powers of two, and a side that is no multiple of it is rounded up."""
+    pixels, positions = tf.cast(tf.reduce_prod(tile_shape), tf.float32), tf.cast(tf.size(per_position), tf.float32)
+    if per_position.shape[1:].as_list() == [1, 1]:
+        return pixels / positions  # the mean over all rows stands for the whole tile
+    return 4. ** tf.round(tf.log(pixels / positions) / math.log(4))

@@ -1,0 +1,96 @@
+"""Pictures at several scales: the sizes of a dream's octaves, and the Laplacian pyramid."""
+import numpy as np
+
+
+def octave_sizes(height, width, num_octaves, octave_scale, smallest):
+    """Computes the sizes at which a picture is worked on, one after the other.
+
+    Args:
+      height, width: int, pixels of the full size, which is the last octave.
+      num_octaves: int, how many at most.
+      octave_scale: float above 1, from one octave to the next.
+      smallest: int, pixels that no octave's shorter side falls below.
+
+    Returns:
+      list of (height, width), ascending. Empty where the full size itself is too small.
+    """
+    sizes = [(height, width)]
+    while len(sizes) < num_octaves:
+        sizes.append(tuple(int(side / octave_scale) for side in sizes[-1]))
+    return [size for size in reversed(sizes) if min(size) >= smallest]
+
+
+def split(image, num_levels):
+    """Splits an image into bands of frequencies, each half as fine as the one before.
+
+    Args:
+      image: float32 [height, width, channels].
+      num_levels: int, how many bands to take out.
+
+    Returns:
+      list of num_levels + 1 arrays: the bands from fine to coarse, and what is left of the image, shrunk num_levels
+      times. Fewer where the image gets down to one pixel.
+
+    Source: Burt and Adelson 1983, 'The Laplacian pyramid as a compact image code', IEEE Trans. Communications 31 (4).
+    """
+    levels = []
+    while len(levels) < num_levels and min(image.shape[:2]) > 1:
+        coarse = _shrink(image)
+        levels.append(image - _grow(coarse, image.shape))
+        image = coarse
+    return levels + [image]
+
+
+def merge(levels):
+    """Adds up what `split` took apart.
+
+    Returns:
+      float32 [height, width, channels], the image within float32's rounding.
+    """
+    image = levels[-1]
+    for level in reversed(levels[:-1]):
+        image = level + _grow(image, level.shape)
+    return image
+
+
+def normalize(gradient, num_levels):
+    """Gives every band of frequencies of a gradient the same strength, so that none shouts the others down.
+
+    Args:
+      gradient: float32 [height, width, channels].
+      num_levels: int, bands apart from the coarsest rest; 0 leaves the gradient as it is.
+
+    Returns:
+      float32 of the same shape, each band divided by its root mean square.
+
+    Source: the DeepDream notebook (Mordvintsev 2015, Apache 2.0), which does it tile by tile; here it is the gradient
+      of the whole picture, so that no tile's contrast is raised above its neighbour's.
+    """
+    if not num_levels:
+        return gradient
+    return merge([level / max(np.sqrt(np.mean(np.square(level))), 1e-10) for level in split(gradient, num_levels)])
+
+
+def _shrink(image):
+    """Blurs with [1, 4, 6, 4, 1] / 16 both ways and keeps every second row and column; edges are mirrored."""
+    return _shrink_rows(_shrink_rows(image).swapaxes(0, 1)).swapaxes(0, 1)
+
+
+def _shrink_rows(image):
+    padded = np.pad(image, ((2, 2), (0, 0), (0, 0)), 'symmetric')
+    outer, inner, middle = (padded[start:start + len(image):2] for start in (0, 1, 2))
+    far_inner, far_outer = (padded[start:start + len(image):2] for start in (3, 4))
+    return ((outer + far_outer) + 4 * (inner + far_inner) + 6 * middle) * np.float32(1 / 16)
+
+
+def _grow(image, shape):
+    """Doubles rows and columns with the same kernel, and cuts the result to `shape`'s height and width."""
+    return _grow_rows(_grow_rows(image, shape[0]).swapaxes(0, 1), shape[1]).swapaxes(0, 1)
+
+
+def _grow_rows(image, height):
+    padded = np.pad(image, ((1, 1), (0, 0), (0, 0)), 'edge')
+    grown = np.empty((2 * len(image),) + image.shape[1:], image.dtype)
+    grown[0::2] = (padded[:-2] + padded[2:] + 6 * image) * np.float32(1 / 8)
+    grown[1::2] = (image + padded[2:]) * np.float32(1 / 2)
+    return grown[:height]
