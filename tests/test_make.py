@@ -1,0 +1,488 @@
+"""make_venv.sh, the Makefile and .ci/run, in a checkout of their own with Pythons, pip and uv that only pretend."""
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+TOOLS = ('awk bash cat cksum cp dirname echo env flock grep head kill ls make mkdir mv rm sed sh sleep tail touch '
+         'xargs').split()
+REQUIREMENTS = 'pip==24.0\nsetuptools==68.0.0  # builds\nwheel==0.42.0\n# science\nnumpy==1.18.5\n'
+DEV_REQUIREMENTS = 'pytest==7.4.4\n'
+
+# Started as a program: notes that in $LOG and does as Python does with -c, -m venv, -m pip and a script.
+PYTHON_3_7 = r'''#!/bin/sh
+site=${0%/bin/python}/lib/python3.7/site-packages
+case "$1 $2" in
+    "-c "*ensurepip*) echo "start NAME" >>"$LOG"; echo "$0" ;;
+    "-c "*sys.prefix*) [ -f .venv/pyvenv.cfg ] ;;
+    "-m venv") echo "venv by NAME" >>"$LOG"; mkdir -p "$3/bin" "$3/lib/python3.7/site-packages/pip" "$3/other"
+        touch "$3/pyvenv.cfg"; cp "$0" "$3/bin/python" ;;
+    "-m pip")
+        shift 2
+        case "${PIP_DOES-}" in
+            sleep) sleep 1 ;;
+            die) kill -KILL $PPID; exit 1 ;;
+            fail) echo "ERROR: No matching distribution found" >&2; exit 1 ;;
+        esac
+        echo "pip $*" >>"$LOG"
+        for word; do case $word in
+            *==*) pins="${pins-} $word" ;;
+            *.txt) pins="${pins-} $(grep -o '^[a-z]*==[0-9.]*' "$word")" ;;
+        esac; done
+        for pin in $pins; do mkdir -p "$site/${pin%==*}" "$site/${pin%==*}-${pin#*==}.dist-info"; done ;;
+    *) echo "run $*" >>"$LOG"; echo "PYTHONPATH=${PYTHONPATH-}"; exit "${RECIPE_ENDS_WITH-0}" ;;
+esac
+'''
+NO_PYTHON_3_7 = '#!/bin/sh\necho "start NAME" >>"$LOG"\necho "pyenv: python3.7: command not found" >&2\nexit 127\n'
+# uv on the path: FIND and INSTALL are what its two commands do; a Python it installs is `managed`.
+UV = r'''#!/bin/sh
+echo "uv ${*}" >>"$LOG"
+case "$*" in
+    *"--python-preference only-managed"*) [ -f "$HOME/managed/ready" ] && echo "$HOME/managed/python3.7" ;;
+    "python find 3.7") FIND ;;
+    "python install "*) INSTALL ;;
+    --version) ;;
+esac
+'''
+UV_FINDS = 'echo "$HOME/found/python3.7"'
+UV_INSTALLS = 'touch "$HOME/managed/ready"'
+# Some Python 3 whose pip has uv
+PYTHON_3_WITH_UV = r'''#!/bin/sh
+case "$1 $2" in
+    "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
+    "-m pip") cp "$HOME/uv-of-pip" "${0%/*}/uv" ;;
+esac
+'''
+
+
+class Checkout:
+    """A checkout of the project on a machine that has the usual tools and the Pythons that a test gives it."""
+
+    def __init__(self, folder):
+        self.home, self.bin, self.log = folder / 'home', folder / 'bin', folder / 'log'
+        self.root = folder / 'a checkout'
+        self.venv = self.root / '.venv'
+        for made in (self.home / 'found', self.home / 'managed', self.bin, self.root):
+            made.mkdir(parents=True)
+        for tool in TOOLS:
+            if shutil.which(tool):
+                (self.bin / tool).symlink_to(shutil.which(tool))
+        for name in ('make_venv.sh', 'Makefile'):
+            shutil.copy(str(PROJECT / name), str(self.root))
+        (self.root / 'requirements.txt').write_text(REQUIREMENTS)
+        (self.root / 'requirements-dev.txt').write_text(DEV_REQUIREMENTS)
+        self.environ = {'PATH': str(self.bin), 'HOME': str(self.home), 'LOG': str(self.log)}
+
+    def program(self, path, text):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def run(self, *command, **environ):
+        return subprocess.run(command, cwd=str(self.root), env=dict(self.environ, **environ), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=60)
+
+    def make_venv(self, *options, **environ):
+        """Runs make_venv.sh, which must succeed; returns what the fake programs noted meanwhile."""
+        done = self.run('./make_venv.sh', *options, **environ)
+        assert done.returncode == 0, done.stderr
+        return self.noted()
+
+    def noted(self):
+        """What the fake programs noted since it was last asked for."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        self.log.write_text('')
+        return lines
+
+    def installed(self):
+        return sorted(path.name for path in (self.venv / 'lib/python3.7/site-packages').glob('*.dist-info'))
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    return Checkout(tmp_path)
+
+
+@pytest.fixture
+def machine(checkout):
+    """A checkout on a machine with python3.7 on its path."""
+    checkout.program(checkout.bin / 'python3.7', PYTHON_3_7.replace('NAME', 'python3.7'))
+    return checkout
+
+
+# ---- Which Python ----
+
+CANDIDATES = ('PYTHON', 'python3.7', 'pyenv', 'uv find', 'uv install', 'uv of pip')
+
+
+def give_pythons(checkout, working):
+    """Gives the checkout's machine every candidate; those in `working` start, the others are there and fail."""
+    texts = {name: (PYTHON_3_7 if name in working else NO_PYTHON_3_7).replace('NAME', name) for name in CANDIDATES}
+    checkout.environ['PYTHON'] = str(checkout.home / 'mine')
+    checkout.program(checkout.home / 'mine', texts['PYTHON'])
+    checkout.program(checkout.bin / 'python3.7', texts['python3.7'])
+    checkout.program(checkout.home / '.pyenv/versions/3.7.16/bin/python3.7', texts['pyenv'])
+    checkout.program(checkout.home / '.pyenv/versions/3.11.7/bin/python3.11', '#!/bin/sh\nexit 1\n')
+    checkout.program(checkout.home / 'found/python3.7', texts['uv find'])
+    managed = 'uv install' if 'uv install' in working else 'uv of pip'
+    checkout.program(checkout.home / 'managed/python3.7', texts[managed])
+    uv = UV.replace('FIND', UV_FINDS)
+    checkout.program(checkout.bin / 'uv', uv.replace('INSTALL', UV_INSTALLS if 'uv install' in working else 'exit 2'))
+    checkout.program(checkout.home / 'uv-of-pip',
+                     uv.replace('INSTALL', UV_INSTALLS if 'uv of pip' in working else 'exit 2'))
+    checkout.program(checkout.bin / 'python3', PYTHON_3_WITH_UV)
+
+
+@pytest.mark.parametrize('number', range(len(CANDIDATES)))
+def test_the_first_that_starts_is_taken(checkout, number):
+    give_pythons(checkout, CANDIDATES[number:])
+    noted = checkout.make_venv()
+    assert [line for line in noted if line.startswith('venv')] == ['venv by ' + CANDIDATES[number]]
+    # those before it were started too, in this order, and none after it
+    started = [line[len('start '):] for line in noted if line.startswith('start')]
+    assert started == list(CANDIDATES[:min(number, 4)]) + [CANDIDATES[number]]
+
+
+def test_uv_is_asked_to_install_only_when_it_finds_none(checkout):
+    give_pythons(checkout, ('uv install',))
+    asked = [line for line in checkout.make_venv() if line.startswith('uv')]
+    assert asked == ['uv python find 3.7', 'uv python install --quiet 3.7',
+                     'uv python find --python-preference only-managed 3.7']
+
+
+def test_pyenv_root_is_honoured(checkout, tmp_path):
+    checkout.program(tmp_path / 'opt/pyenv/versions/3.7.9/bin/python3.7', PYTHON_3_7.replace('NAME', 'pyenv'))
+    assert 'venv by pyenv' in checkout.make_venv(PYENV_ROOT=str(tmp_path / 'opt/pyenv'))
+
+
+def test_a_python_named_and_not_taken_is_said(machine):
+    done = machine.run('./make_venv.sh', PYTHON='/usr/bin/nothing')
+    assert done.returncode == 0
+    assert 'PYTHON=/usr/bin/nothing is no Python 3.7' in done.stderr
+
+
+@pytest.mark.parametrize('pythons', ['none', 'none that starts'])
+def test_no_python_3_7(checkout, pythons):
+    if pythons == 'none that starts':
+        give_pythons(checkout, ())
+    done = checkout.run('./make_venv.sh')
+    assert done.returncode == 2
+    assert done.stdout == ''
+    assert done.stderr.count('error:') == 1
+    for way in ('no Python 3.7', 'pyenv install', 'uv python install', 'conda create', 'make PYTHON='):
+        assert way in done.stderr.replace('uvx uv@0.6.17', 'uv')
+    assert not checkout.venv.exists()
+
+
+def test_uv_that_pip_left_half_installed_is_fetched_again(checkout):
+    give_pythons(checkout, ('uv of pip',))
+    checkout.program(checkout.root / '.uv/bin/uv', '#!/bin/sh\nexit 126\n')
+    assert 'venv by uv of pip' in checkout.make_venv()
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 7), reason='needs to run in Python 3.7')
+def test_the_python_below_an_environment_is_taken_and_pip_is_heard(checkout):
+    """A real Python: an active .venv must not be what the new .venv is made of. A real pip that gets nothing."""
+    done = checkout.run('./make_venv.sh', PYTHON=sys.executable, PIP_NO_INDEX='1')
+    base = Path(sys.base_prefix) / 'bin' / 'python3.7'
+    assert 'making .venv with %s' % base in done.stderr
+    assert 'No matching distribution found for pip==24.0' in done.stderr
+    assert 'error: cannot install the packages' in done.stderr
+    assert done.returncode == 3
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 7), reason='needs to run in Python 3.7')
+@pytest.mark.parametrize('change, code', [
+    ('sys.version_info = (3, 8, 0)', 2),
+    ("sys.modules['ssl'] = None", 2),
+    ("sys.modules['ensurepip'] = None", 2),  # what pip comes from; in Debian a package of its own
+    ('sys.maxsize = 2 ** 31 - 1', 2),
+    ('pass', 3),  # it will do, and pip gets nothing
+])
+def test_a_python_that_cannot_serve_is_refused(checkout, change, code):
+    checkout.program(checkout.bin / 'python3.7', '#!/bin/sh\nexec "%s" -c "import sys\n%s\nexec(sys.argv[1])" "$2"\n'
+                     % (sys.executable, change))
+    assert checkout.run('./make_venv.sh', PIP_NO_INDEX='1').returncode == code
+
+
+# ---- When .venv is made ----
+
+def test_makes_the_environment(machine):
+    assert machine.make_venv() == [
+        'start python3.7', 'venv by python3.7',
+        'pip -qq --disable-pip-version-check install --no-build-isolation --no-deps pip==24.0 setuptools==68.0.0 '
+        'wheel==0.42.0',
+        'pip -qq --disable-pip-version-check install --no-build-isolation --no-deps -r requirements.txt']
+    assert machine.installed() == ['numpy-1.18.5.dist-info', 'pip-24.0.dist-info', 'setuptools-68.0.0.dist-info',
+                                   'wheel-0.42.0.dist-info']
+
+
+def test_it_says_one_line(machine):
+    done = machine.run('./make_venv.sh')
+    assert re.fullmatch('make_venv.sh: making .venv with .*/python3.7: about a minute.*\n', done.stderr)
+    assert done.stdout == ''
+
+
+@pytest.mark.parametrize('options', [[], ['--dev']])
+def test_the_second_time_nothing_is_done(machine, options):
+    machine.make_venv(*options)
+    start = time.time()
+    done = machine.run('./make_venv.sh', *options)
+    assert time.time() - start < 1  # 0.05 s on an idle machine
+    assert (done.returncode, done.stdout, done.stderr, machine.noted()) == (0, '', '', [])
+
+
+def test_it_works_from_any_folder(machine, tmp_path):
+    machine.make_venv()
+    subprocess.run([str(machine.root / 'make_venv.sh')], cwd=str(tmp_path), env=machine.environ, check=True)
+    assert machine.noted() == []
+
+
+def test_changed_requirements_make_it_anew(machine):
+    machine.make_venv()
+    (machine.venv / 'lib/python3.7/site-packages/left-over').mkdir()
+    (machine.root / 'requirements.txt').write_text(REQUIREMENTS.replace('1.18.5', '1.18.6'))
+    machine.make_venv()
+    assert 'numpy-1.18.6.dist-info' in machine.installed()
+    assert 'numpy-1.18.5.dist-info' not in machine.installed()
+    assert not (machine.venv / 'lib/python3.7/site-packages/left-over').exists()
+
+
+def test_a_package_added_by_hand_is_no_damage(machine):
+    machine.make_venv()
+    (machine.venv / 'lib/python3.7/site-packages/ipython').mkdir()
+    assert machine.make_venv() == []
+
+
+def remove(path):
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(str(path))
+    else:
+        path.unlink()
+
+
+def write(text):
+    return lambda path: path.write_text(text)
+
+
+def into_a_file(path):
+    remove(path)
+    path.write_text('')
+
+
+def into_a_dangling_link(path):
+    remove(path)
+    path.symlink_to('/nowhere')
+
+
+@pytest.mark.parametrize('path, damage', [
+    ('.', remove), ('.', into_a_file), ('.', into_a_dangling_link),
+    ('bin/python', remove), ('bin/python', into_a_dangling_link), ('bin/python', write('#!/bin/sh\nexit 127\n')),
+    ('pyvenv.cfg', remove), ('lib', remove),
+    ('lib/python3.7/site-packages/numpy', remove), ('lib/python3.7/site-packages/numpy-1.18.5.dist-info', remove),
+    ('stamp', remove), ('stamp', write('')), ('stamp', write('something else\n')),
+], ids=lambda value: getattr(value, '__name__', value))
+def test_a_broken_environment_is_mended(machine, path, damage):
+    machine.make_venv()
+    damage(machine.venv / path)
+    assert 'venv by python3.7' in machine.make_venv()
+    assert 'numpy-1.18.5.dist-info' in machine.installed()
+    assert machine.make_venv() == []
+
+
+def test_a_moved_checkout_gets_an_environment_of_its_own(machine, tmp_path):
+    machine.make_venv()
+    machine.root.rename(tmp_path / 'moved')
+    machine.root = tmp_path / 'moved'
+    assert 'venv by python3.7' in machine.make_venv()
+
+
+@pytest.mark.parametrize('options', [[], ['--dev']])
+def test_a_kill_leaves_it_to_be_made_again(machine, options):
+    assert machine.run('./make_venv.sh', *options, PIP_DOES='die').returncode == -9
+    assert 'venv by python3.7' in machine.make_venv(*options)
+    assert machine.make_venv(*options) == []
+
+
+@pytest.mark.parametrize('options', [[], ['--dev']])
+def test_pips_failure_is_shown_and_tried_again(machine, options):
+    if options:
+        machine.make_venv()
+    done = machine.run('./make_venv.sh', *options, PIP_DOES='fail')
+    assert done.returncode == 3
+    assert 'ERROR: No matching distribution found\nmake_venv.sh: error: cannot install the packages' in done.stderr
+    machine.noted()
+    assert machine.make_venv(*options) != []
+    assert machine.make_venv(*options) == []
+
+
+@pytest.mark.skipif(not shutil.which('flock'), reason='this machine has no flock')
+def test_two_at_once(machine):
+    runs = [subprocess.Popen(['./make_venv.sh'], cwd=str(machine.root), env=dict(machine.environ, PIP_DOES='sleep'),
+                             stderr=subprocess.PIPE, universal_newlines=True) for _ in range(2)]
+    said = sorted(run.communicate(timeout=60)[1] for run in runs)
+    assert [run.returncode for run in runs] == [0, 0]
+    assert said[0] == 'make_venv.sh: another make is making .venv: waiting for it\n'
+    assert machine.noted().count('venv by python3.7') == 1
+
+
+def test_no_flock(machine):
+    if (machine.bin / 'flock').exists():
+        (machine.bin / 'flock').unlink()
+    assert 'venv by python3.7' in machine.make_venv()
+    assert machine.make_venv() == []
+
+
+# ---- What tests need, on top ----
+
+def test_dev_adds_only_what_is_missing(machine):
+    machine.make_venv()
+    assert 'pytest-7.4.4.dist-info' not in machine.installed()
+    noted = machine.make_venv('--dev')
+    assert [line.split()[-1] for line in noted] == ['requirements-dev.txt']
+    assert 'pytest-7.4.4.dist-info' in machine.installed()
+    assert machine.make_venv() == []
+
+
+def test_changed_dev_requirements_leave_the_rest_alone(machine):
+    machine.make_venv('--dev')
+    (machine.root / 'requirements-dev.txt').write_text('pytest==7.4.5\n')
+    assert machine.make_venv() == []
+    assert [line.split()[-1] for line in machine.make_venv('--dev')] == ['requirements-dev.txt']
+
+
+def test_a_lost_pytest_is_put_back(machine):
+    machine.make_venv('--dev')
+    remove(machine.venv / 'lib/python3.7/site-packages/pytest')
+    noted, = machine.make_venv('--dev')
+    assert noted.endswith('--force-reinstall -r requirements-dev.txt')  # pip alone would take it for installed
+    assert (machine.venv / 'lib/python3.7/site-packages/pytest').exists()
+
+
+def test_changed_requirements_bring_dev_back_too(machine):
+    machine.make_venv('--dev')
+    (machine.root / 'requirements.txt').write_text(REQUIREMENTS + 'six==1.17.0\n')
+    machine.make_venv('--dev')
+    assert {'pytest-7.4.4.dist-info', 'six-1.17.0.dist-info'} <= set(machine.installed())
+
+
+# ---- make ----
+
+RECIPES = {'mnist': 'mnist_convnet.py', 'style': 'style_transfer.py', 'dream': 'deepdream.py'}
+
+
+def targets():
+    listed, = re.findall(r'^\.PHONY: (.*)$', (PROJECT / 'Makefile').read_text(), re.MULTILINE)
+    return listed.split()
+
+
+@pytest.mark.parametrize('command', [['make'], ['make', 'help']])
+def test_help_lists_every_target(checkout, command):
+    done = checkout.run(*command)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    for target in targets():
+        assert sum(bool(re.match('  make %s  +[a-z]' % target, line)) for line in lines) == 1, target
+    assert 'make ARGS="--steps 50" mnist' in done.stdout
+    assert not checkout.venv.exists()
+
+
+@pytest.mark.parametrize('target', sorted(RECIPES))
+def test_a_recipe_runs_with_its_options(machine, target):
+    done = machine.run('make', 'ARGS=--steps 50 --content "my picture.jpg"', target)
+    assert done.returncode == 0, done.stderr
+    assert machine.noted()[-1] == 'run recipes/%s --steps 50 --content my picture.jpg' % RECIPES[target]
+    machine.run('make', target)
+    assert machine.noted() == ['run recipes/' + RECIPES[target]]  # at once
+
+
+def test_each_recipe_of_the_makefile_is_there():
+    named = re.findall(r'recipes/\S+\.py', (PROJECT / 'Makefile').read_text())
+    assert set(named) >= {'recipes/' + name for name in RECIPES.values()}
+    assert [name for name in named if not (PROJECT / name).exists()] == []
+
+
+@pytest.mark.parametrize('target, program', [('test', '-m pytest'), ('lint', '-m flake8')])
+def test_test_and_lint_have_what_they_need(machine, target, program):
+    assert machine.run('make', target).returncode == 0
+    assert 'pytest-7.4.4.dist-info' in machine.installed()
+    assert machine.noted()[-1].strip() == 'run ' + program
+
+
+def test_a_recipe_that_fails_fails_make(machine):
+    done = machine.run('make', 'mnist', RECIPE_ENDS_WITH='3')
+    assert done.returncode == 2  # make has no other
+    assert 'Error 3' in done.stderr
+
+
+def test_no_recipe_runs_without_a_python(checkout):
+    done = checkout.run('make', 'mnist')
+    assert done.returncode == 2
+    assert 'no Python 3.7 found' in done.stderr
+    assert 'Error 2' in done.stderr
+    assert checkout.noted() == []
+
+
+def test_make_hands_python_on_and_keeps_pythonpath_back(checkout):
+    checkout.program(checkout.home / 'mine', PYTHON_3_7.replace('NAME', 'mine'))
+    done = checkout.run('make', 'PYTHON=%s' % (checkout.home / 'mine'), 'mnist', PYTHONPATH='/opt/ros')
+    assert 'venv by mine' in checkout.noted()
+    assert 'PYTHONPATH=\n' in done.stdout
+
+
+def test_clean_venv(machine):
+    machine.make_venv()
+    (machine.root / '.uv').mkdir()
+    assert machine.run('make', 'clean-venv').returncode == 0
+    assert not machine.venv.exists() and not (machine.root / '.uv').exists()
+
+
+# ---- The pins ----
+
+def pins(name):
+    lines = [line.split('#')[0].strip() for line in (PROJECT / name).read_text().splitlines()]
+    return dict(line.split('==') for line in lines if line)  # fails on a line without a pin
+
+
+def test_every_package_is_pinned_once():
+    ours, dev = pins('requirements.txt'), pins('requirements-dev.txt')
+    assert ours['tensorflow-gpu'] == '1.15.0' and ours['keras'] == '2.3.1'
+    assert {'tflearn', 'numpy', 'scipy', 'matplotlib', 'pillow', 'h5py', 'pip', 'setuptools', 'wheel'} <= set(ours)
+    assert {'pytest', 'flake8'} <= set(dev)
+    assert not set(ours) & set(dev)
+
+
+@pytest.mark.skipif(Path(sys.prefix) != PROJECT / '.venv', reason="needs to run in make's .venv")
+def test_the_environment_is_what_is_pinned_and_nothing_is_missing():
+    run = [sys.executable, '-m', 'pip', '--disable-pip-version-check']
+    listed = subprocess.run(run + ['list', '--format=freeze'], stdout=subprocess.PIPE, universal_newlines=True).stdout
+    installed = dict(line.lower().replace('_', '-').split('==') for line in listed.splitlines())
+    pinned = dict(pins('requirements.txt'), **pins('requirements-dev.txt'))
+    assert {name: installed.get(name) for name in pinned} == pinned
+    checked = subprocess.run(run + ['check'], stdout=subprocess.PIPE, universal_newlines=True)
+    assert checked.stdout == 'No broken requirements found.\n'  # --no-deps would not bring what is not pinned
+
+
+# ---- .ci/run ----
+
+@pytest.mark.parametrize('failing, code', [('', 0), ('lint', 1), ('test', 1)])
+@pytest.mark.parametrize('shared', [True, False])
+def test_ci_runs_linter_and_tests(checkout, tmp_path, failing, code, shared):
+    (checkout.root / '.ci').mkdir()
+    shutil.copy(str(PROJECT / '.ci/run'), str(checkout.root / '.ci'))
+    if shared:
+        (tmp_path / 'shared/data').mkdir(parents=True)
+    (checkout.bin / 'make').unlink()
+    checkout.program(checkout.bin / 'make', '''#!/bin/sh
+echo "$1 ${RECIPES_DATA_DIR-unset} ${RECIPES_MODELS_DIR-unset}"
+[ "$1" != "%s" ]
+''' % failing)
+    done = checkout.run('bash', '.ci/run')
+    folder = '%s/../shared/data' % checkout.root if shared else 'unset'
+    assert done.stdout == 'lint %s unset\ntest %s unset\n' % (folder, folder)  # the tests' count comes last
+    assert done.returncode == code
