@@ -89,5 +89,5 @@ def _pip_command(package):
 
 def _complaint(stderr):
     """Returns what the client says went wrong, in one line."""
-    lines = re.findall(r'^(?:npm (?:error|ERR!)|ERROR:) +(?!at )(.+)', stderr, flags=re.MULTILINE)
+    lines = re.findall(r'^(?:npm (?:error|ERR!)|ERROR:) +(?! *at )(.+)', stderr, flags=re.MULTILINE)
     return textwrap.shorten('; '.join(lines or stderr.strip().splitlines()[-1:]), 200, placeholder=' …')

@@ -95,7 +95,7 @@ def test_a_wrong_checksum(client, folder):
 
 
 @pytest.mark.parametrize('stderr, complaint', [
-    (r'npm warn old\nnpm error code E404\nnpm error 404 Not Found\nnpm notice bye', 'code E404; 404 Not Found'),
+    (r'npm error code E404\nnpm error 404 Not Found\nnpm error     at emit ()', 'code E404; 404 Not Found'),
     (r'npm ERR! code ENOTFOUND\nnpm ERR! network', 'code ENOTFOUND; network'),
     (r'WARNING: Retrying\nERROR: No matching distribution found', 'No matching distribution found'),
     (r'Segmentation fault', 'Segmentation fault'),
