@@ -1,0 +1,650 @@
+"""DeepDream: a picture is changed until a layer of a trained network sees more of what it sees in it.
+
+The idea. A network that tells a thousand kinds of things apart answers to edges in its lowest layers, to textures in
+the next, then to eyes, fur and petals, and to whole things in its highest. Take a layer, measure how strongly it answers
+to a picture, and move every pixel up the gradient of that answer: what the layer was a little reminded of becomes
+visible. What is climbed is the *objective*; the network's weights stay as they are.
+
+- *Octaves*: dreaming starts on a small copy, where a pattern spans much of the picture, and goes on at larger and larger
+  sizes. What shrinking lost of the picture is added back at every size.
+- *Tiles*: the gradient is computed in tiles that cover every pixel, so that memory does not grow with the picture. The
+  picture is shifted at random (and wraps around) in every step, so that no seam stays in one place; the shift also keeps
+  the network's own grid of positions from showing.
+- *A step* adds step size * gradient / mean |gradient|.
+- *From noise* there is nothing to be reminded of: what appears is what the layer or channel itself likes to see.
+
+There's more: a guide picture whose features the dream is drawn to; gradients with the same strength in every band of
+frequencies (a Laplacian pyramid); several layers, channels, neurons and classes at once, each with its weight.
+How convolutional neural networks see the world (F. Chollet, the Keras blog) shows what every layer of a network responds
+to; Olah, Mordvintsev and Schubert, Feature Visualization (Distill, 2017), how to draw it well.
+
+Usage:
+    python recipes/deepdream.py                                         a raccoon's dream
+    python recipes/deepdream.py --content sky.jpg                       your own picture; several, or a folder
+    python recipes/deepdream.py --content sky.jpg --objective mixed3b --objective mixed4c:12*0.5
+    python recipes/deepdream.py --content sky.jpg --guide flowers.jpg
+    python recipes/deepdream.py --content noise --objective mixed4d_3x3_bottleneck_pre_relu:139
+    python recipes/deepdream.py --list-layers
+
+Source: Mordvintsev, Olah, Tyka 2015, Inceptionism, and the DeepDream notebook of TensorFlow's examples.
+"""
+import hashlib
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+import numpy as np
+
+from common import cli, images, plotting, runs, session
+from common.errors import ComputationError, InputError, UnavailableError
+from common.progress import Progress
+from common.session import tf
+from networks import inception, vgg
+from synthesis import color, objectives, pyramid, tiles
+
+RECIPE = 'deepdream'
+NETWORKS = ('inception', 'vgg19', 'vgg16')
+NOISE, BUNDLED = 'noise', 'raccoon'
+GUIDE_SIZE = 512                    # pixels of a guide's longer side, at most: larger things than a tile are never seen
+SECONDS_BETWEEN_STATES = 10.0
+STATE = 'state.npz'
+# What else is good where there is no picture to start from: small to large in more octaves, all frequencies alike.
+FROM_NOISE = {'size': 448, 'octaves': 5, 'steps': (20,), 'step_size': (1.0,), 'laplacian_levels': 4}
+# What --book sets: the chapter's figures. Its objective is the mean of a layer, not of its squares; its noise is pale.
+BOOK = {'objective': ['mixed4c:mean'], 'octaves': 4, 'octave_scale': 1.4, 'steps': (10,), 'step_size': (1.5,),
+        'tile_size': 512, 'laplacian_levels': 0}
+BOOK_NOISE_SIZE = 224               # pixels
+NOISE_CONTRAST = 0.1 * 255          # standard deviation of the result
+
+
+class Network(NamedTuple):
+    """What the recipe needs to know of a network, whichever it is."""
+    name: str
+    build: Callable         # images -> end_points
+    grid: int               # pixels per position of the deepest layer
+    objective: str          # what suits it
+    noise_objective: str    # what suits it where there is no picture
+    labels: Any             # list of str, or None
+    source: str
+    sha256: str
+
+
+class DreamGraph(NamedTuple):
+    """The graph of one tile: placeholders in, the objective and its gradient out."""
+    images: Any         # float32 [1, height, width, 3]
+    positions: Any      # int32 [num_objectives, 2], pixels from the tile's top left
+    guides: Any         # {layer: float32 [num_positions, channels]}; empty without a guide
+    objective: Any      # float32 scalar, summed over pixels
+    gradient: Any       # float32 [1, height, width, 3]
+    terms: Any          # the Objectives that were added up
+    end_points: Any     # {layer: tensor}
+
+
+class Octave(NamedTuple):
+    """One size that the picture is worked on, and how."""
+    height: int
+    width: int
+    steps: int
+    step_size: float
+
+
+class Job(NamedTuple):
+    """One picture that is to dream."""
+    number: int
+    name: str           # of the result, without extension
+    content: Path
+    octaves: Any        # list of Octave
+    from_noise: bool
+
+
+class State(NamedTuple):
+    """How far a dream is."""
+    octave: int
+    step: int           # steps done in this octave
+    image: Any          # float32 [height, width, 3] at the octave's size
+    values: Any         # float64 [num_octaves, 2]: the objective before an octave and in its last step
+
+
+def load_network(args):
+    """Loads the network asked for; Inception by default, VGG-16 with a warning where that cannot be had."""
+    if args.network in ('vgg16', 'vgg19'):
+        return load_vgg(args)
+    try:
+        return load_inception(args)
+    except UnavailableError as error:
+        if args.network:
+            raise
+        print('%s: warning: no Inception, so this dreams on VGG-16, which looks different. %s' % (RECIPE, error),
+              file=sys.stderr)
+        return load_vgg(args, fallback='vgg16')
+
+
+def load_inception(args):
+    """Reads the frozen graph and the list of labels beside it."""
+    path, source, sha256 = inception.obtain_graph(args.models_dir, args.graph, args.quiet)
+    labels_path = args.labels or inception.find_labels(path)
+    labels = inception.load_labels(labels_path) if labels_path else None
+    graph_def = inception.load_graph_def(path, args.input_name)
+    build = partial(inception.inception, graph_def=graph_def, input_name=args.input_name, mean=args.mean)
+    return Network('inception', build, inception.GRID, inception.DREAM_OBJECTIVE,
+                   inception.NOISE_OBJECTIVE, labels, source, sha256)
+
+
+def load_vgg(args, fallback=None):
+    """Reads the weights of VGG-16 or VGG-19."""
+    name, weights, source, sha256 = vgg.obtain_weights(args.models_dir, fallback or args.network, quiet=args.quiet)
+    build = partial(vgg.vgg, weights=weights, network=name, pooling='max')
+    return Network(name, build, vgg.GRID, vgg.DREAM_OBJECTIVE, vgg.NOISE_OBJECTIVE, None, source,
+                   sha256)
+
+
+def load_content(path, args):
+    """Loads a picture, or makes noise, at the size asked for.
+
+    Returns:
+      float32 [height, width, 3], RGB in [0, 255].
+    """
+    if str(path) == NOISE:
+        random = np.random.RandomState(args.seed)
+        if args.book:
+            return random.uniform(size=(args.size, args.size, 3)).astype(np.float32) + 100
+        return random.uniform(100, 156, size=(args.size, args.size, 3)).astype(np.float32)
+    image = raccoon() if str(path) == BUNDLED else images.load_image(path)
+    if args.size:
+        image = images.resize_image(image, *images.fit_size(*image.shape[:2], longer_side=args.size, upscale=True))
+    return image
+
+
+def raccoon():
+    """Returns the picture that SciPy carries (768 x 1024; by J. Marshall, public domain)."""
+    from scipy import misc
+    return misc.face().astype(np.float32)
+
+
+def plan_octaves(image, args, smallest):
+    """Lays out the octaves of a picture.
+
+    Returns:
+      list of Octave, from small to large.
+
+    Raises:
+      InputError: the picture is too small for any.
+    """
+    height, width = image.shape[:2]
+    sizes = pyramid.octave_sizes(height, width, args.octaves, args.octave_scale, smallest)
+    if not sizes:
+        raise InputError('%d x %d pixels are too few for any octave: the network needs %d each way; enlarge the picture '
+                         'with --size' % (width, height, smallest))
+    return [Octave(*size, steps=args.steps[number % len(args.steps)],
+                   step_size=args.step_size[number % len(args.step_size)])
+            for number, size in enumerate(sizes, args.octaves - len(sizes))]
+
+
+def build_graph(network, terms, guided=False):
+    """Builds the network, the objective and its gradient for one tile, in the default graph.
+
+    Args:
+      network: Network.
+      terms: sequence of Objective, as parsed.
+      guided: bool, layers dream towards a guide.
+
+    Returns:
+      DreamGraph.
+
+    Raises:
+      InputError: the network has no such layer, channel or class, or no gradient for it.
+    """
+    tile = tf.placeholder(tf.float32, [1, None, None, 3], name='tile')
+    end_points = network.build(tile)
+    terms = [objectives.resolve(term, end_points, network.labels) for term in terms]
+    positions = tf.placeholder(tf.int32, [len(terms), 2], name='positions')
+    guides = {term.layer: tf.placeholder(tf.float32, [None, end_points[term.layer].shape[-1].value])
+              for term in terms if guided}
+    with tf.name_scope('objective'):
+        objective = objectives.total(terms, end_points, tf.shape(tile)[1:3], positions, guides)
+    try:
+        gradient, = tf.gradients(objective, tile)
+    except LookupError as error:
+        raise InputError('--objective: TensorFlow has no gradient for an operation below it (%s)' % error)
+    return DreamGraph(tile, positions, guides, objective, gradient, terms, end_points)
+
+
+def guide_features(sess, graph, guide):
+    """Computes what a guide picture shows to the objective's layers.
+
+    Args:
+      guide: float32 [height, width, 3], RGB in [0, 255]; None for no guide.
+
+    Returns:
+      {placeholder: float32 [num_positions, channels]}, to be fed with every tile.
+    """
+    if guide is None:
+        return {}
+    features = sess.run({layer: graph.end_points[layer] for layer in graph.guides}, {graph.images: guide[np.newaxis]})
+    return {graph.guides[layer]: values.reshape(-1, values.shape[-1]) for layer, values in features.items()}
+
+
+def tiled_gradient(image, shift, sess, graph, feed, tile_size, grid):
+    """Computes the objective and its gradient for a whole picture, tile by tile; every pixel gets one.
+
+    Args:
+      image: float32 [height, width, 3], RGB in [0, 255].
+      shift: (down, right) in pixels, by which the picture is moved, around its edges, under the tiles.
+      sess: tf.Session.
+      graph: DreamGraph.
+      feed: what to feed besides the tile.
+      tile_size, grid: pixels; see tiles.cover.
+
+    Returns:
+      (float, the objective's mean over the pixels; float32 [height, width, 3], the gradient of its sum).
+    """
+    height, width = image.shape[:2]
+    shifted, gradient, value = np.roll(image, shift, axis=(0, 1)), np.empty_like(image), 0.0
+    for tile in tiles.cover(height, width, tile_size, grid):
+        positions = [[int(fraction * (size - 1) + 0.5 + by) % size - start for fraction, size, by, start
+                      in zip(term.position or (0, 0), image.shape, shift, (tile.top, tile.left))] for term in graph.terms]
+        tile_value, tile_gradient = sess.run(
+            [graph.objective, graph.gradient],
+            {graph.images: shifted[tile.core][np.newaxis], graph.positions: positions, **feed})
+        value += float(tile_value)
+        gradient[tile.core] = tile_gradient[0]
+    return value / (height * width), np.roll(gradient, (-shift[0], -shift[1]), axis=(0, 1))
+
+
+def dream(content, octaves, gradient_of, seed=0, jitter=512, laplacian_levels=0, mask=None, state=None, report=None):
+    """Climbs an objective, starting from a picture, over octaves.
+
+    Args:
+      content: float32 [height, width, 3], RGB in [0, 255].
+      octaves: list of Octave, from small to the content's size.
+      gradient_of: function of an image and a (down, right) shift; returns the objective and its gradient.
+      seed: int, for the shifts; those of a step depend on seed, octave and step alone.
+      jitter: int, pixels; shifts are below it both ways.
+      laplacian_levels: int, bands of frequencies to make alike in each gradient.
+      mask: float32 [height, width] in [0, 1], how much of a step a pixel takes, or None.
+      state: State to go on from, or None.
+      report: function of a State, called after every step.
+
+    Returns:
+      float32 [height, width, 3] in [0, 255].
+
+    Raises:
+      ComputationError: the objective or its gradient is not finite; the last State reported is good.
+    """
+    state = state or State(0, 0, None, np.full((len(octaves), 2), np.nan))
+    for number, octave in enumerate(octaves[state.octave:], state.octave):
+        size = octave.height, octave.width
+        if number > state.octave or state.image is None:
+            state = State(number, 0, enlarge(content, state.image, size), state.values)
+        octave_mask = 1 if mask is None else images.resize_image(mask, *size)[..., np.newaxis]
+        for step in range(state.step, octave.steps):
+            shift = np.random.RandomState([seed, number, step]).randint(max(jitter, 1), size=2)
+            value, gradient = gradient_of(state.image, shift)
+            if not (np.isfinite(value) and np.isfinite(gradient).all()):
+                raise ComputationError('the objective or its gradient is not a finite number in step %d of octave %d; '
+                                       'try a smaller --step-size' % (step + 1, number + 1))
+            gradient = pyramid.normalize(gradient, laplacian_levels)
+            image = climb(state.image, gradient * octave_mask, octave.step_size, mean_strength(gradient))
+            values = state.values.copy()
+            values[number, 1 if step else slice(None)] = value
+            state = State(number, step + 1, image, values)
+            if report:
+                report(state)
+    return state.image
+
+
+def enlarge(content, image, size):
+    """Brings a dream to the next size, and adds what shrinking had lost of the content.
+
+    Args:
+      content: float32 [height, width, 3] at its full size.
+      image: float32 [smaller height, smaller width, 3], the dream so far; None at the start.
+      size: (height, width).
+    """
+    resized_content = images.resize_image(content, *size)
+    if image is None:
+        return resized_content
+    lost_detail = resized_content - images.resize_image(images.resize_image(content, *image.shape[:2]), *size)
+    return np.clip(images.resize_image(image, *size) + lost_detail, 0, 255)
+
+
+def mean_strength(gradient):
+    """Returns the mean absolute value where there is any gradient: a neuron's ends with its receptive field."""
+    return np.abs(gradient).sum(dtype=np.float64) / max(np.count_nonzero(gradient), 1)
+
+
+def climb(image, gradient, step_size, strength):
+    """Takes one step up the gradient and stays within what a picture can show.
+
+    Args:
+      image: float32 [height, width, 3] in [0, 255].
+      gradient: float32 of the same shape.
+      step_size: float, the mean change of a pixel.
+      strength: float, the gradient's mean absolute value.
+    """
+    return np.clip(image + gradient * np.float32(step_size / (strength + 1e-7)), 0, 255)
+
+
+def finish(image, content, args, from_noise):
+    """Makes the picture to be saved: contrast, colours and blend as asked for.
+
+    Args:
+      image: float32 [height, width, 3], the dream, at the content's size.
+      content: float32 of the same shape.
+    """
+    if from_noise:  # the climb widens the range of noise only as far as it must
+        image = np.clip((image - image.mean()) / max(image.std(), 1e-4) * NOISE_CONTRAST + 127.5, 0, 255)
+    if args.preserve_color:
+        image = color.keep_luminance(content, image)
+    return args.blend * image + (1 - args.blend) * content
+
+
+class Journal:
+    """What one dream leaves on the disk on its way: its state to resume from, pictures, the progress bar.
+
+    Args:
+      args: the options.
+      stop: from cli.stop_requested.
+      job: Job.
+      state: State to go on from, or None.
+      seconds: float, what it has taken before it was stopped.
+    """
+
+    def __init__(self, args, stop, job, state=None, seconds=0.0):
+        self.args, self.stop, self.job, self.state = args, stop, job, state
+        self.started, self.saved, self.pause = time.time() - seconds, time.time(), SECONDS_BETWEEN_STATES
+        done = sum(octave.steps for octave in job.octaves[:state.octave]) + state.step if state else 0
+        self.progress = Progress(sum(octave.steps for octave in job.octaves), done, quiet=args.quiet)
+
+    def report(self, state):
+        """Takes note of a step; ends the dream, with all kept, where the user asked for that."""
+        self.state, octave = state, self.job.octaves[state.octave]
+        self.progress.update({'octave': '%d/%d (%dx%d)' % (state.octave + 1, len(self.job.octaves), octave.width,
+                                                           octave.height), 'objective': state.values[state.octave, 1]})
+        if self.args.save_every and self.progress.done % self.args.save_every == 0:
+            images.save_image(self.args.run_dir / ('%s_step%04d.png' % (self.job.name, self.progress.done)), state.image)
+        if self.stop.requested:
+            self.save_state()
+            raise cli.Interrupted('after %d of %d steps; the picture so far is %s; go on with --resume %s'
+                                  % (self.progress.done, self.progress.total, self.save_so_far(), self.args.run_dir))
+        if time.time() - self.saved > self.pause:
+            self.save_state()
+
+    def save_state(self):
+        """Saves what it takes to go on; the larger the picture, the less often."""
+        started = time.time()
+        runs.save_arrays(self.args.run_dir / STATE, job=self.job.number, seconds=started - self.started,
+                         **self.state._asdict())
+        self.saved = time.time()
+        self.pause = max(SECONDS_BETWEEN_STATES, 20 * (self.saved - started))
+
+    def save_so_far(self):
+        """Saves the unfinished dream at the content's size; returns its path, or None before the first step."""
+        if self.state is None:
+            return None
+        content = load_content(self.job.content, self.args)
+        return self.save(enlarge(content, self.state.image, content.shape[:2]), content)
+
+    def save(self, image, content):
+        """Saves a picture, finished as asked for, and the sheet of before and after; returns the picture's path."""
+        result = finish(image, content, self.args, self.job.from_noise)
+        path = self.args.run_dir / (self.job.name + '.png')
+        images.save_image(path, result)
+        plotting.plot_sheet(self.args.run_dir / (self.job.name + '_sheet.png'), [content, result], ['before', 'after'])
+        if self.args.output:
+            images.save_image(self.args.output, result)
+        return self.args.output or path
+
+
+def find_jobs(args):
+    """Looks at every picture that is to dream, before the network is loaded.
+
+    Returns:
+      (list of Job, list of str: why the others are left out).
+
+    Raises:
+      InputError: none can be done.
+    """
+    smallest = (vgg if args.network in ('vgg16', 'vgg19') else inception).SMALLEST_INPUT
+    paths = []
+    for path in args.content or [Path(BUNDLED)]:
+        known = str(path) == NOISE or not args.content
+        paths += [path] if known else images.find_images([path], '--content')
+    jobs, left_out, names = [], [], set()
+    for path in paths:
+        try:
+            octaves = plan_octaves(load_content(path, args), args, smallest)
+        except InputError as error:
+            left_out.append(str(error) if str(path) in str(error) else '%s: %s' % (path, error))
+            continue
+        stem = '%s_dream' % path.stem
+        name = next(name for name in [stem] + ['%s-%d' % (stem, n) for n in range(2, len(paths) + 1)] if name not in names)
+        names.add(name)
+        jobs.append(Job(len(jobs), name, path, octaves, str(path) == NOISE))
+    if not jobs:
+        raise InputError(left_out[0])
+    if args.output and len(jobs) > 1:
+        raise InputError("--output %s: one file for %d pictures; leave it out, they go into the run's folder"
+                         % (args.output, len(jobs)))
+    return jobs, left_out
+
+
+def load_guide(path):
+    """Loads the guide, shrunk where it is larger than what the network sees at a time."""
+    guide = images.load_image(path)
+    return images.resize_image(guide, *images.fit_size(*guide.shape[:2], longer_side=GUIDE_SIZE))
+
+
+def octaves_that_fit(job, graph, gradient_of):
+    """Leaves out octaves too small for an objective behind a pooling of fixed size, which asks for a whole input.
+
+    Raises:
+      InputError: all are.
+    """
+    if all(graph.end_points[term.layer].shape.rank == 4 for term in graph.terms):
+        return job.octaves
+    for number, octave in enumerate(job.octaves):
+        try:
+            gradient_of(np.zeros((octave.height, octave.width, 3), np.float32), (0, 0))
+            return job.octaves[number:]
+        except tf.errors.InvalidArgumentError as error:
+            reason = str(error).splitlines()[0]
+    raise InputError('--content %s: %d x %d pixels are too few for this objective (%s); enlarge the picture with --size'
+                     % (job.content, octave.width, octave.height, reason))
+
+
+def run_job(job, args, stop, gradient_of, mask, resumed=None):
+    """Dreams on one picture and saves it.
+
+    Returns:
+      dict, what run.json records of it.
+    """
+    content = load_content(job.content, args)
+    state, seconds = resumed or (None, 0.0)
+    journal = Journal(args, stop, job, state, seconds)
+    if mask is not None:
+        mask = images.resize_image(mask, *content.shape[:2]) / 255
+    with journal.progress:
+        try:
+            image = dream(content, job.octaves, gradient_of, args.seed, args.jitter, args.laplacian_levels, mask, state,
+                          journal.report)
+        except ComputationError as error:
+            raise ComputationError('%s; the last good picture: %s' % (error, journal.save_so_far()))
+    path, values = journal.save(image, content), journal.state.values
+    if not values.any():
+        print('%s: warning: the objective was 0 from beginning to end, so nothing changed; a layer after its ReLU can be '
+              'silent: try the one before (..._pre_relu)' % RECIPE, file=sys.stderr)
+    return {'content': job.content, 'path': path, 'height': content.shape[0], 'width': content.shape[1],
+            'seconds': time.time() - journal.started,
+            'octaves': [dict(octave._asdict(), objective_before=before, objective_last=last)
+                        for octave, (before, last) in zip(job.octaves, values)]}
+
+
+def parse_args(argv):
+    """Parses the command line; see --help."""
+    parser = cli.make_parser(__doc__, models=True)
+    what = parser.add_argument_group('what dreams')
+    what.add_argument('--content', nargs='+', type=Path, metavar='FILE', help="pictures or folders, or 'noise'; by "
+                      'default a raccoon')
+    what.add_argument('--size', type=cli.whole_number(1), help="pixels of the longer side; by default the picture's own")
+    what.add_argument('--mask', type=Path, metavar='FILE', help='a picture: white dreams, black stays, grey is between')
+    what.add_argument('--output', type=Path, metavar='FILE', help="where to save the dream, besides the run's folder")
+    of_what = parser.add_argument_group('of what')
+    of_what.add_argument('--objective', action='append', metavar='OBJECTIVE', help='%s; repeat it to add several; by '
+                         'default what suits the network' % objectives.FORMS)
+    of_what.add_argument('--guide', type=Path, metavar='FILE', help="dream towards this picture's features")
+    of_what.add_argument('--list-layers', action='store_true', help='print the layers and their channels')
+    network = parser.add_argument_group('network')
+    network.add_argument('--network', choices=NETWORKS, help='by default inception, vgg16 where that cannot be had')
+    network.add_argument('--graph', type=Path, metavar='FILE', help='another frozen classifier')
+    network.add_argument('--input-name', default=inception.INPUT_NAME, help="the frozen graph's input")
+    network.add_argument('--mean', type=float, default=inception.MEAN, help='subtracted from the pixels')
+    network.add_argument('--labels', type=Path, metavar='FILE', help='names of the classes, one a line')
+    how = parser.add_argument_group('how')
+    how.add_argument('--octaves', type=cli.whole_number(1, 30), default=4, help='sizes to dream at, at most')
+    how.add_argument('--octave-scale', type=cli.real_number(1.05, 10), default=1.4, help='from one size to the next')
+    how.add_argument('--steps', type=_several(cli.whole_number(1)), default=(10,), help='in each octave: N, or N,N,... '
+                     'from the smallest to the largest')
+    how.add_argument('--step-size', type=_several(cli.real_number(1e-6)), default=(1.5,), help='mean change of a pixel in '
+                     'a step, of 255: one, or one for each octave')
+    how.add_argument('--tile-size', type=cli.whole_number(64), default=512, help='pixels of a tile')
+    how.add_argument('--jitter', type=cli.whole_number(0), default=512, help='pixels of the random shift, at most')
+    how.add_argument('--laplacian-levels', type=cli.whole_number(0, 12), default=0,
+                     help='bands of frequencies to make equally strong in the gradient; 0: as it is')
+    how.add_argument('--blend', type=cli.real_number(0, 1), default=1.0, help='how much of the dream; the rest is content')
+    how.add_argument('--preserve-color', action='store_true', help="keep the content's colours")
+    how.add_argument('--save-every', type=cli.whole_number(1), metavar='STEPS', help='save pictures on the way')
+    how.add_argument('--book', action='store_true', help="the cookbook chapter's settings")
+    argv = sys.argv[1:] if argv is None else argv
+    if NOISE in argv:
+        parser.set_defaults(**FROM_NOISE)
+    if '--book' in argv:
+        parser.set_defaults(**dict(BOOK, size=BOOK_NOISE_SIZE) if NOISE in argv else BOOK)
+    args = cli.parse_args(parser, argv, RECIPE, free=('output', 'list_layers', 'save_every'))
+    check_args(args)
+    return args
+
+
+def _several(kind):
+    """Returns an argparse type: one number, or several separated by commas, as a list."""
+    return lambda text: [kind(part) for part in text.split(',')]
+
+
+def check_args(args):
+    """Finds what is wrong with the options alone, before anything slow."""
+    for name in ('steps', 'step_size'):
+        values = getattr(args, name)
+        if len(values) not in (1, args.octaves):
+            raise InputError('--%s %s: %d numbers for %d octaves; give one, or one for each'
+                             % (name.replace('_', '-'), ','.join('%g' % value for value in values), len(values), args.octaves))
+    args.terms = [objectives.parse(text) for text in args.objective or ()]
+    pointed = [term.text for term in args.terms if term.channel is not None]
+    if args.guide and pointed:
+        raise InputError('--guide needs whole layers: --objective %s names a channel' % pointed[0])
+    if args.network in ('vgg16', 'vgg19') and args.graph:
+        raise InputError('--graph %s: a frozen Inception graph does not go with --network %s' % (args.graph, args.network))
+    if args.graph and not args.graph.is_file():
+        raise InputError('--graph %s: no such file' % args.graph)
+    if args.output:
+        images.check_output(args.output)
+
+
+def list_layers(network):
+    """Prints the layers in the network's order, with their channels; returns the exit code."""
+    with tf.Graph().as_default():
+        end_points = network.build(tf.placeholder(tf.float32, [1, None, None, 3]))
+    width = max(map(len, end_points))
+    for name, tensor in end_points.items():
+        print('%-*s %5d channels' % (width, name, tensor.shape[-1].value))
+    return 0
+
+
+def open_run(args, network, graph, jobs, device):
+    """Makes the run's folder, or checks that what is to be resumed has not changed since."""
+    facts = {'network': network.name, 'weights': network.sha256,
+             'inputs': [hashlib.sha256(load_content(job.content, args).tobytes()).hexdigest() for job in jobs]}
+    if args.run_dir is None:
+        args.run_dir = runs.create(args.output_dir, RECIPE, settings=args.settings, seed=args.seed, device=device,
+                                   objective=[term.text for term in graph.terms], source=network.source, **facts)
+    record = runs.read_record(args.run_dir)
+    for name, value in facts.items():
+        if record[name] != value:
+            raise InputError('--resume %s: %s was %s when that run began and is %s now; start a new run'
+                             % (args.run_dir, name, record[name], value))
+    if not args.quiet:
+        print('%s\nnetwork: %s, %s\nobjective: %s\nthis run: %s' % (
+            device, network.name, network.source, ' + '.join(record['objective']), args.run_dir))
+
+
+def run_jobs(jobs, args, gradient_of, mask):
+    """Dreams on one picture after the other; returns what run.json records of them.
+
+    Raises:
+      ComputationError: a dream failed and there is no other.
+    """
+    pictures = runs.read_record(args.run_dir).get('pictures', [])
+    state_path = args.run_dir / STATE
+    saved = runs.load_arrays(state_path) if state_path.exists() else None
+    with cli.stop_requested() as stop:
+        for job in jobs[len(pictures):]:
+            resumed = None
+            if saved and saved['job'] == job.number:
+                resumed = (State(int(saved['octave']), int(saved['step']), saved['image'], saved['values']),
+                           float(saved['seconds']))
+            try:
+                pictures.append(run_job(job, args, stop, gradient_of, mask, resumed))
+            except ComputationError as error:
+                if len(jobs) == 1:
+                    raise
+                print('%s: failed: %s: %s' % (RECIPE, job.content, error), file=sys.stderr)
+                pictures.append({'content': job.content, 'error': str(error)})
+            runs.write_record(args.run_dir, pictures=pictures)
+    return pictures
+
+
+def conclude(args, pictures, left_out, seconds):
+    """Records the results and says them in words; returns the exit code."""
+    done = [picture for picture in pictures if 'error' not in picture]
+    results = {'pictures': len(done), 'seconds': seconds}
+    if len(done) == 1:
+        last = done[0]['octaves'][-1]
+        results.update(objective_before=last['objective_before'], objective_last=last['objective_last'])
+        print('dreamt in %.0f s; the objective rose from %.4g to %.4g in the last octave: %s'
+              % (seconds, last['objective_before'], last['objective_last'], done[0]['path']))
+    else:
+        print('%d pictures dreamt in %.0f s, %d left out: %s' % (len(done), seconds, len(left_out), args.run_dir))
+    runs.write_record(args.run_dir, seconds=seconds, left_out=left_out, results=results, versions=runs.versions())
+    return 1 if len(done) < len(pictures) else 2 if left_out else 0
+
+
+@cli.exit_codes
+def main(argv=None):
+    """Runs the recipe; returns its exit code."""
+    started = time.time()
+    args = parse_args(argv)
+    if args.list_layers:
+        return list_layers(load_network(args))
+    jobs, left_out = find_jobs(args)
+    mask = args.mask and images.load_grey(args.mask)
+    guide = args.guide and load_guide(args.guide)
+    network = load_network(args)
+    terms = args.terms or [objectives.parse(network.noise_objective if jobs[0].from_noise else network.objective)]
+    with tf.Graph().as_default() as tf_graph:
+        graph = build_graph(network, terms, guided=guide is not None)
+        tf_graph.finalize()
+    device = session.describe_device(args.device, args.threads)
+    with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess:
+        gradient_of = partial(tiled_gradient, sess=sess, graph=graph, feed=guide_features(sess, graph, guide),
+                              tile_size=args.tile_size, grid=network.grid)
+        jobs = [job._replace(octaves=octaves_that_fit(job, graph, gradient_of)) for job in jobs]
+        open_run(args, network, graph, jobs, device)
+        for mistake in left_out:
+            print('%s: left out: %s' % (RECIPE, mistake), file=sys.stderr)
+        pictures = run_jobs(jobs, args, gradient_of, mask)
+    return conclude(args, pictures, left_out, time.time() - started)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
