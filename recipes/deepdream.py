@@ -1,22 +1,22 @@
 """DeepDream: a picture is changed until a layer of a trained network sees more of what it sees in it.
 
 The idea. A network that tells a thousand kinds of things apart answers to edges in its lowest layers, to textures in
-the next, then to eyes, fur and petals, and to whole things in its highest. Take a layer, measure how strongly it answers
-to a picture, and move every pixel up the gradient of that answer: what the layer was a little reminded of becomes
-visible. What is climbed is the *objective*; the network's weights stay as they are.
+the next, then to eyes, fur and petals, and to whole things in its highest. Take a layer, measure how strongly it
+answers to a picture, and move every pixel up the gradient of that answer: what the layer was a little reminded of
+becomes visible. What is climbed is the *objective*; the network's weights stay as they are.
 
-- *Octaves*: dreaming starts on a small copy, where a pattern spans much of the picture, and goes on at larger and larger
-  sizes. What shrinking lost of the picture is added back at every size.
+- *Octaves*: dreaming starts on a small copy, where a pattern spans much of the picture, and goes on at larger and
+  larger sizes. What shrinking lost of the picture is added back at every size.
 - *Tiles*: the gradient is computed in tiles that cover every pixel, so that memory does not grow with the picture. The
-  picture is shifted at random (and wraps around) in every step, so that no seam stays in one place; the shift also keeps
-  the network's own grid of positions from showing.
+  picture is shifted at random, around its edges, in every step, so that no seam stays in one place and the network's
+  own grid of positions does not show.
 - *A step* adds step size * gradient / mean |gradient|.
 - *From noise* there is nothing to be reminded of: what appears is what the layer or channel itself likes to see.
 
 There's more: a guide picture whose features the dream is drawn to; gradients with the same strength in every band of
 frequencies (a Laplacian pyramid); several layers, channels, neurons and classes at once, each with its weight.
-How convolutional neural networks see the world (F. Chollet, the Keras blog) shows what every layer of a network responds
-to; Olah, Mordvintsev and Schubert, Feature Visualization (Distill, 2017), how to draw it well.
+How convolutional neural networks see the world (F. Chollet, the Keras blog) shows what every layer of a network
+responds to; Olah, Mordvintsev and Schubert, Feature Visualization (Distill, 2017), how to draw it well.
 
 Usage:
     python recipes/deepdream.py                                         a raccoon's dream
@@ -28,6 +28,7 @@ Usage:
 
 Source: Mordvintsev, Olah, Tyka 2015, Inceptionism, and the DeepDream notebook of TensorFlow's examples.
 """
+import collections
 import hashlib
 import sys
 import time
@@ -175,8 +176,8 @@ def plan_octaves(image, args, smallest):
     height, width = image.shape[:2]
     sizes = pyramid.octave_sizes(height, width, args.octaves, args.octave_scale, smallest)
     if not sizes:
-        raise InputError('%d x %d pixels are too few for any octave: the network needs %d each way; enlarge the picture '
-                         'with --size' % (width, height, smallest))
+        raise InputError('%d x %d pixels are too few for any octave: the network needs %d each way; enlarge the '
+                         'picture with --size' % (width, height, smallest))
     return [Octave(*size, steps=args.steps[number % len(args.steps)],
                    step_size=args.step_size[number % len(args.step_size)])
             for number, size in enumerate(sizes, args.octaves - len(sizes))]
@@ -244,7 +245,8 @@ def tiled_gradient(image, shift, sess, graph, feed, tile_size, grid):
     shifted, gradient, value = np.roll(image, shift, axis=(0, 1)), np.empty_like(image), 0.0
     for tile in tiles.cover(height, width, tile_size, grid):
         positions = [[int(fraction * (size - 1) + 0.5 + by) % size - start for fraction, size, by, start
-                      in zip(term.position or (0, 0), image.shape, shift, (tile.top, tile.left))] for term in graph.terms]
+                      in zip(term.position or (0, 0), image.shape, shift, (tile.top, tile.left))]
+                     for term in graph.terms]
         tile_value, tile_gradient = sess.run(
             [graph.objective, graph.gradient],
             {graph.images: shifted[tile.core][np.newaxis], graph.positions: positions, **feed})
@@ -364,7 +366,8 @@ class Journal:
         self.progress.update({'octave': '%d/%d (%dx%d)' % (state.octave + 1, len(self.job.octaves), octave.width,
                                                            octave.height), 'objective': state.values[state.octave, 1]})
         if self.args.save_every and self.progress.done % self.args.save_every == 0:
-            images.save_image(self.args.run_dir / ('%s_step%04d.png' % (self.job.name, self.progress.done)), state.image)
+            name = '%s_step%04d.png' % (self.job.name, self.progress.done)
+            images.save_image(self.args.run_dir / name, state.image)
         if self.stop.requested:
             self.save_state()
             raise cli.Interrupted('after %d of %d steps; the picture so far is %s; go on with --resume %s'
@@ -412,7 +415,7 @@ def find_jobs(args):
     for path in args.content or [Path(BUNDLED)]:
         known = str(path) == NOISE or not args.content
         paths += [path] if known else images.find_images([path], '--content')
-    jobs, left_out, names = [], [], set()
+    jobs, left_out, stems = [], [], collections.Counter()
     for path in paths:
         try:
             octaves = plan_octaves(load_content(path, args), args, smallest)
@@ -420,8 +423,8 @@ def find_jobs(args):
             left_out.append(str(error) if str(path) in str(error) else '%s: %s' % (path, error))
             continue
         stem = '%s_dream' % path.stem
-        name = next(name for name in [stem] + ['%s-%d' % (stem, n) for n in range(2, len(paths) + 1)] if name not in names)
-        names.add(name)
+        stems[stem] += 1
+        name = stem if stems[stem] == 1 else '%s-%d' % (stem, stems[stem])
         jobs.append(Job(len(jobs), name, path, octaves, str(path) == NOISE))
     if not jobs:
         raise InputError(left_out[0])
@@ -474,8 +477,8 @@ def run_job(job, args, stop, gradient_of, mask, resumed=None):
             raise ComputationError('%s; the last good picture: %s' % (error, journal.save_so_far()))
     path, values = journal.save(image, content), journal.state.values
     if not values.any():
-        print('%s: warning: the objective was 0 from beginning to end, so nothing changed; a layer after its ReLU can be '
-              'silent: try the one before (..._pre_relu)' % RECIPE, file=sys.stderr)
+        print('%s: warning: the objective was 0 from beginning to end, so nothing changed; a layer after its ReLU can '
+              'be silent: try the one before (..._pre_relu)' % RECIPE, file=sys.stderr)
     return {'content': job.content, 'path': path, 'height': content.shape[0], 'width': content.shape[1],
             'seconds': time.time() - journal.started,
             'octaves': [dict(octave._asdict(), objective_before=before, objective_last=last)
@@ -488,7 +491,8 @@ def parse_args(argv):
     what = parser.add_argument_group('what dreams')
     what.add_argument('--content', nargs='+', type=Path, metavar='FILE', help="pictures or folders, or 'noise'; by "
                       'default a raccoon')
-    what.add_argument('--size', type=cli.whole_number(1), help="pixels of the longer side; by default the picture's own")
+    what.add_argument('--size', type=cli.whole_number(1),
+                      help="pixels of the longer side; by default the picture's own")
     what.add_argument('--mask', type=Path, metavar='FILE', help='a picture: white dreams, black stays, grey is between')
     what.add_argument('--output', type=Path, metavar='FILE', help="where to save the dream, besides the run's folder")
     of_what = parser.add_argument_group('of what')
@@ -507,13 +511,14 @@ def parse_args(argv):
     how.add_argument('--octave-scale', type=cli.real_number(1.05, 10), default=1.4, help='from one size to the next')
     how.add_argument('--steps', type=_several(cli.whole_number(1)), default=(10,), help='in each octave: N, or N,N,... '
                      'from the smallest to the largest')
-    how.add_argument('--step-size', type=_several(cli.real_number(1e-6)), default=(1.5,), help='mean change of a pixel in '
-                     'a step, of 255: one, or one for each octave')
+    how.add_argument('--step-size', type=_several(cli.real_number(1e-6)), default=(1.5,), help='mean change of a pixel '
+                     'in a step, of 255: one, or one for each octave')
     how.add_argument('--tile-size', type=cli.whole_number(64), default=512, help='pixels of a tile')
     how.add_argument('--jitter', type=cli.whole_number(0), default=512, help='pixels of the random shift, at most')
     how.add_argument('--laplacian-levels', type=cli.whole_number(0, 12), default=0,
                      help='bands of frequencies to make equally strong in the gradient; 0: as it is')
-    how.add_argument('--blend', type=cli.real_number(0, 1), default=1.0, help='how much of the dream; the rest is content')
+    how.add_argument('--blend', type=cli.real_number(0, 1), default=1.0,
+                     help='how much of the dream; the rest is content')
     how.add_argument('--preserve-color', action='store_true', help="keep the content's colours")
     how.add_argument('--save-every', type=cli.whole_number(1), metavar='STEPS', help='save pictures on the way')
     how.add_argument('--book', action='store_true', help="the cookbook chapter's settings")
@@ -537,14 +542,15 @@ def check_args(args):
     for name in ('steps', 'step_size'):
         values = getattr(args, name)
         if len(values) not in (1, args.octaves):
+            given = ','.join('%g' % value for value in values)
             raise InputError('--%s %s: %d numbers for %d octaves; give one, or one for each'
-                             % (name.replace('_', '-'), ','.join('%g' % value for value in values), len(values), args.octaves))
+                             % (name.replace('_', '-'), given, len(values), args.octaves))
     args.terms = [objectives.parse(text) for text in args.objective or ()]
     pointed = [term.text for term in args.terms if term.channel is not None]
     if args.guide and pointed:
         raise InputError('--guide needs whole layers: --objective %s names a channel' % pointed[0])
     if args.network in ('vgg16', 'vgg19') and args.graph:
-        raise InputError('--graph %s: a frozen Inception graph does not go with --network %s' % (args.graph, args.network))
+        raise InputError('--graph %s: a frozen graph does not go with --network %s' % (args.graph, args.network))
     if args.graph and not args.graph.is_file():
         raise InputError('--graph %s: no such file' % args.graph)
     if args.output:

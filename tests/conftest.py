@@ -98,3 +98,35 @@ def _folder_named_by(variable):
     if not Path(folder).is_dir():
         pytest.fail('%s=%s is no folder' % (variable, folder))
     return Path(folder)
+
+
+@pytest.fixture
+def tiny_inception_path(tmp_path):
+    """Path of a frozen graph with a few layers, named as inception5h names them, and its labels beside it.
+
+    conv2d0 (stride 2), maxpool0 (stride 4 in all), mixed4c of two branches with 4 + 2 channels, and softmax2 over 5
+    classes, for 6 labels: the first is for nothing.
+    """
+    from common.session import tf
+    random = np.random.RandomState(5)
+
+    def convolve(layer, name, size, num_maps, stride=1):
+        shape = [size, size, layer.shape[-1].value, num_maps]
+        kernel = tf.constant(random.normal(0, np.sqrt(2 / np.prod(shape[:3])), shape).astype(np.float32), name=name + '_w')
+        layer = tf.nn.conv2d(layer, kernel, stride, 'SAME', name=name + '_pre_relu/conv')
+        layer = tf.nn.bias_add(layer, tf.constant(np.float32(random.uniform(1, 5, num_maps))), name=name + '_pre_relu')
+        return tf.nn.relu(layer, name=name)
+
+    with tf.Graph().as_default() as graph:
+        layer = convolve(tf.placeholder(tf.float32, [None, None, None, 3], name='input'), 'conv2d0', 5, 4, stride=2)
+        layer = tf.nn.max_pool2d(layer, 3, 2, 'SAME', name='maxpool0')
+        branches = [convolve(layer, 'mixed4c_1x1', 1, 4), convolve(layer, 'mixed4c_3x3', 3, 2)]
+        layer = tf.concat(branches, axis=-1, name='mixed4c')
+        logits = tf.matmul(tf.reduce_mean(layer, [1, 2], name='avgpool0'), tf.constant(np.float32(random.normal(size=[6, 5]))),
+                           name='softmax2_pre_activation/matmul')
+        tf.nn.softmax(tf.nn.bias_add(logits, tf.zeros([5]), name='softmax2_pre_activation'), name='softmax2')
+        path = tmp_path / 'models' / 'tensorflow_inception_graph.pb'
+        path.parent.mkdir()
+        path.write_bytes(graph.as_graph_def().SerializeToString())
+    (path.parent / 'labels.txt').write_text('background\ntench, Tinca tinca\ntabby, tabby cat\nhen\nkite\nnewt\n')
+    return path

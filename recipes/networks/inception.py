@@ -3,11 +3,11 @@
 Inception5h is GoogLeNet (Szegedy et al. 2014, arXiv 1409.4842) as Google trained and released it, the network that the
 first dreams were made with. Other frozen graphs serve too: tell the name of their input and the mean they subtract.
 """
-import hashlib
+import warnings
 from collections import OrderedDict
 from pathlib import Path
 
-from common import download
+from common import checksums, download
 from common.errors import InputError
 from common.session import tf
 
@@ -51,19 +51,11 @@ def obtain_graph(models_dir, path=None, quiet=False):
         if not path.is_file():
             archive, source, _ = download.obtain([ARCHIVE], models_dir, quiet=quiet)[0]
             download.unpack(archive, models_dir, MAX_UNPACKED_BYTES, members=(GRAPH_FILE, LABELS_FILE))
-            return path, '%s in %s' % (GRAPH_FILE, source), _sha256(path)
+            return path, '%s in %s' % (GRAPH_FILE, source), checksums.digest(path)
     if not Path(path).is_file():
         raise InputError('--graph %s: no such file; expected a frozen GraphDef such as %s' % (path, GRAPH_FILE))
-    found = _sha256(path)
+    found = checksums.digest(path)
     return path, '%s%s' % (path, '' if found == GRAPH_SHA256 else ' (not inception5h itself: another SHA-256)'), found
-
-
-def _sha256(path):
-    digest = hashlib.sha256()
-    with Path(path).open('rb') as file:
-        for block in iter(lambda: file.read(2 ** 20), b''):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def load_labels(path):
@@ -108,7 +100,8 @@ def load_graph_def(path, input_name=INPUT_NAME):
         this TensorFlow does not know.
     """
     graph_def = _parse(path)
-    problem = _cut_off(graph_def) or _unfrozen(graph_def) or _without_input(graph_def, input_name) or _unknown(graph_def)
+    problem = (_cut_off(graph_def) or _unfrozen(graph_def) or _unknown(graph_def)
+               or _without_input(graph_def, input_name))
     if problem:
         raise InputError('%s: %s' % (path, problem))
     return graph_def
@@ -117,7 +110,9 @@ def load_graph_def(path, input_name=INPUT_NAME):
 def _parse(path):
     graph_def, expected = tf.GraphDef(), 'expected a binary GraphDef, frozen, such as %s' % GRAPH_FILE
     try:
-        graph_def.ParseFromString(Path(path).read_bytes())
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')  # some damage is only warned of
+            graph_def.ParseFromString(Path(path).read_bytes())
     except OSError as error:
         raise InputError('%s: cannot be read (%s); %s' % (path, error.strerror, expected))
     except Exception as error:  # protobuf's own DecodeError is another class in each of its implementations
@@ -138,8 +133,8 @@ def _cut_off(graph_def):
 
 def _unfrozen(graph_def):
     variables = [node.name for node in graph_def.node if node.op in _VARIABLES]
-    return variables and ('not frozen: its %d variables, %s for one, have no values; expected a graph whose weights are '
-                          'constants' % (len(variables), variables[0]))
+    return variables and ('not frozen: its %d variables, %s for one, have no values; expected a graph whose weights '
+                          'are constants' % (len(variables), variables[0]))
 
 
 def _without_input(graph_def, input_name):

@@ -95,7 +95,7 @@ def resolve(objective, end_points, labels=None):
             text, layer, 'did you mean %s? ' % ' or '.join(map(repr, nearest)) if nearest else ''))
     num_channels = end_points[layer].shape[-1].value
     if isinstance(channel, str) and channel != 'mean':
-        channel = find_class(objective, num_channels, labels)
+        channel = _find_class(objective, end_points[layer].shape, labels)
     if isinstance(channel, int) and not 0 <= channel < num_channels:
         raise InputError('--objective %s: no channel %d; %s has the channels 0 to %d'
                          % (text, channel, layer, num_channels - 1))
@@ -104,24 +104,23 @@ def resolve(objective, end_points, labels=None):
     return objective._replace(channel=channel)
 
 
-def find_class(objective, num_channels, labels):
+def _find_class(objective, shape, labels):
     """Finds the number of the class that an objective names.
 
     A label may hold several names, separated by commas; case does not matter. Lists begin with a class for nothing
     ('background', 'dummy') that some networks lack.
-
-    Raises:
-      InputError: no labels, labels of another network or layer, or no class of that name.
     """
     text, layer, name, _, _ = objective
+    num_channels = shape[-1].value
     if not labels:
         raise InputError('--objective %s: the channel %r is not a number, and no list of labels lies beside the graph; '
                          'give the class by its number, or a list with --labels FILE' % (text, name))
     if len(labels) == num_channels + 1:
         labels = labels[1:]
-    if not len(labels) <= num_channels < len(labels) + 10:  # inception5h has 1,008 logits for 1,001 labels
+    if shape.rank != 2 or not len(labels) <= num_channels < len(labels) + 10:  # inception5h: 1,008 logits, 1,001 labels
         raise InputError('--objective %s: the channel %r is not a number, and %s is no layer of classes: it has %d '
-                         'channels, for %d labels' % (text, name, layer, num_channels, len(labels)))
+                         'channels%s, for %d labels' % (text, name, layer, num_channels,
+                                                        ' at every position' if shape.rank != 2 else '', len(labels)))
     numbers = {}
     for number, label in enumerate(labels):
         for synonym in [label] + label.split(','):

@@ -1,0 +1,161 @@
+"""networks/inception.py: frozen graphs, whole and broken."""
+import zipfile
+
+import numpy as np
+import pytest
+
+from common import download
+from common.errors import InputError, UnavailableError
+from common.session import tf
+from networks import inception
+
+
+def error_of(path, **kwargs):
+    with pytest.raises(InputError) as caught:
+        inception.load_graph_def(path, **kwargs)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def saved(tmp_path, graph):
+    path = tmp_path / 'other.pb'
+    path.write_bytes(graph.as_graph_def().SerializeToString())
+    return path
+
+
+def test_end_points_are_the_layers_in_their_order(tiny_inception_path):
+    images = tf.placeholder(tf.float32, [1, None, None, 3])
+    end_points = inception.inception(images, inception.load_graph_def(tiny_inception_path))
+    assert list(end_points) == ['conv2d0_pre_relu', 'conv2d0', 'maxpool0', 'mixed4c_1x1_pre_relu', 'mixed4c_1x1',
+                                'mixed4c_3x3_pre_relu', 'mixed4c_3x3', 'mixed4c', 'avgpool0', 'softmax2_pre_activation',
+                                'softmax2']
+    assert end_points['mixed4c'].shape.as_list()[-1] == 6
+    assert end_points['softmax2'].shape.as_list()[-1] == 5
+
+
+def test_the_mean_is_the_modules_business(tiny_inception_path):
+    graph_def = inception.load_graph_def(tiny_inception_path)
+    image = np.random.RandomState(0).uniform(0, 255, [1, 16, 16, 3]).astype(np.float32)
+    bare, = tf.import_graph_def(graph_def, {'input': tf.constant(image - 117)}, ['mixed4c:0'])
+    ours = inception.inception(tf.constant(image), graph_def)['mixed4c']
+    each = inception.inception(tf.constant(image), graph_def, mean=(117., 117., 117.))['mixed4c']
+    with tf.Session() as sess:
+        bare, ours, each = sess.run([bare, ours, each])
+    np.testing.assert_array_equal(ours, bare)
+    np.testing.assert_array_equal(each, bare)
+
+
+def test_weights_are_no_variables(tiny_inception_path):
+    inception.inception(tf.placeholder(tf.float32, [1, None, None, 3]), inception.load_graph_def(tiny_inception_path))
+    assert tf.global_variables() == []
+
+
+def test_another_input_name(tmp_path):
+    with tf.Graph().as_default() as graph:
+        tf.nn.conv2d(tf.placeholder(tf.float32, [None, None, None, 3], name='picture'), tf.ones([1, 1, 3, 2]), 1, 'SAME',
+                     name='layer')
+    path = saved(tmp_path, graph)
+    assert "no input 'input'; its placeholders are 'picture': choose with --input-name" in error_of(path)
+    end_points = inception.inception(tf.zeros([1, 8, 8, 3]), inception.load_graph_def(path, 'picture'), 'picture')
+    assert list(end_points) == ['layer']
+
+
+@pytest.mark.parametrize('content, said', [
+    (b'', 'holds no operations'),
+    (b'\x89PNG\r\n\x1a\n' + bytes(100), 'not a GraphDef'),
+    (b'node { name: "input" op: "Placeholder" }', 'not a GraphDef'),
+], ids=['empty', 'png', 'text'])
+def test_no_graph_def(tmp_path, content, said):
+    path = tmp_path / 'graph.pb'
+    path.write_bytes(content)
+    message = error_of(path)
+    assert said in message and 'expected a binary GraphDef' in message
+
+
+def test_a_missing_file(tmp_path):
+    assert 'No such file' in error_of(tmp_path / 'none.pb')
+
+
+def test_a_truncated_graph(tiny_inception_path):
+    whole = tiny_inception_path.read_bytes()
+    for share in (0.1, 0.5, 0.9):
+        tiny_inception_path.write_bytes(whole[:int(len(whole) * share)])
+        assert 'cut off' in error_of(tiny_inception_path)
+
+
+def test_a_graph_with_a_hole(tiny_inception_path, tmp_path):
+    graph_def = inception.load_graph_def(tiny_inception_path)
+    del graph_def.node[[node.name for node in graph_def.node].index('maxpool0')]
+    path = tmp_path / 'hole.pb'
+    path.write_bytes(graph_def.SerializeToString())
+    assert 'needs maxpool0, which is not there' in error_of(path)
+
+
+def test_a_graph_that_is_not_frozen(tmp_path):
+    with tf.Graph().as_default() as graph:
+        tf.placeholder(tf.float32, name='input')
+        tf.get_variable('weights', [2], use_resource=False)
+    assert 'not frozen: its 1 variables, weights for one' in error_of(saved(tmp_path, graph))
+
+
+def test_operations_of_another_tensorflow(tiny_inception_path):
+    graph_def = inception.load_graph_def(tiny_inception_path)
+    graph_def.node.add(name='new', op='NotYetInvented', input=['mixed4c'])
+    tiny_inception_path.write_bytes(graph_def.SerializeToString())
+    assert 'operations that TensorFlow 1.15.0 does not know: NotYetInvented' in error_of(tiny_inception_path)
+
+
+def test_attributes_of_another_tensorflow(tiny_inception_path):
+    graph_def = inception.load_graph_def(tiny_inception_path)
+    next(node for node in graph_def.node if node.op == 'Relu').attr['sharpness'].f = 2
+    with pytest.raises(InputError, match='cannot build this graph: .*sharpness'):
+        inception.inception(tf.zeros([1, 8, 8, 3]), graph_def)
+
+
+def test_labels(tmp_path, tiny_inception_path):
+    assert inception.find_labels(tiny_inception_path).name == 'labels.txt'
+    (tiny_inception_path.parent / inception.LABELS_FILE).write_text('dummy\r\ncat\r\n\r\n')
+    assert inception.load_labels(inception.find_labels(tiny_inception_path)) == ['dummy', 'cat']
+    assert inception.find_labels(tmp_path / 'graph.pb') is None
+
+
+@pytest.mark.parametrize('content, said', [(b'', 'empty'), (b'\xff\xfe\x00', 'cannot be read')])
+def test_labels_that_are_none(tmp_path, content, said):
+    path = tmp_path / 'labels.txt'
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        inception.load_labels(path)
+
+
+def test_the_graph_is_looked_for_in_the_models_folder(tiny_inception_path):
+    path, source, sha256 = inception.obtain_graph(tiny_inception_path.parent)
+    assert path == tiny_inception_path and str(path) in source and len(sha256) == 64
+    assert 'not inception5h itself' in source
+
+
+def test_the_archive_is_unpacked(tmp_path, tiny_inception_path, monkeypatch):
+    models_dir = tmp_path / 'empty'
+    models_dir.mkdir()
+    with zipfile.ZipFile(str(models_dir / 'inception5h.zip'), 'w') as archive:
+        archive.write(str(tiny_inception_path), inception.GRAPH_FILE)
+        archive.writestr(inception.LABELS_FILE, 'dummy\n')
+    found = download.Found(models_dir / 'inception5h.zip', 'a test', '0')
+    monkeypatch.setattr(inception.download, 'obtain', lambda assets, folder, quiet: [found])
+    path, source, _ = inception.obtain_graph(models_dir)
+    assert path.read_bytes() == tiny_inception_path.read_bytes()
+    assert inception.find_labels(path) and 'a test' in source
+
+
+def test_a_graph_that_cannot_be_had(tmp_path):
+    with pytest.raises(UnavailableError, match='--graph FILE'):
+        inception.obtain_graph(tmp_path, quiet=True)
+    with pytest.raises(InputError, match='no such file'):
+        inception.obtain_graph(tmp_path, tmp_path / 'none.pb')
+
+
+@pytest.mark.real_data
+def test_the_real_graph_knows_a_cat(real_models_dir):
+    path, _, _ = inception.obtain_graph(real_models_dir)
+    end_points = inception.inception(tf.placeholder(tf.float32, [1, None, None, 3]), inception.load_graph_def(path))
+    assert end_points['mixed4d_3x3_bottleneck_pre_relu'].shape.as_list()[-1] == 144
+    assert [end_points[name].shape.as_list()[-1] for name in ('conv2d0', 'mixed3b', 'mixed4c')] == [64, 480, 512]

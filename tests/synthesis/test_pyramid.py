@@ -1,0 +1,59 @@
+"""synthesis/pyramid.py: octaves, and the Laplacian pyramid's exactness."""
+import numpy as np
+import pytest
+
+from synthesis import pyramid
+
+
+def test_octaves_end_at_the_full_size():
+    assert pyramid.octave_sizes(575, 1024, 4, 1.4, 64) == [(208, 372), (292, 522), (410, 731), (575, 1024)]
+
+
+def test_octaves_stop_at_the_smallest_input():
+    assert pyramid.octave_sizes(100, 300, 10, 1.4, 64) == [(71, 214), (100, 300)]
+    assert pyramid.octave_sizes(64, 64, 4, 1.4, 64) == [(64, 64)]
+    assert pyramid.octave_sizes(63, 900, 4, 1.4, 64) == []
+
+
+@pytest.mark.parametrize('shape', [(64, 64, 3), (57, 101, 3), (5, 1, 3), (1, 1, 3), (2, 3, 1), (33, 32, 4)])
+@pytest.mark.parametrize('num_levels', [0, 1, 4, 9])
+def test_merge_undoes_split(shape, num_levels):
+    image = np.random.RandomState(0).uniform(-255, 255, shape).astype(np.float32)
+    merged = pyramid.merge(pyramid.split(image, num_levels))
+    assert merged.dtype == np.float32 and merged.shape == shape
+    assert np.abs(merged - image).max() < 1e-6 * np.abs(image).max()
+
+
+def test_a_band_holds_its_frequencies():
+    columns = np.arange(256, dtype=np.float32)
+    strongest = []
+    for period in (3, 16, 100):
+        image = np.broadcast_to(np.sin(2 * np.pi * columns / period)[np.newaxis, :, np.newaxis], (64, 256, 1))
+        levels = pyramid.split(image.astype(np.float32), 4)
+        strongest.append(int(np.argmax([np.square(level).mean() for level in levels])))
+    assert strongest == [0, 2, 4]
+
+
+def test_flat_is_in_the_last_level_alone():
+    *bands, rest = pyramid.split(np.full([40, 50, 3], 7, np.float32), 3)
+    assert [level.shape for level in bands] == [(40, 50, 3), (20, 25, 3), (10, 13, 3)]
+    assert all(np.abs(band).max() < 1e-5 for band in bands)
+    np.testing.assert_allclose(rest, 7, rtol=1e-6)
+
+
+def test_normalized_bands_are_equally_strong():
+    random = np.random.RandomState(1)
+    gradient = random.normal(size=[128, 128, 3]).astype(np.float32)
+    gradient += 900 * np.kron(random.normal(size=[2, 2, 3]), np.ones([64, 64, 1])).astype(np.float32)
+
+    def strengths(image):
+        return [np.sqrt(np.square(level).mean()) for level in pyramid.split(image, 4)]
+
+    before, after = strengths(gradient), strengths(pyramid.normalize(gradient, 4))
+    assert max(before) / min(before) > 10 and max(after) / min(after) < 2
+
+
+def test_normalizing_leaves_zeros_and_no_levels_alone():
+    gradient = np.random.RandomState(2).normal(size=[16, 16, 3]).astype(np.float32)
+    assert pyramid.normalize(gradient, 0) is gradient
+    assert not pyramid.normalize(np.zeros([16, 16, 3], np.float32), 3).any()
