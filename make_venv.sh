@@ -38,7 +38,8 @@ find_python() {
     fetch_uv && install_python .uv/bin/uv
 }
 
-# Has the uv at $1 download a Python 3.7; quick where it has done so before.
+# Has the uv at $1 download a Python 3.7; quick where it has done so before. The download itself is untried: where this
+# was written nothing but package indexes can be reached.
 install_python() {
     command -v "$1" >/dev/null || return 1
     say "no Python 3.7 on this machine: asking $1 to download one"
@@ -104,7 +105,7 @@ Then run make again. A Python 3.7 in a place of its own is named so: make PYTHON
 END
         exit 2
     }
-    say "making .venv with $python: about a minute, and the time to download 700 MB of packages once"
+    say "making .venv with $python: about a minute, and the time to download 600 MB of packages once"
     rm -rf .venv
     "$python" -m venv .venv || { say "error: $python cannot make .venv (it says why above)"; exit 3; }
     # shellcheck disable=SC2046  # one word each

@@ -233,7 +233,7 @@ def test_the_second_time_nothing_is_done(machine, options):
     machine.make_venv(*options)
     start = time.time()
     done = machine.run('./make_venv.sh', *options)
-    assert time.time() - start < 1  # 0.05 s on an idle machine
+    assert time.time() - start < 2  # 0.05 s on an idle machine
     assert (done.returncode, done.stdout, done.stderr, machine.noted()) == (0, '', '', [])
 
 
