@@ -57,7 +57,8 @@ FROM_NOISE = {'size': 448, 'octaves': 5, 'steps': (20,), 'step_size': (1.0,), 'l
 BOOK = {'objective': ['mixed4c:mean'], 'octaves': 4, 'octave_scale': 1.4, 'steps': (10,), 'step_size': (1.5,),
         'tile_size': 512, 'laplacian_levels': 0}
 BOOK_NOISE_SIZE = 224               # pixels
-NOISE_CONTRAST = 0.1 * 255          # standard deviation of the result
+BOOK_CONTRAST = 0.1                 # standard deviation of what is shown of its noise, of a range of 1
+NOISE_CONTRAST = 0.17               # ours, after which few pixels are clipped
 
 
 class Network(NamedTuple):
@@ -336,8 +337,9 @@ def finish(image, content, args, from_noise):
       image: float32 [height, width, 3], the dream, at the content's size.
       content: float32 of the same shape.
     """
-    if from_noise:  # the climb widens the range of noise only as far as it must
-        image = np.clip((image - image.mean()) / max(image.std(), 1e-4) * NOISE_CONTRAST + 127.5, 0, 255)
+    if from_noise:
+        contrast = 255 * (BOOK_CONTRAST if args.book else NOISE_CONTRAST)
+        image = np.clip((image - image.mean()) / max(image.std(), 1e-4) * contrast + 127.5, 0, 255)
     if args.preserve_color:
         image = color.keep_luminance(content, image)
     return args.blend * image + (1 - args.blend) * content

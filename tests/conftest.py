@@ -112,7 +112,8 @@ def tiny_inception_path(tmp_path):
 
     def convolve(layer, name, size, num_maps, stride=1):
         shape = [size, size, layer.shape[-1].value, num_maps]
-        kernel = tf.constant(random.normal(0, np.sqrt(2 / np.prod(shape[:3])), shape).astype(np.float32), name=name + '_w')
+        kernel = random.normal(0, np.sqrt(2 / np.prod(shape[:3])), shape).astype(np.float32)
+        kernel = tf.constant(kernel, name=name + '_w')
         layer = tf.nn.conv2d(layer, kernel, stride, 'SAME', name=name + '_pre_relu/conv')
         layer = tf.nn.bias_add(layer, tf.constant(np.float32(random.uniform(1, 5, num_maps))), name=name + '_pre_relu')
         return tf.nn.relu(layer, name=name)
@@ -122,8 +123,9 @@ def tiny_inception_path(tmp_path):
         layer = tf.nn.max_pool2d(layer, 3, 2, 'SAME', name='maxpool0')
         branches = [convolve(layer, 'mixed4c_1x1', 1, 4), convolve(layer, 'mixed4c_3x3', 3, 2)]
         layer = tf.concat(branches, axis=-1, name='mixed4c')
-        logits = tf.matmul(tf.reduce_mean(layer, [1, 2], name='avgpool0'), tf.constant(np.float32(random.normal(size=[6, 5]))),
-                           name='softmax2_pre_activation/matmul')
+        pooled = tf.reduce_mean(layer, [1, 2], name='avgpool0')
+        kernel = tf.constant(random.normal(size=[6, 5]).astype(np.float32))
+        logits = tf.matmul(pooled, kernel, name='softmax2_pre_activation/matmul')
         tf.nn.softmax(tf.nn.bias_add(logits, tf.zeros([5]), name='softmax2_pre_activation'), name='softmax2')
         path = tmp_path / 'models' / 'tensorflow_inception_graph.pb'
         path.parent.mkdir()

@@ -52,8 +52,8 @@ def test_weights_are_no_variables(tiny_inception_path):
 
 def test_another_input_name(tmp_path):
     with tf.Graph().as_default() as graph:
-        tf.nn.conv2d(tf.placeholder(tf.float32, [None, None, None, 3], name='picture'), tf.ones([1, 1, 3, 2]), 1, 'SAME',
-                     name='layer')
+        pictures = tf.placeholder(tf.float32, [None, None, None, 3], name='picture')
+        tf.nn.conv2d(pictures, tf.ones([1, 1, 3, 2]), 1, 'SAME', name='layer')
     path = saved(tmp_path, graph)
     assert "no input 'input'; its placeholders are 'picture': choose with --input-name" in error_of(path)
     end_points = inception.inception(tf.zeros([1, 8, 8, 3]), inception.load_graph_def(path, 'picture'), 'picture')

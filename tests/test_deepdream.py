@@ -1,0 +1,431 @@
+"""recipes/deepdream.py: the climb, its tiles, its files, and what it says when something is wrong."""
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import deepdream
+from common import images, runs
+from common.errors import ComputationError, UnavailableError
+from common.session import open_session, tf
+from networks import inception
+from synthesis import objectives
+
+RECIPES = Path(deepdream.__file__).parent
+FAST = ['--octaves', '2', '--steps', '2', '--tile-size', '64', '--threads', '1', '--quiet']
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """Path of a picture of 128 x 100 pixels."""
+    path = tmp_path / 'pond.png'
+    noise = np.random.RandomState(3).uniform(0, 255, [10, 12, 3])
+    images.save_image(path, images.resize_image(noise, 100, 128))
+    return path
+
+
+@pytest.fixture
+def dreams(tmp_path, tiny_inception_path, monkeypatch):
+    """Runs the recipe on the tiny network; returns its exit code."""
+    monkeypatch.setattr(deepdream, 'SECONDS_BETWEEN_STATES', 0.0)
+
+    def run(*options, fast=True):
+        return deepdream.main([str(option) for option in (
+            '--models-dir', tiny_inception_path.parent, '--output-dir', tmp_path / 'output', *(FAST if fast else ()),
+            *options)])
+    return run
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    """Path of the latest run."""
+    return tmp_path / 'output' / 'deepdream' / 'latest'
+
+
+@pytest.fixture
+def gradient_of(tiny_inception_path):
+    """Returns a function of objectives that gives a function of an image, a shift and a tile size."""
+    graph_def = inception.load_graph_def(tiny_inception_path)
+    build = partial(inception.inception, graph_def=graph_def)
+    network = deepdream.Network('inception', build, 32, 'mixed4c', 'mixed4c:0', None, '', '')
+    with tf.Graph().as_default():
+        def of(*texts, guided=False, grid=32):
+            graph = deepdream.build_graph(network, [objectives.parse(text) for text in texts], guided)
+            sess = open_session(tf.get_default_graph(), threads=1)
+
+            def compute(image, shift=(0, 0), tile_size=512, feed=()):
+                return deepdream.tiled_gradient(image, shift, sess, graph, dict(feed), tile_size, grid)
+            return compute
+        yield of
+
+
+def noise(height, width, seed=0):
+    return np.random.RandomState(seed).uniform(0, 255, [height, width, 3]).astype(np.float32)
+
+
+# The gradient
+
+
+@pytest.mark.parametrize('height, width', [(64, 64), (65, 129), (100, 191), (192, 97), (33, 40)])
+def test_every_pixel_gets_a_gradient(gradient_of, height, width):
+    value, gradient = gradient_of('conv2d0_pre_relu')(noise(height, width), (17, 40), tile_size=64)
+    assert value > 0 and (np.abs(gradient).sum(axis=-1) > 0).all()
+
+
+def test_one_tile_equals_untiled(gradient_of):
+    image = noise(64, 96)
+    value, gradient = gradient_of('mixed4c')(image, tile_size=512)
+    images_in = tf.placeholder(tf.float32, [1, 64, 96, 3])
+    graph_def = tf.get_default_graph().as_graph_def()
+    layer, = tf.import_graph_def(graph_def, {'tile': images_in}, ['inception/mixed4c:0'], name='again')
+    mean = tf.reduce_mean(tf.square(layer))
+    with tf.Session() as sess:
+        expected, expected_gradient = sess.run([mean, tf.gradients(mean, images_in)[0]], {images_in: image[None]})
+    assert value == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(gradient / (64 * 96), expected_gradient[0], rtol=1e-3, atol=1e-9)
+
+
+def test_tiles_equal_untiled_away_from_the_seams(gradient_of):
+    image, compute = noise(128, 128), gradient_of('mixed4c')
+    whole, tiled = compute(image, tile_size=128)[1], compute(image, tile_size=64)[1]
+    far = np.abs(np.arange(128) - 63.5) > 16  # the tiny network's receptive field is smaller
+    difference = (whole - tiled)[far][:, far]
+    assert np.linalg.norm(difference) < 1e-5 * np.linalg.norm(whole)
+    assert np.abs(whole - tiled).max() > 0
+
+
+@pytest.mark.parametrize('text', ['mixed4c', 'mixed4c:2', 'softmax2_pre_activation:1'])
+def test_a_pixel_weighs_alike_in_large_and_small_tiles(gradient_of, text):
+    image = np.full([64, 96 + 64, 3], 30, np.float32)  # flat, and cut into 96 and 64 columns
+    _, gradient = gradient_of(text)(image, tile_size=96)
+    strength = np.abs(gradient[16:48]).mean(axis=(0, 2))
+    np.testing.assert_allclose(strength[24:72].mean(), strength[108:148].mean(), rtol=0.1)
+
+
+def test_the_shift_moves_the_tiles_and_not_the_picture(gradient_of):
+    image, compute = noise(64, 96), gradient_of('mixed4c')
+    still, shifted = compute(image)[1], compute(image, (32, 64))[1]
+    similarity = (still * shifted).sum() / np.linalg.norm(still) / np.linalg.norm(shifted)
+    assert similarity > 0.9
+
+
+@pytest.mark.parametrize('shift', [(0, 0), (50, 70), (127, 1)])
+def test_a_neuron_is_where_it_was_put(gradient_of, shift):
+    value, gradient = gradient_of('conv2d0_pre_relu:1@0.25,0.75')(noise(128, 192), shift, tile_size=64)
+    rows, columns = np.nonzero(np.abs(gradient).sum(axis=-1))
+    assert value != 0 and len(rows) <= 25
+    assert np.abs(rows - 32).max() <= 4 and np.abs(columns - 143).max() <= 4
+
+
+def test_weights_add_up(gradient_of):
+    image = noise(64, 64)
+    total, gradient = gradient_of('mixed4c*2', 'conv2d0:1*-0.5')(image)
+    first, second = gradient_of('mixed4c')(image), gradient_of('conv2d0:1')(image)
+    assert total == pytest.approx(2 * first[0] - 0.5 * second[0], rel=1e-5)
+    np.testing.assert_allclose(gradient, 2 * first[1] - 0.5 * second[1], rtol=1e-3, atol=1e-3)
+
+
+# The climb
+
+
+def octaves(*sizes, steps=2, step_size=1.5):
+    return [deepdream.Octave(height, width, steps, step_size) for height, width in sizes]
+
+
+def test_the_objective_rises(gradient_of):
+    states = []
+    deepdream.dream(noise(64, 64), octaves((64, 64), steps=5), gradient_of('mixed4c'), jitter=0, report=states.append)
+    assert [(state.octave, state.step) for state in states] == [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5)]
+    climbed = [state.values[0, 1] for state in states]
+    assert climbed == sorted(climbed) and climbed[-1] > 1.02 * climbed[0] and states[-1].values[0, 0] == climbed[0]
+
+
+@pytest.mark.parametrize('laplacian_levels', [0, 3])
+def test_a_step_has_its_size(laplacian_levels):
+    content = np.full([32, 48, 3], 128, np.float32)
+    gradient = np.random.RandomState(1).normal(0, 1e-5, content.shape).astype(np.float32)
+    result = deepdream.dream(content, octaves((32, 48), steps=1), lambda image, shift: (1.0, gradient),
+                             laplacian_levels=laplacian_levels)
+    assert np.abs(result - content).mean() == pytest.approx(1.5, rel=0.02)
+
+
+def test_a_local_gradient_is_measured_where_it_is():
+    gradient = np.zeros([32, 32, 3], np.float32)
+    gradient[:4, :4] = -2
+    assert deepdream.mean_strength(gradient) == 2
+    assert deepdream.mean_strength(np.zeros([4, 4, 3], np.float32)) == 0
+
+
+def test_pixels_stay_in_range_and_silence_changes_nothing():
+    content = noise(64, 64)
+    loud = deepdream.dream(content, octaves((64, 64), step_size=1e4), lambda image, shift: (1, image - 100))
+    silent = deepdream.dream(content, octaves((32, 32), (64, 64)), lambda image, shift: (0, np.zeros_like(image)))
+    assert loud.min() == 0 and loud.max() == 255
+    np.testing.assert_allclose(silent, content, atol=1e-3)  # the lost detail came back
+
+
+def test_a_soft_mask_scales_the_step(gradient_of):
+    content = np.full([64, 64, 3], 128, np.float32)
+    mask = np.zeros([64, 64], np.float32)
+    mask[:, 32:], mask[:, 48:] = 0.5, 1
+    result = deepdream.dream(content, octaves((64, 64), steps=1), lambda image, shift: (1, np.ones_like(image)),
+                             mask=mask)
+    changed = (result - content)[0, :, 0]
+    np.testing.assert_allclose(changed[[0, 40, 60]], [0, 0.75, 1.5], rtol=1e-5)
+
+
+def test_not_a_number_stops_the_climb():
+    states = []
+
+    def breaks(image, shift):
+        return (np.nan if len(states) == 3 else 1.0), np.ones_like(image)
+    with pytest.raises(ComputationError, match='step 2 of octave 2'):
+        deepdream.dream(noise(64, 64), octaves((32, 32), (64, 64)), breaks, report=states.append)
+    assert np.isfinite(states[-1].image).all()
+
+
+# The whole command
+
+
+def test_a_run_leaves_its_files(dreams, picture, tmp_path, run_dir, capsys):
+    output = tmp_path / 'new' / 'dream.jpg'
+    assert dreams('--content', picture, '--output', output, '--save-every', 3) == 0
+    with Image.open(str(run_dir / 'pond_dream.png')) as dream, Image.open(str(picture)) as content:
+        assert dream.size == content.size == (128, 100)
+        assert np.abs(np.asarray(dream, float) - np.asarray(content)).mean() > 1
+    assert Image.open(str(output)).format == 'JPEG'
+    assert images.load_image(run_dir / 'pond_dream_step0003.png').shape == (100, 128, 3)
+    assert images.load_image(run_dir / 'pond_dream_sheet.png').std() > 10
+    record = json.loads((run_dir / 'run.json').read_text())
+    assert record['network'] == 'inception' and record['objective'] == ['mixed4c'] and record['seed'] == 0
+    octave = record['pictures'][0]['octaves'][-1]
+    assert octave['objective_last'] > octave['objective_before'] and octave['width'] == 128
+    assert record['results']['objective_last'] == octave['objective_last']
+    assert 'the objective rose from' in capsys.readouterr().out
+
+
+def test_the_seed_holds(dreams, picture, run_dir):
+    results = []
+    for seed in (0, 0, 1):
+        assert dreams('--content', picture, '--seed', seed) == 0
+        results.append((run_dir / 'pond_dream.png').read_bytes())
+    assert results[0] == results[1] != results[2]
+
+
+def test_stopped_and_resumed(dreams, picture, tmp_path, run_dir, monkeypatch, capsys):
+    assert dreams('--content', picture) == 0
+    whole = (run_dir / 'pond_dream.png').read_bytes()
+    steps, climb = [], deepdream.climb
+
+    def climb_and_stop(*args):
+        steps.append(len(steps))
+        if len(steps) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return climb(*args)
+    monkeypatch.setattr(deepdream, 'climb', climb_and_stop)
+    assert dreams('--content', picture) == 130
+    message = capsys.readouterr().err
+    assert 'after 3 of 4 steps' in message and 'go on with --resume' in message and message.count('\n') == 1
+    assert images.load_image(run_dir / 'pond_dream.png').shape == (100, 128, 3)
+    assert dreams('--resume', '--content', picture) == 0
+    assert len(steps) == 4 and (run_dir / 'pond_dream.png').read_bytes() == whole
+
+
+KILLED = '''
+import os, signal, sys, deepdream
+deepdream.SECONDS_BETWEEN_STATES = 0.0
+class Mortal(deepdream.Journal):
+    def report(self, state):
+        super().report(state)
+        if self.progress.done == 3: os.kill(os.getpid(), signal.SIGKILL)
+deepdream.Journal = Mortal
+deepdream.main(sys.argv[1:])
+'''
+
+
+def test_killed_and_resumed(dreams, picture, tmp_path, tiny_inception_path, run_dir):
+    assert dreams('--content', picture, picture) == 0
+    whole = [(run_dir / name).read_bytes() for name in ('pond_dream.png', 'pond_dream-2.png')]
+    killed = subprocess.run([sys.executable, '-c', KILLED, *FAST, '--models-dir', str(tiny_inception_path.parent),
+                             '--output-dir', str(tmp_path / 'output'), '--content', str(picture), str(picture)],
+                            cwd=str(RECIPES), stderr=subprocess.PIPE)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (run_dir / 'pond_dream.png').exists()
+    assert dreams('--resume', fast=False) == 0
+    assert [(run_dir / name).read_bytes() for name in ('pond_dream.png', 'pond_dream-2.png')] == whole
+
+
+def test_resume_refuses_what_has_changed(dreams, picture, run_dir, capsys):
+    assert dreams('--content', picture) == 0
+    assert dreams('--resume', '--octave-scale', '1.3', fast=False) == 2
+    assert 'has --octave-scale 1.4, not 1.3' in capsys.readouterr().err
+    images.save_image(picture, noise(100, 128))
+    assert dreams('--resume', fast=False) == 2
+    assert 'inputs was' in capsys.readouterr().err
+
+
+def test_not_a_number_keeps_the_last_good_picture(dreams, picture, run_dir, monkeypatch, capsys):
+    tiled_gradient, calls = deepdream.tiled_gradient, []
+
+    def breaks(*args, **kwargs):
+        calls.append(1)
+        value, gradient = tiled_gradient(*args, **kwargs)
+        return (value, gradient * np.nan) if len(calls) == 4 else (value, gradient)
+    monkeypatch.setattr(deepdream, 'tiled_gradient', breaks)
+    assert dreams('--content', picture) == 1
+    assert 'the last good picture: ' in capsys.readouterr().err
+    assert images.load_image(run_dir / 'pond_dream.png').std() > 10
+
+
+def test_several_pictures_of_which_one_is_none(dreams, picture, tmp_path, run_dir, capsys):
+    folder = tmp_path / 'folder'
+    folder.mkdir()
+    (folder / 'a.png').write_bytes(picture.read_bytes())
+    (folder / 'b.png').write_bytes(b'not a picture')
+    small = tmp_path / 'small.png'
+    images.save_image(small, noise(20, 30))
+    assert dreams('--content', folder, small, picture) == 2
+    captured = capsys.readouterr()
+    assert 'b.png: not a picture' in captured.err and '30 x 20 pixels are too few for any octave' in captured.err
+    assert '2 pictures dreamt' in captured.out and '2 left out' in captured.out
+    assert (run_dir / 'a_dream.png').exists() and (run_dir / 'pond_dream.png').exists()
+
+
+def test_any_kind_of_picture_mask_and_guide(dreams, picture, tmp_path, run_dir):
+    rgba, grey, cmyk = tmp_path / 'rgba.png', tmp_path / 'grey.png', tmp_path / 'cmyk.jpg'
+    image = Image.open(str(picture))
+    image.convert('RGBA').save(str(rgba))
+    image.convert('L').resize((40, 70)).save(str(grey))
+    image.convert('CMYK').save(str(cmyk))
+    assert dreams('--content', rgba, cmyk, '--mask', grey, '--guide', grey, '--preserve-color', '--blend', '0.8',
+                  '--laplacian-levels', '3') == 0
+    assert (run_dir / 'rgba_dream.png').exists() and (run_dir / 'cmyk_dream.png').exists()
+
+
+def test_the_mask_protects(dreams, picture, tmp_path, run_dir):
+    mask = np.zeros([100, 128])
+    mask[:, 48:] = 255
+    images.save_image(tmp_path / 'mask.png', mask)
+    assert dreams('--content', picture, '--mask', tmp_path / 'mask.png', '--octaves', '1') == 0
+    changed = np.abs(images.load_image(run_dir / 'pond_dream.png') - images.load_image(picture))
+    assert changed[:, :48].max() <= 1 and changed[:, 48:].mean() > 1
+
+
+def test_noise_shows_what_a_channel_likes(dreams, run_dir):
+    assert dreams('--content', 'noise', '--size', '64', '--objective', 'mixed4c:1') == 0
+    assert images.load_image(run_dir / 'noise_dream.png').shape == (64, 64, 3)
+    record = json.loads((run_dir / 'run.json').read_text())
+    assert record['settings']['laplacian_levels'] == 4 and record['settings']['octaves'] == 2
+
+
+def test_the_books_settings(dreams, picture, run_dir):
+    assert dreams('--book', '--content', 'noise', '--steps', '1', fast=False) == 0
+    record = json.loads((run_dir / 'run.json').read_text())
+    assert record['objective'] == ['mixed4c:mean'] and record['settings']['size'] == 224
+    assert [octave['width'] for octave in record['pictures'][0]['octaves']] == [81, 114, 160, 224]
+    assert images.load_image(run_dir / 'noise_dream.png').std() == pytest.approx(25.5, rel=0.1)
+
+
+def test_without_options_it_dreams_on_a_picture_that_is_there(dreams, run_dir):
+    assert dreams('--size', '96') == 0
+    assert images.load_image(run_dir / 'raccoon_dream.png').shape == (72, 96, 3)
+
+
+def test_steps_and_step_sizes_for_each_octave(dreams, picture, run_dir):
+    assert dreams('--content', picture, '--octaves', '3', '--steps', '9,2,1', '--step-size',
+                  '3,2,1', fast=False) == 0
+    # the first of three would have 51 pixels: too few
+    octaves = json.loads((run_dir / 'run.json').read_text())['pictures'][0]['octaves']
+    assert [(octave['steps'], octave['step_size']) for octave in octaves] == [(2, 2.0), (1, 1.0)]
+
+
+def test_a_class_by_its_name(dreams, picture, capsys):
+    assert dreams('--content', picture, '--objective', 'softmax2_pre_activation:Tinca tinca') == 0
+    assert dreams('--content', picture, '--objective', 'softmax2_pre_activation:tinca') == 2
+    assert 'no class \'tinca\'; did you mean' in capsys.readouterr().err
+
+
+def test_a_silent_objective_is_told(dreams, picture, monkeypatch, capsys):
+    monkeypatch.setattr(deepdream, 'tiled_gradient', lambda image, shift, **kwargs: (0.0, np.zeros_like(image)))
+    assert dreams('--content', picture) == 0
+    assert 'warning: the objective was 0' in capsys.readouterr().err
+
+
+def test_list_layers(dreams, capsys):
+    assert dreams('--list-layers') == 0
+    assert 'mixed4c                     6 channels' in capsys.readouterr().out
+
+
+# What it says when something is wrong
+
+
+@pytest.mark.parametrize('options, said', [
+    (['--content', 'none.jpg'], '--content none.jpg: no such file'),
+    (['--content', '{folder}'], 'no picture in this folder'),
+    (['--content', '{labels}'], 'not a picture'),
+    (['--content', '{picture}', '--size', '40'], '40 x 31 pixels are too few for any octave'),
+    (['--content', '{picture}', '--objective', 'mixed9z'], "no layer 'mixed9z'; did you mean 'mixed4c"),
+    (['--content', '{picture}', '--objective', 'mixed4c:6'], 'no channel 6; mixed4c has the channels 0 to 5'),
+    (['--content', '{picture}', '--objective', 'mixed4c:1@2'], "the position '2' is not two numbers"),
+    (['--content', '{picture}', '--objective', 'mixed4c*x'], "the weight 'x' is not a number"),
+    (['--content', '{picture}', '--output', '{picture}/x.png'], 'cannot write there'),
+    (['--content', '{picture}', '--output', 'x.xyz'], "no picture format has the extension '.xyz'"),
+    (['--content', '{picture}', '{picture}', '--output', 'x.png'], 'one file for 2 pictures'),
+    (['--content', '{picture}', '--graph', 'none.pb'], '--graph none.pb: no such file'),
+    (['--content', '{picture}', '--graph', '{picture}'], 'not a GraphDef'),
+    (['--content', '{picture}', '--input-name', 'x'], "no input 'x'; its placeholders are 'input'"),
+    (['--content', '{picture}', '--graph', 'x.pb', '--network', 'vgg16'], 'does not go with --network vgg16'),
+    (['--content', '{picture}', '--mask', 'none.png'], 'none.png: no such file'),
+    (['--content', '{picture}', '--guide', '{labels}'], 'not a picture'),
+    (['--content', '{picture}', '--guide', '{picture}', '--objective', 'mixed4c:1'], '--guide needs whole layers'),
+    (['--content', '{picture}', '--labels', 'none.txt', '--objective', 'softmax2:hen'], 'none.txt: cannot be read'),
+    (['--content', '{picture}', '--steps', '1,2,3'], '3 numbers for 2 octaves'),
+    (['--content', '{picture}', '--steps', '0'], '0 given, expected a whole number of at least 1'),
+    (['--content', '{picture}', '--step-size', 'nan'], 'nan given, expected a number'),
+    (['--content', '{picture}', '--blend', '2'], '2 given, expected a number from 0 to 1'),
+    (['--resume', '{folder}'], 'no run in'),
+])
+def test_one_line_and_nothing_written(dreams, picture, tmp_path, tiny_inception_path, capsys, options, said):
+    (tmp_path / 'folder').mkdir()
+    places = {'picture': picture, 'folder': tmp_path / 'folder', 'labels': tiny_inception_path.parent / 'labels.txt'}
+    before = sorted(tmp_path.rglob('*'))
+    assert dreams(*(option.format(**places) for option in options)) == 2
+    message = capsys.readouterr().err
+    assert said in message and message.count('\n') == 1
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_a_named_network_that_cannot_be_had(tmp_path, picture, capsys):
+    empty = tmp_path / 'empty'
+    empty.mkdir()
+    assert deepdream.main(['--models-dir', str(empty), '--network', 'inception', '--content', str(picture), '--quiet',
+                           '--output-dir', str(tmp_path / 'output')]) == 3
+    assert 'inception5h.zip' in capsys.readouterr().err and not (tmp_path / 'output').exists()
+
+
+def test_falls_back_to_vgg16(dreams, picture, tmp_path, run_dir, tiny_vgg_weights, monkeypatch, capsys):
+    def none(*args):
+        raise UnavailableError('tried everything')
+    weights = {name: value for name, value in tiny_vgg_weights.items() if not name.endswith('_4')}
+    monkeypatch.setattr(deepdream.inception, 'obtain_graph', none)
+    monkeypatch.setattr(deepdream.vgg, 'obtain_weights',
+                        lambda *args, **kwargs: ('vgg16', weights, 'a test', '0'), raising=False)
+    assert dreams('--content', picture, '--objective', 'conv5_1') == 0
+    message = capsys.readouterr().err
+    assert 'warning: no Inception' in message and 'VGG-16' in message and 'tried everything' in message
+    assert runs.read_record(run_dir)['network'] == 'vgg16'
+
+
+@pytest.mark.real_data
+def test_the_real_network_dreams(real_models_dir, tmp_path):
+    assert deepdream.main(['--models-dir', str(real_models_dir), '--output-dir', str(tmp_path), '--size', '128',
+                           '--octaves', '2', '--steps', '3', '--quiet']) == 0
+    picture, = runs.read_record(tmp_path / 'deepdream' / 'latest')['pictures']
+    assert all(octave['objective_last'] > 1.2 * octave['objective_before'] for octave in picture['octaves'])
