@@ -17,7 +17,7 @@ MIN_CONTRAST = 16  # grey levels between ink and paper
 MIN_SEPARATION = 4  # the same in standard deviations of the paper; noise alone gives 1.6
 EDGE_OF_STROKE = 0.2  # of the ink's strength: where a stroke ends
 DUST = 0.05  # of the ink of the largest stroke: what has less is no part of the digit
-MIN_EXTENT = 0.05  # of the picture's shorter side: a smaller digit is dirt
+MIN_EXTENT = 0.05  # of the picture's shorter side: where the largest stroke is smaller, all is dust
 # Width of a stroke in a box of 20: measured on MNIST, nine in ten are 1.8 to 4.4. A fine pen's are brought up to it.
 THIN_STROKE, USUAL_STROKE = 1.6, 2.2
 
@@ -75,8 +75,6 @@ def _locate(image, name):
     image = images.resize_image(image, *images.fit_size(*image.shape[:2], WORKING_SIZE))
     ink, strokes = _find_strokes(_remove_paper(image), name)
     rows, columns = (np.flatnonzero(strokes.any(axis)) for axis in (1, 0))
-    if max(np.ptp(rows), np.ptp(columns)) + 1 < max(4, MIN_EXTENT * min(ink.shape)):
-        raise InputError('%s: no digit in it, only specks of dust or noise' % name)
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     return np.where(strokes, ink, np.float32(0)), box
 
@@ -124,13 +122,15 @@ def _find_strokes(ink, name):
     dark = ink > threshold
     strength = np.percentile(ink[dark], 75) - paper
     edge = min(threshold, paper + max(EDGE_OF_STROKE * strength, 4 * grain))
-    count, parts = cv2.connectedComponents((ink > edge).astype(np.uint8))
+    count, parts, boxes, _ = cv2.connectedComponentsWithStats((ink > edge).astype(np.uint8))
     masses = np.bincount(parts.ravel(), np.where(dark, ink - paper, 0).ravel(), count)
     masses[0] = 0  # the paper
     inside = masses.copy()
     inside[np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])] = 0
     if inside.max() > 0.1 * masses.max():  # what touches the border is the digit only where nothing else can be
         masses = inside
+    if max(boxes[masses.argmax(), [cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH]]) < max(4, MIN_EXTENT * min(ink.shape)):
+        raise InputError('%s: no digit in it, nothing larger than specks of dust' % name)
     return np.clip((ink - paper) / strength, 0, 1), (masses >= DUST * masses.max())[parts]
 
 

@@ -1,0 +1,205 @@
+"""A person's digits: MNIST's own, disguised as photographs and drawings, must come back as they were."""
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from common.errors import InputError
+from datasets import handwriting, mnist
+
+
+@pytest.fixture(scope='module')
+def digits():
+    return mnist.load_sample().test_images[::5]  # 200
+
+
+def enlarge(digit, factor):
+    size = handwriting.SIDE * factor
+    return np.clip(cv2.resize(digit.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC), 0, 255) / 255
+
+
+def paper(height, width, random, shadow=False):
+    """Unevenly lit paper, float64 [height, width]."""
+    row, column = np.mgrid[0:1:height * 1j, 0:1:width * 1j]
+    slope = random.uniform(-1, 1, 2)
+    light = 190 + 60 * (slope[0] * row + slope[1] * column) - 40 * ((row - 0.5) ** 2 + (column - 0.5) ** 2)
+    if shadow:
+        light *= 1 - 0.4 / (1 + np.exp(-(column + 0.3 * row - random.uniform(0.4, 0.9)) * 80))
+    return light
+
+
+def photograph(digit, random, size=(240, 320), factor=5, color=(40, 40, 40), noise=6, shadow=False, chalk=False,
+               specks=0):
+    """A photograph of a digit somewhere on paper, or in chalk on a board: float32 [height, width, 3]."""
+    stroke = enlarge(digit, factor)
+    top, left = (random.randint(0, length - len(stroke) + 1) for length in size)
+    ink = np.zeros(size)
+    ink[top:top + len(stroke), left:left + len(stroke)] = stroke
+    for _ in range(specks):
+        row, column = (random.randint(5, length - 5) for length in size)
+        ink[row:row + 3, column:column + 3] = 1
+    ink, light = ink[:, :, np.newaxis], paper(size[0], size[1], random, shadow)[:, :, np.newaxis]
+    if chalk:
+        picture = 0.3 * light * (1 - ink) + np.array([230, 230, 230]) * ink
+    else:
+        picture = light * (1 - ink + ink * np.array(color) / 255)
+    picture = cv2.GaussianBlur(picture, (0, 0), 1) + random.normal(0, noise, picture.shape)
+    return np.clip(picture, 0, 255).astype(np.float32)
+
+
+def correlation(prepared, digits):
+    """Mean over the digits of the correlation of the pixels."""
+    return np.mean([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(prepared, digits)])
+
+
+def prepare_all(digits, disguise):
+    random = np.random.RandomState(0)
+    return [handwriting.prepare_digit(disguise(digit, random)) for digit in digits]
+
+
+DISGUISES = {
+    'itself': lambda digit, random: digit.astype(np.float32),
+    'inverted': lambda digit, random: 255 - digit.astype(np.float32),
+    'tight': lambda digit, random: photograph(digit, random, size=(140, 140)),
+    'photograph': photograph,
+    'red': lambda digit, random: photograph(digit, random, color=(210, 30, 40)),
+    'yellow': lambda digit, random: photograph(digit, random, color=(240, 220, 40)),
+    'pencil': lambda digit, random: photograph(digit, random, color=(170, 170, 170), noise=3),
+    'grainy': lambda digit, random: photograph(digit, random, noise=20),
+    'shadow': lambda digit, random: photograph(digit, random, shadow=True),
+    'chalk': lambda digit, random: photograph(digit, random, chalk=True),
+    'dusty': lambda digit, random: photograph(digit, random, specks=6),
+    'small': lambda digit, random: photograph(digit, random, size=(750, 1000), factor=4),
+}
+
+
+@pytest.mark.parametrize('disguise', sorted(DISGUISES))
+def test_a_digit_comes_back_from_a_picture(digits, disguise):
+    digits = digits if disguise in ('itself', 'inverted') else digits[::4 if disguise == 'photograph' else 16]
+    assert correlation(prepare_all(digits, DISGUISES[disguise]), digits) > 0.92
+
+
+def test_prepared_as_mnist_was_made(digits):
+    for prepared in prepare_all(digits[:50], photograph):
+        assert prepared.dtype == np.uint8 and prepared.shape == (28, 28) and prepared.max() == 255
+        rows, columns = (np.flatnonzero(prepared.any(axis)) for axis in (1, 0))
+        assert 19 <= max(np.ptp(rows), np.ptp(columns)) + 1 <= 20
+        for axis in (1, 0):
+            assert 13.4 < np.average(np.arange(28), weights=prepared.sum(axis)) < 14.6
+
+
+def test_proportions_are_kept():
+    bar = np.full((300, 300), 255, np.float32)
+    bar[50:250, 140:160] = 0
+    rows, columns = (np.flatnonzero((handwriting.prepare_digit(bar) > 127).any(axis)) for axis in (1, 0))
+    assert len(rows) == 20 and len(columns) == 2
+
+
+def test_dust_shifts_nothing(digits):
+    clean = 255 * (1 - enlarge(digits[0], 8))
+    dusty = clean.copy()
+    for row, column in ((3, 3), (10, 215), (215, 8), (120, 5), (218, 218)):
+        dusty[row:row + 3, column:column + 3] = 0
+    shown, expected = (handwriting.prepare_digit(picture).astype(int) for picture in (dusty, clean))
+    assert np.abs(shown - expected).max() <= 2
+
+
+def test_fine_pen_is_thickened():
+    picture = np.full((400, 400), 255, np.float32)
+    cv2.ellipse(picture, (200, 200), (90, 150), 0, 0, 360, 0, 3, cv2.LINE_AA)  # a third of a pixel in a box of 20
+    ring = handwriting.prepare_digit(picture)
+    assert 1.5 < (ring[14] > 127).sum() / 2 <= 3
+    assert np.all(ring[8:20].max(1) > 200)
+
+
+random = np.random.RandomState(0)
+BLANKS = {
+    'black': np.zeros((28, 28)),
+    'white': np.full((300, 200, 3), 255.0),
+    'one pixel': np.full((1, 1), 100.0),
+    'a line': np.full((3, 500), 100.0),
+    'noise': random.normal(128, 20, (300, 400, 3)),
+    'small noise': random.uniform(0, 255, (28, 28)),
+    'paper texture': cv2.GaussianBlur(random.normal(128, 80, (300, 400)), (0, 0), 3),
+    'paper in a shadow': paper(300, 400, random, shadow=True) + random.normal(0, 5, (300, 400)),
+    'dust': np.where(random.rand(300, 400) > 0.9999, 0, 230),
+}
+
+
+@pytest.mark.parametrize('name', sorted(BLANKS))
+def test_blank_pictures_are_refused(name):
+    with pytest.raises(InputError, match='^mine.jpg: no digit in it') as caught:
+        handwriting.prepare_digit(np.clip(BLANKS[name], 0, 255).astype(np.float32), 'mine.jpg')
+    assert '\n' not in str(caught.value)
+
+
+def still(monkeypatch, **limits):
+    for name in ('MAX_ROTATION', 'MAX_SCALING', 'MAX_SHEAR', 'MAX_SHIFT'):
+        monkeypatch.setattr(handwriting, name, limits.get(name, 0))
+
+
+def test_augment_by_nothing_changes_nothing(digits, monkeypatch):
+    still(monkeypatch)
+    np.testing.assert_array_equal(handwriting.augment(digits, np.random.RandomState(0)), digits)
+    images = digits[:, :, :, np.newaxis] / np.float32(255)
+    np.testing.assert_allclose(handwriting.augment(images, np.random.RandomState(0)), images, atol=1e-6)
+
+
+@pytest.mark.parametrize('limit', ['MAX_ROTATION', 'MAX_SCALING', 'MAX_SHEAR', 'MAX_SHIFT'])
+def test_each_motion_moves_within_its_limit(digits, monkeypatch, limit):
+    still(monkeypatch, **{limit: getattr(handwriting, limit)})
+    moved = handwriting.augment(digits, np.random.RandomState(0)).astype(np.float64)
+    assert np.mean(np.any(moved != digits, axis=(1, 2))) > 0.95
+    shifts = [np.average(np.arange(28), weights=new.sum(1)) - np.average(np.arange(28), weights=old.sum(1))
+              for new, old in zip(moved, digits.astype(np.float64))]
+    furthest = np.max(np.abs(shifts))
+    assert 1.8 < furthest <= 2.1 if limit == 'MAX_SHIFT' else furthest < 0.5
+
+
+def test_rotation_keeps_distances(monkeypatch):
+    still(monkeypatch, MAX_ROTATION=12)
+    bars = np.zeros((50, 29, 29), np.float32)
+    bars[:, 14, 4:25] = 1
+    turned = handwriting.augment(bars, np.random.RandomState(0))
+    mass = turned.sum((1, 2))
+    assert np.all(np.abs(mass - 21) < 0.5)
+    row, column = np.mgrid[-14:15, -14:15]
+    covariance = np.einsum('bij,ij->b', turned, row * column)
+    spread = np.einsum('bij,ij->b', turned, column ** 2) - np.einsum('bij,ij->b', turned, row ** 2)
+    angles = np.degrees(np.arctan2(2 * covariance, spread) / 2)
+    assert -12.1 < angles.min() < -8 and 8 < angles.max() < 12.1
+
+
+def test_augmented_digits_stay_digits(digits):
+    moved = handwriting.augment(digits, np.random.RandomState(0))
+    assert moved.dtype == np.uint8 and moved.shape == digits.shape
+    ratio = moved.sum((1, 2), dtype=float) / digits.sum((1, 2), dtype=float)
+    assert 0.75 < ratio.min() and ratio.max() < 1.3
+    assert 0.3 < correlation(moved, digits) < 0.95
+
+
+def test_nothing_comes_in_from_the_edge_or_the_neighbour(monkeypatch):
+    still(monkeypatch, MAX_SHIFT=2)
+    images = np.zeros((40, 28, 28), np.float32)
+    images[::2] = 1  # full, between empty ones
+    moved = handwriting.augment(images, np.random.RandomState(0))
+    assert np.all(moved[1::2] == 0) and np.all(moved[::2].sum((1, 2)) > 26 * 26 - 1)
+    assert moved.min() >= 0 and moved.max() <= 1
+
+
+def test_same_seed_and_step_same_batch(digits):
+    def batch(step):
+        return handwriting.augment(digits, np.random.RandomState([7, step]))
+    np.testing.assert_array_equal(batch(3), batch(3))
+    assert np.any(batch(3) != batch(4))
+
+
+def test_a_batch_takes_milliseconds(digits):
+    batch = digits[:128].astype(np.float32)
+    seconds = []
+    for step in range(10):
+        start = time.perf_counter()
+        handwriting.augment(batch, np.random.RandomState(step))
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.02  # 3 ms on a core of its own; a busy machine may take longer
