@@ -1,11 +1,10 @@
 """Cover a picture with tiles, every pixel once, so that memory stays flat while the picture grows.
 
-A network sees a tile's crop: its core and around it a halo as wide as what the network's values there depend on. What it
-computes for the core is then what it would have computed for the whole picture. Cuts lie on the network's grid (the
+A network sees a tile's crop: its core and around it a halo as wide as what the network's values there depend on. What
+it computes for the core is then what it would have computed for the whole picture. Cuts lie on the network's grid (the
 stride of its deepest layer), because a crop that starts off the grid would be pooled in other pairs than the whole
 picture is.
 """
-
 from typing import NamedTuple
 
 

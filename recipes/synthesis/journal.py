@@ -1,0 +1,131 @@
+"""What painting leaves behind on its way: progress, metrics, checkpoints, pictures, and a way to go on."""
+import time
+
+import numpy as np
+
+from common import cli, images, progress, runs
+
+SECONDS_BETWEEN_CHECKPOINTS = 10
+SHARE_FOR_CHECKPOINTS = 0.05  # of the time, at most: a large picture's state takes seconds to write
+OPTIMISER = 'optimiser_'  # begins the names of the optimiser's arrays in a checkpoint
+
+
+class Journal:
+    """Keeps what a run leaves behind, for one picture after the other. A context manager, and a callback.
+
+    Attributes:
+      pictures: List of dicts, what is recorded of every picture that is finished, or has failed.
+    """
+
+    def __init__(self, run_dir, stop, num_pictures, iterations, columns, save_every=None, output=None, quiet=False):
+        """Opens a new run's journal, or that of a run to go on with.
+
+        Args:
+          run_dir: Path, the run's folder with its run.json.
+          stop: What `cli.stop_requested` gives.
+          num_pictures: Number of pictures to paint.
+          iterations: Number of iterations for each.
+          columns: Names of the losses.
+          save_every: Iterations from one kept picture to the next, None for none.
+          output: Path where the user wants the picture besides, or None.
+          quiet: Whether to show no progress.
+        """
+        self.run_dir, self.stop, self.iterations = run_dir, stop, iterations
+        self.save_every, self.output = save_every, output
+        self.pictures = runs.read_record(run_dir).get('pictures', [])
+        self.checkpoint_path = run_dir / 'checkpoint.npz'
+        checkpoint = runs.load_arrays(self.checkpoint_path) if self.checkpoint_path.exists() else None
+        self.checkpoint = checkpoint if checkpoint and int(checkpoint['picture']) == len(self.pictures) else None
+        done = len(self.pictures) * iterations + (int(self.checkpoint['total']) if self.checkpoint else 0)
+        self.progress = progress.Progress(num_pictures * iterations, done, 'iteration', quiet)
+        self.log = runs.MetricsLog(run_dir / 'metrics.csv', ['step', 'picture', 'height', 'width', *columns], done)
+
+    def begin(self, name, finish):
+        """Starts the next picture.
+
+        Args:
+          name: Of its file, without extension.
+          finish: Function of the picture in work, float32 [height, width, 3] in [0, 255], to what is to be saved.
+
+        Returns:
+          (scale index, iteration, optimiser's state) to go on after, or None to begin at the beginning.
+        """
+        self.name, self.finish, self.step = name, finish, None
+        self.began, self.seconds_before, self.iterations_here = time.time(), 0.0, 0
+        self.saved_at, self.save_seconds = time.time(), 0.0
+        checkpoint, self.checkpoint = self.checkpoint, None
+        if checkpoint is None:
+            return None
+        self.seconds_before = float(checkpoint['seconds'])
+        state = {key[len(OPTIMISER):]: array for key, array in checkpoint.items() if key.startswith(OPTIMISER)}
+        return int(checkpoint['scale']), int(checkpoint['iteration']), state
+
+    def __call__(self, step):
+        """Takes note of an iteration; ends the work, with all kept, where the user asked for that.
+
+        Args:
+          step: Has `scale` and `iteration` within it, `total` iterations, `size`, `losses` and `optimiser`.
+
+        Raises:
+          cli.Interrupted: After Ctrl-C.
+        """
+        self.step = step
+        self.iterations_here += 1
+        height, width = step.size
+        self.log.append(step=len(self.pictures) * self.iterations + step.total, picture=len(self.pictures),
+                        height=height, width=width, **step.losses._asdict())
+        self.progress.update({'size': f'{width}x{height}', **step.losses._asdict()})
+        if self.save_every and step.total % self.save_every == 0:
+            images.save_image(self.run_dir / f'{self.name}_{step.total:05d}.png', self.picture_in_work())
+        if self.stop.requested:
+            self.save_checkpoint()
+            raise cli.Interrupted(f'after {step.total} of {self.iterations} iterations; the picture so far is in '
+                                  f'{self.save_picture(self.picture_in_work())}; go on with --resume {self.run_dir}')
+        if time.time() - self.saved_at > max(SECONDS_BETWEEN_CHECKPOINTS, self.save_seconds / SHARE_FOR_CHECKPOINTS):
+            self.save_checkpoint()
+
+    def save_checkpoint(self):
+        """Writes all that it takes to go on to the same bytes."""
+        started = time.time()
+        runs.save_arrays(self.checkpoint_path, picture=len(self.pictures), scale=self.step.scale,
+                         iteration=self.step.iteration, total=self.step.total, seconds=self.seconds(),
+                         **{OPTIMISER + key: array for key, array in self.step.optimiser.state().items()})
+        self.saved_at, self.save_seconds = time.time(), time.time() - started
+
+    def picture_in_work(self):
+        """Returns the picture as it stands: float32 [height, width, 3] in [0, 255]; None before the first iteration."""
+        return self.step and self.finish(np.clip(self.step.optimiser.x.reshape(*self.step.size, 3), 0, 255))
+
+    def save_picture(self, picture):
+        """Writes a picture under its own name and where the user wants it; returns the latter path, or the former."""
+        path = self.run_dir / f'{self.name}.png'
+        images.save_image(path, picture)
+        if self.output:
+            images.save_image(self.output, picture)
+        return self.output or path
+
+    def seconds(self):
+        """Returns the seconds that the picture has taken, those before a resumption too."""
+        return self.seconds_before + time.time() - self.began
+
+    def seconds_per_iteration(self):
+        """Returns the mean since the picture was begun or resumed, targets and compilation included."""
+        return (time.time() - self.began) / max(self.iterations_here, 1)
+
+    def curves(self, names):
+        """Returns {name: (iterations, values)} of the picture in work."""
+        rows = [row for row in self.log.rows if row['picture'] == len(self.pictures)]
+        steps = [row['step'] - len(self.pictures) * self.iterations for row in rows]
+        return {name: (steps, [row[name] for row in rows]) for name in names}
+
+    def end(self, **record):
+        """Records the picture as finished, or failed."""
+        self.pictures.append(dict(name=self.name, **record))
+        runs.write_record(self.run_dir, pictures=self.pictures)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.progress.close()
+        self.log.close()

@@ -1,0 +1,68 @@
+"""How much memory there is, how much this process has taken, and which tiles fit into it."""
+import resource
+from pathlib import Path
+
+from common.errors import UnavailableError
+
+TILE_SIZES = (1536, 1024, 768, 512, 384, 256, 128)  # pixels; larger ones repeat less work in their halos
+USABLE = 0.8  # of what is free
+CGROUP_FILES = (('memory.max', 'memory.current'), ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes'))
+
+
+def available(proc=Path('/proc'), cgroup=Path('/sys/fs/cgroup')):
+    """Returns the bytes that a process may still take: what the machine has free, or a container's limit leaves.
+
+    Args:
+      proc: Where the kernel tells of the machine.
+      cgroup: Where it tells of this container's limit, version 2 or 1.
+
+    Returns:
+      int; None where the system does not say.
+    """
+    found = []
+    for line in _read(proc / 'meminfo').splitlines():
+        if line.startswith('MemAvailable:'):
+            found.append(int(line.split()[1]) * 1024)
+    for limit, usage in CGROUP_FILES:
+        limit, usage = _read(cgroup / limit).strip(), _read(cgroup / usage).strip()
+        if limit.isdigit() and usage.isdigit():
+            found.append(max(int(limit) - int(usage), 0))
+    return min(found) if found else None
+
+
+def _read(path):
+    try:
+        return path.read_text()
+    except OSError:
+        return ''
+
+
+def peak():
+    """Returns the most bytes of memory that this process has held at once."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def choose_tile_size(longer_side, estimate, asked_for=None):
+    """Chooses the tile size: the one asked for, no tiles where memory serves, else the largest that it serves.
+
+    Args:
+      longer_side: Of the picture, in pixels.
+      estimate: Function of a tile size, None for no tiles, to the bytes needed.
+      asked_for: Tile size, or None.
+
+    Returns:
+      (tile size or None, the bytes needed, str that says all this).
+
+    Raises:
+      UnavailableError: Memory does not serve, not for the smallest tiles either.
+    """
+    free = available()
+    tile_sizes = [asked_for] if asked_for else [None] + [size for size in TILE_SIZES if size < longer_side]
+    for tile_size in tile_sizes:
+        need = estimate(tile_size)
+        if free is None or need <= free * USABLE:
+            tiled = 'no tiles' if tile_size is None or tile_size >= longer_side else f'tiles of {tile_size} px'
+            there_is = '' if free is None else f', {free / 1e9:.1f} GB free'
+            return tile_size, need, f'about {need / 1e9:.1f} GB of memory will be needed{there_is}: {tiled}'
+    raise UnavailableError(f'a picture {longer_side} px long needs about {need / 1e9:.1f} GB of memory, even with tiles '
+                           f'of {tile_size} px, and {free / 1e9:.1f} GB are free; a smaller --size needs less')

@@ -1,0 +1,87 @@
+"""From coarse to fine: a small picture settles what goes where, each larger one adds its own detail.
+
+Source: Gatys, Ecker, Bethge, Hertzmann, Shechtman 2017, Controlling Perceptual Factors in Neural Style Transfer,
+  arXiv 1611.07865, section 6. Steps of √2 as in crowsonkb/style-transfer-pytorch.
+"""
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from common import images
+
+COARSEST = 128  # pixels of the longer side: the first scale is about so large
+SMALLEST_SIDE = 32  # pixels, two positions in the fifth block of a VGG network
+
+
+class Scale(NamedTuple):
+    """One stage from coarse to fine."""
+
+    height: int
+    width: int
+    iterations: int
+
+    @property
+    def size(self):
+        """(height, width)."""
+        return self.height, self.width
+
+
+def plan(height, width, iterations, num_scales=None):
+    """Shares iterations out over sizes that grow by √2.
+
+    A scale gets 1/√2 of the iterations of the one before and costs √2 times as much: an iteration's cost grows with
+    the pixels.
+
+    Args:
+      height, width: Pixels of the finished picture.
+      iterations: In all, at least 1.
+      num_scales: None for as many as fit between `COARSEST` and the full size.
+
+    Returns:
+      List of `Scale`, the full size last. None is without iterations or has a side below `SMALLEST_SIDE`, but for the
+      full size.
+    """
+    if num_scales is None:
+        num_scales = 1 + max(0, round(2 * math.log2(max(height, width) / COARSEST)))
+    factors = [2 ** (-steps / 2) for steps in reversed(range(num_scales))]
+    sizes = [(round(height * factor), round(width * factor)) for factor in factors]
+    sizes = [size for size in sizes[:-1] if min(size) >= SMALLEST_SIDE] + sizes[-1:]
+    shares = np.array([2 ** (-index / 2) for index in range(len(sizes))])
+    counts = np.diff([0, *np.rint(np.cumsum(shares / shares.sum()) * (iterations - 1)).astype(int)])
+    counts[-1] += 1  # however few there are, the full size has one
+    return [Scale(*size, int(count)) for size, count in zip(sizes, counts) if count > 0]
+
+
+def fill(image, height, width):
+    """Scales a picture to cover height x width and cuts off what sticks out, evenly on both sides.
+
+    Args:
+      image: float32 [any height, any width, 3].
+      height, width: Pixels.
+
+    Returns:
+      float32 [height, width, 3].
+    """
+    factor = max(height / image.shape[0], width / image.shape[1])
+    covering = images.resize_image(image, max(height, round(image.shape[0] * factor)),
+                                   max(width, round(image.shape[1] * factor)))
+    top, left = (covering.shape[0] - height) // 2, (covering.shape[1] - width) // 2
+    return covering[top:top + height, left:left + width]
+
+
+def style_size(own, content, style_scale=1.0, stretch=False, upscale=False):
+    """Computes the size of a style picture that goes with a content picture.
+
+    Args:
+      own: (height, width) of the style picture.
+      content: (height, width) of the content picture at this scale.
+      style_scale: Longer side in longer sides of the content.
+      stretch: Whether the style takes the content's shape instead, as in the cookbook.
+      upscale: Whether it may grow.
+
+    Returns:
+      (height, width); a narrow picture is widened to what the network can be shown.
+    """
+    size = content if stretch else images.fit_size(*own, round(style_scale * max(content)), upscale)
+    return tuple(max(side, SMALLEST_SIDE // 2) for side in size)

@@ -1,0 +1,412 @@
+import contextlib
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import style_transfer
+from common import images, runs, session
+from common.errors import ComputationError
+from common.session import tf
+from networks import vgg
+from synthesis import pairs, scales, tiles
+from synthesis.lbfgs import LBFGS
+
+RECIPES = Path(style_transfer.__file__).parent
+STYLE_LAYERS = {'conv1_1': 0.2, 'conv2_1': 0.3, 'conv3_1': 0.1, 'conv4_1': 0.2, 'conv5_1': 0.2}
+
+
+@pytest.fixture
+def network(tiny_vgg_weights):
+    return style_transfer.Network('vgg19', tiny_vgg_weights, 'average', 'zero')
+
+
+@pytest.fixture
+def recipe(monkeypatch, tiny_vgg_weights, tmp_path):
+    """Returns main with tiny weights and an output folder of its own."""
+    monkeypatch.setattr(vgg, 'obtain_weights', lambda *args, **kwargs: ('vgg19', tiny_vgg_weights, 'tiny', '0' * 64),
+                        raising=False)
+    return lambda *args: style_transfer.main([*map(str, args), '--output-dir', str(tmp_path / 'output')])
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Writes a photograph of 64 x 48 pixels and a painting of 50 x 70; returns their paths."""
+    random = np.random.RandomState(0)
+    for name, shape in ('photo.png', (48, 64)), ('painting.png', (70, 50)):
+        images.save_image(tmp_path / name, images.resize_image(random.uniform(0, 255, (6, 7, 3)), *shape))
+    return tmp_path / 'photo.png', tmp_path / 'painting.png'
+
+
+def objective(loss='mean', content_layers=None):
+    return style_transfer.Objective(content_layers or {'conv4_2': 1.0}, STYLE_LAYERS, 3.0, 50.0, 2.0, loss)
+
+
+def random_picture(height, width, seed):
+    return np.random.RandomState(seed).uniform(0, 255, (height, width, 3)).astype(np.float32)
+
+
+@contextlib.contextmanager
+def session_for(network, objective, tile_size=None):
+    """Gives a function of content, styles and blend to the function that is minimised."""
+    with tf.Graph().as_default():
+        graph = style_transfer.build_graph(network, objective, tile_size is not None)
+        with session.open_session(threads=1) as sess:
+            halo = (vgg.halo('conv5_1') - 16) // 2
+            cover = functools.partial(tiles.cover, tile_size=tile_size or 4096, halo=halo)
+
+            def prepare(content, styles, blend=(1.0,)):
+                targets = style_transfer.compute_targets(sess, graph, content, styles, blend, cover)
+                return style_transfer.make_evaluate(sess, graph, content.shape[:2], cover(*content.shape[:2]), *targets)
+            prepare.sess, prepare.graph, prepare.cover = sess, graph, cover
+            yield prepare
+
+
+def evaluate_once(network, picture, tile_size=None, loss='mean', content_layers=None):
+    with session_for(network, objective(loss, content_layers), tile_size) as prepare:
+        return prepare(random_picture(*picture.shape[:2], 1), [random_picture(90, 110, 2)])(picture.ravel())
+
+
+# The arithmetic of the losses.
+
+def run(tensor):
+    with tf.Session() as sess:
+        return sess.run(tensor)
+
+
+def test_gram_matrix_of_known_activations():
+    activations = np.zeros((1, 1, 3, 2), np.float32)
+    activations[0, 0] = [[1, 2], [3, 4], [5, 6]]
+    np.testing.assert_array_equal(run(style_transfer.gram_matrix(tf.constant(activations))), [[35, 44], [44, 56]])
+
+
+@pytest.mark.parametrize('scale, expected', [('mean', 600 / (4 * 25)), ('book', 600 / (4 * 4 * 25))])
+def test_content_loss_is_a_mean_or_the_books_quarter_of_it(scale, expected):
+    assert style_transfer.content_loss(600.0, 25, 4, scale) == pytest.approx(expected)
+
+
+def test_style_loss_agrees_with_equation_4():
+    random = np.random.RandomState(0)
+    features, painting = random.rand(20, 3), random.rand(20, 3)  # M = 20 positions, N = 3 channels
+    gram, target = features.T @ features, painting.T @ painting
+    constants = tf.constant(gram, tf.float32), tf.constant(target / 20, tf.float32)
+    both = [run(style_transfer.style_loss(*constants, 20, loss)) for loss in ('book', 'mean')]
+    assert both[0] == pytest.approx(np.sum((gram - target) ** 2) / (4 * 3 ** 2 * 20 ** 2), rel=1e-4)
+    assert both[1] == pytest.approx(np.mean((gram / 60 - target / 60) ** 2), rel=1e-4)
+
+
+def test_squared_variation_of_known_pixels_and_its_sum_over_tiles():
+    image = tf.constant(np.arange(12, dtype=np.float32).reshape(1, 2, 2, 3))
+    assert run(style_transfer.squared_variation(image, None)) == 6 * 36 + 6 * 9
+    picture = random_picture(70, 50, 0)
+    whole = run(style_transfer.squared_variation(tf.constant(picture[np.newaxis]), None))
+    parts = [run(style_transfer.squared_variation(tf.constant(picture[tile.crop][np.newaxis]),
+                                                  tf.constant(tile.core_bounds)))
+             for tile in tiles.cover(70, 50, 32, halo=16)]
+    assert len(parts) == 6 and sum(parts) == pytest.approx(whole, rel=1e-5)
+
+
+def test_losses_do_not_depend_on_the_size_of_the_picture(network):
+    small, large = random_picture(64, 64, 0), np.tile(random_picture(64, 64, 0), (3, 3, 1))
+    shallow = objective(content_layers={'conv2_1': 1.0})._replace(style_layers={'conv1_1': 0.5, 'conv2_1': 0.5})
+    with session_for(network._replace(padding='reflect'), shallow) as prepare:
+        losses = [prepare(np.zeros_like(picture), [random_picture(64, 64, 1) / 2])(picture.ravel())[0]
+                  for picture in (small, large)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.05)  # but for the borders
+
+
+def test_a_picture_that_is_its_own_target_has_no_loss(network):
+    picture = random_picture(48, 64, 0)
+    with session_for(network, objective()._replace(tv_weight=0.0)) as prepare:
+        losses, gradient = prepare(picture, [picture])(picture.ravel())
+    other_losses, other_gradient = evaluate_once(network, picture)
+    assert max(losses) < 1e-8 * max(other_losses)
+    assert np.abs(gradient).max() < 1e-4 * np.abs(other_gradient).max()
+
+
+@pytest.mark.parametrize('loss', ['mean', 'book'])
+def test_the_gradient_agrees_with_finite_differences(network, loss):
+    picture = random_picture(40, 48, 0)
+    _, gradient = evaluate_once(network, picture, loss=loss)
+    direction = np.random.RandomState(3).randn(*picture.shape).astype(np.float32)
+    up, down = (evaluate_once(network, picture + step * direction, loss=loss)[0].total for step in (0.05, -0.05))
+    assert gradient @ direction.ravel() == pytest.approx((up - down) / 0.1, rel=1e-2)
+
+
+# Tiles.
+
+@pytest.mark.parametrize('size, padding, content_layers', [
+    ((160, 144), 'zero', {'conv4_2': 1.0}), ((157, 131), 'zero', {'conv5_1': 0.5, 'conv2_2': 0.5}),
+    ((157, 131), 'reflect', {'conv4_2': 1.0})])
+def test_tiled_and_untiled_gradients_agree(network, size, padding, content_layers):
+    picture = random_picture(*size, 0)
+    network = network._replace(padding=padding)
+    losses, gradient = evaluate_once(network, picture, content_layers=content_layers)
+    tiled_losses, tiled_gradient = evaluate_once(network, picture, 64, content_layers=content_layers)
+    assert np.linalg.norm(tiled_gradient - gradient) / np.linalg.norm(gradient) < 1e-4
+    np.testing.assert_allclose(tiled_losses, losses, rtol=1e-4)
+
+
+def test_one_tile_is_the_whole_picture_to_the_bit(network):
+    picture = random_picture(64, 80, 0)
+    losses, gradient = evaluate_once(network, picture)
+    one_losses, one_gradient = evaluate_once(network, picture, 512)
+    assert losses == one_losses and (gradient == one_gradient).all()
+
+
+@pytest.mark.real_data
+def test_tiled_and_untiled_gradients_agree_with_real_weights(real_models_dir):
+    name, weights, _, _ = vgg.obtain_weights(real_models_dir, quiet=True)
+    network, picture = style_transfer.Network(name, weights, 'average', 'zero'), random_picture(176, 160, 0)
+    gradients = [evaluate_once(network, picture, tile_size)[1] for tile_size in (None, 96)]
+    assert np.linalg.norm(gradients[1] - gradients[0]) / np.linalg.norm(gradients[0]) < 1e-4
+
+
+# Scales and starts.
+
+def test_scales_grow_by_the_root_of_two_and_share_all_iterations():
+    plan = scales.plan(512, 384, 500)
+    assert [scale.size for scale in plan] == [(128, 96), (181, 136), (256, 192), (362, 272), (512, 384)]
+    assert sum(scale.iterations for scale in plan) == 500
+    assert sorted((scale.iterations for scale in plan), reverse=True) == [scale.iterations for scale in plan]
+
+
+@pytest.mark.parametrize('iterations', [1, 2, 3, 7])
+@pytest.mark.parametrize('size', [(512, 384), (40, 33), (2048, 200)])
+def test_few_iterations_and_narrow_pictures_still_reach_the_full_size(iterations, size):
+    plan = scales.plan(*size, iterations)
+    assert plan[-1].size == size and sum(scale.iterations for scale in plan) == iterations
+    assert all(min(scale.size) >= 32 and scale.iterations > 0 for scale in plan)
+
+
+def test_starting_pictures():
+    base = random_picture(60, 40, 0)
+    start = style_transfer.starting_picture((30, 30), base, 0.0, seed=0)
+    assert start.shape == (30, 30, 3) and start.dtype == np.float32
+    np.testing.assert_allclose(start, scales.fill(base, 30, 30), atol=1e-3)
+    noise = style_transfer.starting_picture((30, 30), base, 1.0, seed=0)
+    assert 19 < np.abs(noise - np.array(vgg.MEAN_RGB)).max() <= 20.001
+    np.testing.assert_array_equal(noise, style_transfer.starting_picture((30, 30), base, 1.0, seed=0))
+
+
+def test_fill_keeps_the_middle_in_its_shape():
+    image = np.zeros((20, 60, 3), np.float32)
+    image[:, 20:40] = 255
+    np.testing.assert_array_equal(scales.fill(image, 20, 20), 255)
+
+
+# The loop.
+
+def stylize(network, report=lambda step: None, resume_from=None, iterations=8, make_optimiser=LBFGS):
+    with session_for(network, objective()) as prepare:
+        plan = scales.plan(64, 48, iterations, 2)
+        content = random_picture(64, 48, 0)
+        start = style_transfer.starting_picture(plan[0].size, content, 0.0, 0)
+        return style_transfer.stylize(prepare.sess, prepare.graph, prepare.cover, content, [random_picture(70, 90, 1)],
+                                      plan, start, make_optimiser, report, resume_from=resume_from)
+
+
+def test_the_loss_falls_within_five_steps(network):
+    steps = []
+    stylize(network, lambda step: steps.append(step.losses.total), iterations=16)
+    assert steps[4] < steps[0] / 2
+
+
+def test_same_seed_same_picture(network):
+    assert stylize(network)[0].tobytes() == stylize(network)[0].tobytes()
+
+
+@pytest.mark.parametrize('stop_after', [1, 5, 6])
+def test_stopped_and_resumed_equals_never_stopped(network, stop_after):
+    kept = []
+
+    def stop(step):
+        if step.total == stop_after:
+            state = {name: np.copy(array) for name, array in step.optimiser.state().items()}
+            kept.append((step.scale, step.iteration, state))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stylize(network, stop)
+    picture, losses = stylize(network, resume_from=kept[0])
+    whole_picture, whole_losses = stylize(network)
+    assert picture.tobytes() == whole_picture.tobytes() and losses == whole_losses
+
+
+def test_a_loss_that_is_not_finite_ends_the_work(network):
+    with pytest.raises(ComputationError, match='not finite after 0 iterations'):
+        stylize(network, make_optimiser=lambda x: LBFGS(np.full_like(x, 1e30)))
+
+
+# The program.
+
+def latest(tmp_path):
+    return tmp_path / 'output' / 'style_transfer' / 'latest'
+
+
+def test_a_run_leaves_picture_sheet_curves_and_record(recipe, pictures, tmp_path, capsys):
+    content, style = pictures
+    code = recipe('--content', content, '--style', style, '--iterations', 6, '--output', tmp_path / 'new' / 'out.jpg',
+                  '--save-every', 3)
+    assert code == 0
+    last_line = capsys.readouterr().out.splitlines()[-1]
+    assert last_line.startswith('painted in ') and last_line.endswith('out.jpg') and 'GB of memory' in last_line
+    run_dir = latest(tmp_path)
+    result = images.load_image(run_dir / 'photo_painting.png')
+    assert result.shape == (48, 64, 3) and result.std() > 5
+    assert np.abs(images.load_image(tmp_path / 'new' / 'out.jpg') - result).mean() < 5
+    assert (run_dir / 'photo_painting_00003.png').exists() and (run_dir / 'photo_painting_sheet.png').exists()
+    assert images.load_image(run_dir / 'photo_painting_losses.png').std() > 5
+    metrics = runs.read_metrics(run_dir / 'metrics.csv')
+    assert [row['step'] for row in metrics] == [1, 2, 3, 4, 5, 6] and metrics[-1]['total'] < metrics[0]['total']
+    record = json.loads((run_dir / 'run.json').read_text())
+    assert record['weights']['source'] == 'tiny' and len(record['inputs']) == 2
+    assert {'seconds', 'seconds_per_iteration', 'content_loss', 'style_loss', 'peak_memory',
+            'estimated_memory'} <= set(record['results'])
+
+
+@pytest.mark.parametrize('options', [
+    ['--book'], ['--loss', 'book'], ['--optimizer', 'adam'], ['--preserve-color', 'luminance'],
+    ['--preserve-color', 'histogram'], ['--init', 'noise'], ['--init', 'style', '--noise-ratio', '0.3'],
+    ['--pooling', 'max', '--padding', 'reflect'], ['--style-scale', '0.7'],
+    ['--tile-size', '64', '--size', '96', '--upscale'],
+    ['--content-layers', 'conv3_1:2', 'conv4_2', '--style-layers', 'conv2_1'], ['--style-weight', '0'],
+    ['--content-weight', '0', '--tv-weight', '0', '--scales', '3']])
+def test_options_give_a_picture(recipe, pictures, tmp_path, options):
+    content, style = pictures
+    assert recipe('--content', content, '--style', style, '--iterations', 4, *options, '--quiet') == 0
+    assert images.load_image(latest(tmp_path) / 'photo_painting.png').std() > 1
+
+
+def test_the_books_settings(recipe, pictures, tmp_path):
+    content, style = pictures
+    recipe('--content', content, '--style', style, '--book', '--iterations', 2)
+    settings = runs.read_record(latest(tmp_path))['settings']
+    assert (settings['optimizer'], settings['learning_rate'], settings['noise_ratio'], settings['scales']) == (
+        'adam', 2.0, 0.6, 1)
+    assert (settings['content_weight'], settings['style_weight'], settings['stretch_style']) == (5.0, 100.0, True)
+    assert settings['style_layers'][-1] == 'conv5_1:4'
+    assert style_transfer.BOOK['iterations'] == 600
+
+
+def test_luminance_is_painted_and_hues_are_kept(recipe, pictures, tmp_path):
+    content, style = pictures
+    recipe('--content', content, '--style', style, '--iterations', 3, '--preserve-color', 'luminance')
+    result = images.load_image(latest(tmp_path) / 'photo_painting.png')
+    photo = images.load_image(content)
+    chroma = [image - image @ np.array([.299, .587, .114], np.float32)[:, np.newaxis] for image in (photo, result)]
+    assert (np.sum(chroma[0] * chroma[1], axis=-1) > -5).all()
+
+
+def test_every_pair_is_painted_and_a_failed_picture_is_left_out(recipe, pictures, tmp_path, capsys):
+    content, style = pictures
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    for name in 'a.png', 'b.png':
+        images.save_image(folder / name, images.load_image(content))
+    (folder / 'c.jpg').write_bytes(b'not a picture')
+    code = recipe('--content', folder, '--style', style, content, '--iterations', 2)
+    out, err = capsys.readouterr()
+    assert code == 2 and 'left out: ' in err and 'c.jpg' in err and err.count('left out') == 1
+    assert {path.name for path in latest(tmp_path).glob('[ab]_*o.png')} == {'a_photo.png', 'b_photo.png'}
+    assert '4 pictures painted' in out and len(runs.read_record(latest(tmp_path))['pictures']) == 4
+
+
+def test_styles_are_blended_into_one(recipe, pictures, tmp_path):
+    content, style = pictures
+    assert recipe('--content', content, '--style', style, content, '--style-blend', 2, 1, '--iterations', 2) == 0
+    assert (latest(tmp_path) / 'photo_painting+photo.png').exists()
+    assert recipe('--content', content, '--style', style, content, '--iterations', 2, '--style-blend') == 0
+
+
+def test_without_options_the_portrait_is_painted_like_the_flow_field(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(pairs, 'PAINTING_SIZE', (64, 80))
+    assert recipe('--iterations', 2, '--size', 64) == 0
+    assert (latest(tmp_path) / 'grace_hopper_flow_field.png').exists()
+
+
+def test_a_picture_is_never_enlarged_unasked(recipe, pictures, tmp_path):
+    content, style = pictures
+    recipe('--content', content, '--style', style, '--iterations', 1, '--size', 80)
+    assert images.load_image(latest(tmp_path) / 'photo_painting.png').shape == (48, 64, 3)
+    recipe('--content', content, '--style', style, '--iterations', 1, '--size', 80, '--upscale')
+    assert images.load_image(latest(tmp_path) / 'photo_painting.png').shape == (60, 80, 3)
+
+
+def test_nan_ends_the_run_with_the_last_good_picture_kept(recipe, pictures, tmp_path, capsys, monkeypatch):
+    content, style = pictures
+    make = style_transfer.make_evaluate
+
+    def spoiled(*args):
+        evaluate, calls = make(*args), []
+
+        def fail_late(x):
+            calls.append(1)
+            losses, gradient = evaluate(x)
+            return (losses._replace(total=float('nan')), gradient) if len(calls) > 3 else (losses, gradient)
+        return fail_late
+
+    monkeypatch.setattr(style_transfer, 'make_evaluate', spoiled)
+    assert recipe('--content', content, '--style', style, '--iterations', 9, '--scales', 1, '--optimizer', 'adam') == 1
+    assert 'not finite after 3 iterations' in capsys.readouterr().err
+    assert images.load_image(latest(tmp_path) / 'photo_painting.png').std() > 5
+
+
+# Ctrl-C, SIGKILL and --resume.
+
+PROGRAM = '''
+import sys, pickle
+sys.path.insert(0, {recipes!r})
+import style_transfer
+from networks import vgg
+from synthesis import journal
+vgg.obtain_weights = lambda *args, **kwargs: ('vgg19', pickle.load(open({weights!r}, 'rb')), 'tiny', '0' * 64)
+journal.SECONDS_BETWEEN_CHECKPOINTS = 0
+sys.exit(style_transfer.main(sys.argv[1:]))
+'''
+
+
+@pytest.fixture
+def program(tmp_path, tiny_vgg_weights):
+    import pickle
+    (tmp_path / 'weights').write_bytes(pickle.dumps(tiny_vgg_weights))
+    source = PROGRAM.format(recipes=str(RECIPES), weights=str(tmp_path / 'weights'))
+    return lambda output, *args: subprocess.Popen(
+        [sys.executable, '-c', source, '--output-dir', str(tmp_path / output), *map(str, args)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def wait_for_rows(path, count):
+    deadline = time.time() + 60
+    while time.time() < deadline:
+        if path.exists() and path.read_bytes().count(b'\n') > count:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f'{path} has not got {count} rows')
+
+
+@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGINT])
+def test_killed_or_interrupted_and_resumed_gives_the_same_bytes(program, pictures, tmp_path, how):
+    content, style = pictures
+    args = '--content', content, '--style', style, '--iterations', 60, '--scales', 2
+    whole = program('whole', *args)
+    stopped = program('stopped', *args)
+    run_dir = tmp_path / 'stopped' / 'style_transfer' / 'latest'
+    wait_for_rows(run_dir / 'metrics.csv', 20)
+    os.kill(stopped.pid, how)
+    said = stopped.communicate()[0].decode()
+    if how == signal.SIGINT:
+        assert stopped.returncode == 130 and '--resume' in said and (run_dir / 'photo_painting.png').exists()
+    assert (run_dir / 'checkpoint.npz').exists()
+    resumed = program('stopped', '--resume')
+    assert resumed.wait() == 0 and whole.wait() == 0
+    files = [tmp_path / name / 'style_transfer' / 'latest' for name in ('whole', 'stopped')]
+    assert (files[0] / 'photo_painting.png').read_bytes() == (files[1] / 'photo_painting.png').read_bytes()
+    assert (files[0] / 'metrics.csv').read_text() == (files[1] / 'metrics.csv').read_text()
