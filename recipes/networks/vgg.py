@@ -101,7 +101,8 @@ def vgg(images, weights, network='vgg19', last_layer=None, pooling='average', pa
       last_layer: the deepest layer to build; None for all.
       pooling: 'average' (Gatys et al.), 'max' (as trained), or 'l2' (root mean square), over 2x2 positions. An odd
         last row or column is pooled by itself.
-      padding: 'zero' (as trained) or 'reflect', of the mean-subtracted picture and of every layer.
+      padding: 'zero' (as trained) or 'reflect', of the mean-subtracted picture and of every layer; to be reflected, a
+        layer must be two positions wide (17 pixels for conv5_1).
       prefix: the name scope.
 
     Returns:

@@ -73,7 +73,11 @@ def _find_reader(path):
 
 
 def _read_matconvnet(path):
-    """Fields go by name: the two layouts that are about have them in different orders."""
+    """Fields go by name: the two layouts that are about have them in different orders.
+
+    The first axis of a kernel runs along the picture's first, its height, though vl_nnconv's documentation calls it
+    FW; people who turn the kernels over get worse features (anishathalye/neural-style, issue 180).
+    """
     import scipy.io
 
     loaded = scipy.io.loadmat(str(path), variable_names=['layers'], struct_as_record=False, squeeze_me=True)
@@ -83,7 +87,7 @@ def _read_matconvnet(path):
     for layer in np.atleast_1d(loaded['layers']):
         name = str(getattr(layer, 'name', ''))
         if re.match(r'conv\d_\d$', name) and len(getattr(layer, 'weights', ())) == 2:
-            kernel, bias = layer.weights  # [height, width, in, out] for RGB, as our own
+            kernel, bias = layer.weights  # for RGB, as our own
             convolutions[name] = {'kernel': kernel, 'bias': np.atleast_1d(bias)}
     return convolutions
 
