@@ -87,7 +87,7 @@ def describe_device(device='auto', threads=None):
     cpu = 'CPU, %d threads' % (threads or num_cpus())
     if device == 'cpu':
         return 'CPU asked for: ' + cpu
-    gpus = _gpu_descriptions()
+    gpus = _gpu_descriptions(threads)
     if gpus:
         return 'CUDA GPU found: ' + gpus[0]
     if device == 'gpu':
@@ -96,9 +96,11 @@ def describe_device(device='auto', threads=None):
     return 'no CUDA GPU found: ' + cpu
 
 
-def _gpu_descriptions():
+def _gpu_descriptions(threads):
     with _filtered_stderr(_NO_GPU_NOISE):
-        config = tf.ConfigProto(gpu_options=tf.GPUOptions(allow_growth=True))
+        # The first to look at the devices decides on the threads of the whole process.
+        config = tf.ConfigProto(intra_op_parallelism_threads=threads or num_cpus(),
+                                gpu_options=tf.GPUOptions(allow_growth=True))
         devices = importlib.import_module('tensorflow.python.client.device_lib').list_local_devices(config)
     return [device.physical_device_desc for device in devices if device.device_type == 'GPU']
 
@@ -128,7 +130,7 @@ def open_session(graph=None, device='auto', threads=None, xla=False):
       graph: tf.Graph; None for the default graph.
       device: 'auto', 'cpu' or 'gpu'.
       threads: int, threads within an operation; None for one per processor. Results are the same bit for bit only
-        for the same number.
+        for the same number. TensorFlow keeps to the number of the process's first session.
       xla: bool, compile the graph with XLA. Faster for large graphs, after seconds of compiling for each new shape.
 
     Returns:

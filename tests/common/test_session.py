@@ -40,7 +40,7 @@ def test_the_device_is_described():
 
 
 def test_without_a_gpu_the_cpu_is_taken_and_a_gpu_asked_for_is_an_error(monkeypatch):
-    monkeypatch.setattr(session, '_gpu_descriptions', lambda: [])
+    monkeypatch.setattr(session, '_gpu_descriptions', lambda threads: [])
     assert session.describe_device('auto', 2) == 'no CUDA GPU found: CPU, 2 threads'
     with pytest.raises(UnavailableError, match='no CUDA GPU'):
         session.describe_device('gpu')

@@ -1,0 +1,315 @@
+"""The MNIST recipe, on the bundled sample of digits."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mnist_convnet as recipe
+from common import images, runs, session
+from common.session import tf
+from datasets import mnist
+
+SCRIPT = Path(recipe.__file__)
+TINY = ['--steps', '4', '--batch-size', '8', '--validate-every', '2']
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    monkeypatch.setenv('RECIPES_OFFLINE', '1')
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """For tests that look at none: they take longer to draw than a tiny network to train."""
+    for name in ('look_at_data', 'plot_training', 'plot_network'):
+        monkeypatch.setattr(recipe, name, lambda *unused: None)
+
+
+def arguments(tmp_path, *more):
+    return TINY + ['--data-dir', str(tmp_path / 'data'), '--output-dir', str(tmp_path / 'output')] + list(more)
+
+
+def options(*argv):
+    return recipe.parse_args(list(argv))
+
+
+def latest(tmp_path):
+    return (tmp_path / 'output' / recipe.RECIPE / 'latest').resolve()
+
+
+def final_weights(run_dir):
+    step = runs.load_state(run_dir)['step']
+    reader = tf.train.NewCheckpointReader(str(run_dir / 'checkpoints' / ('model-%d' % step)))
+    return {name: reader.get_tensor(name).tobytes() for name in reader.get_variable_to_shape_map()}
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A folder with one finished run of 60 steps."""
+    folder = tmp_path_factory.mktemp('trained')
+    os.environ['RECIPES_OFFLINE'] = '1'
+    assert recipe.main(arguments(folder, '--steps', '60', '--batch-size', '32', '--validate-every', '60',
+                                 '--export', '--tensorboard', '--quiet')) == 0
+    return folder
+
+
+def test_every_image_is_taken_once_an_epoch():
+    taken = np.concatenate([recipe.batch_indices(step, 3, 10, seed=5) for step in range(10)])
+    for epoch in range(3):
+        assert sorted(taken[10 * epoch:10 * epoch + 10]) == list(range(10))
+    assert list(taken[:10]) != list(taken[10:20]) != list(range(10))
+
+
+def test_the_network_has_the_books_number_of_weights():
+    recipe.build_graph(options())
+    assert sum(np.prod(v.shape.as_list()) for v in tf.trainable_variables()) == 3274634
+
+
+@pytest.mark.parametrize('argv, low, high', [([], 2.2, 2.4), (['--book'], 1000, 1e6)])
+def test_the_first_loss(argv, low, high):
+    data = mnist.load_sample()
+    graph = recipe.build_graph(options(*argv), *(() if argv else (33.3, 78.6)))
+    with session.open_session() as sess:
+        sess.run(tf.global_variables_initializer())
+        loss = sess.run(graph.loss, {graph.images: data.train_images[:128], graph.labels: data.train_labels[:128]})
+    assert low < loss < high
+
+
+def test_the_loss_falls_and_the_graph_does_not_grow():
+    data = mnist.load_sample()
+    graph = recipe.build_graph(options('--steps', '100'), 33.3, 78.6)
+    batch = {graph.images: data.train_images[:32], graph.labels: data.train_labels[:32]}
+    with session.open_session() as sess:
+        sess.run(tf.global_variables_initializer())
+        tf.get_default_graph().finalize()
+        losses = [sess.run([graph.loss, graph.train_op], batch)[0] for _ in range(12)]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_the_learning_rate_warms_up_and_ends_at_zero():
+    args = options('--steps', '200', '--learning-rate', '0.002')
+    step = tf.placeholder(tf.int64, [])
+    rate = recipe.schedule(step, args)
+    with session.open_session() as sess:
+        found = [sess.run(rate, {step: n}) for n in (0, 49, 100, 200)]
+    np.testing.assert_allclose(found, [0.002 / 50, 0.002 * 0.5 * (1 + np.cos(np.pi * 49 / 200)), 0.001, 0], atol=1e-9)
+
+
+def test_dropout_keeps_its_share_and_the_same_seed_keeps_the_same_units():
+    args = options()
+    weights = recipe.create_weights()
+    pixels = tf.ones([20, 28, 28, 1])
+    logits = [recipe.convnet(pixels, weights, keep_prob, seed).logits
+              for keep_prob, seed in ((0.6, [0, 1]), (0.6, [0, 1]), (0.6, [0, 2]), (1.0, [0, 1]), (1.0, [0, 2]))]
+    with session.open_session() as sess:
+        tf.set_random_seed(args.seed)
+        sess.run(tf.global_variables_initializer())
+        same, again, other, whole, whole_again = sess.run(logits)
+    np.testing.assert_array_equal(same, again)
+    assert np.abs(same - other).max() > 1e-4
+    np.testing.assert_array_equal(whole, whole_again)
+    np.testing.assert_allclose(same.mean(axis=0), whole.mean(axis=0), atol=0.15)  # its expectation
+
+
+def test_a_run_writes_pictures_and_a_record(tmp_path, capsys):
+    assert recipe.main(arguments(tmp_path)) == 0
+    out, err = capsys.readouterr()
+    run_dir = latest(tmp_path)
+    assert 'sample' in err and 'no CUDA GPU found' in out or 'CUDA GPU found' in out
+    assert out.splitlines()[-1].startswith('test accuracy ') and '1,000 images' in out.splitlines()[-1]
+    for name in ('one_image', 'flattened', 'examples', 'loss', 'accuracy', 'confusion_matrix', 'mistakes', 'filters',
+                 'activations'):
+        picture = images.load_image(run_dir / (name + '.png'))
+        assert min(picture.shape[:2]) > 50 and picture.std() > 5, name
+    record = json.loads((run_dir / 'run.json').read_text())
+    assert record['results']['test_images'] == 1000 and 0 <= record['results']['test_accuracy'] <= 1
+    assert 2.2 < record['results']['first_loss'] < 2.4
+    assert record['settings']['steps'] == 4 and record['seed'] == 0 and 'sample' in record['data']['source']
+    assert [row['step'] for row in runs.read_metrics(run_dir / 'metrics.csv')] == [2, 4]
+
+
+def test_a_short_training_reads_digits(trained):
+    record = runs.read_record(latest(trained))
+    assert record['results']['test_accuracy'] > 0.8
+    assert record['results']['best_step'] == 60
+
+
+def test_tensorboard_has_scalars_graph_and_filters(trained):
+    log, = (latest(trained) / 'tensorboard').iterdir()
+    events = list(tf.train.summary_iterator(str(log)))
+    tags = {value.tag for event in events for value in event.summary.value}
+    assert {'loss', 'training_accuracy', 'validation_accuracy', 'learning_rate'} <= tags
+    assert any('conv1' in tag for tag in tags) and any(event.graph_def for event in events)
+
+
+def test_a_plain_client_loads_the_saved_model(trained):
+    digits = mnist.load_sample().test_images[:50]
+    np.save(str(trained / 'digits.npy'), digits)
+    code = ('import sys, numpy as np, tensorflow as tf\n'
+            'model = tf.contrib.predictor.from_saved_model(sys.argv[1])\n'
+            'print(",".join(map(str, model({"images": np.load(sys.argv[2])})["classes"])))')
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(latest(trained) / 'saved_model'),
+                           str(trained / 'digits.npy')], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    classes = np.array(done.stdout.decode().split(','), int)
+    assert np.mean(classes == mnist.load_sample().test_labels[:50]) > 0.7
+
+
+def test_own_digits_are_classified(trained, capsys):
+    digits, labels = mnist.load_sample().test_images[:8], mnist.load_sample().test_labels[:8]
+    paths = []
+    for number, digit in enumerate(digits):  # black ink on white paper, large, off-centre
+        paper = np.full((200, 260), 255, np.float32)
+        paper[20:20 + 112, 100:100 + 112] -= np.kron(digit, np.ones((4, 4)))
+        paths.append(trained / ('digit%d.png' % number))
+        images.save_image(paths[-1], np.repeat(paper[:, :, np.newaxis], 3, axis=2))
+    assert recipe.main(['--predict'] + [str(path) for path in paths] + ['--output-dir', str(trained / 'output')]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.split(': ')[1].startswith(str(label)) for line, label in zip(lines, labels)) >= 6
+    assert images.load_image(latest(trained) / 'predictions.png').std() > 5
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, no_pictures):
+    found = []
+    for name, seed in (('a', '1'), ('b', '1'), ('c', '2')):
+        assert recipe.main(arguments(tmp_path / name, '--seed', seed, '--augment', '--quiet')) == 0
+        found.append(final_weights(latest(tmp_path / name)))
+    assert found[0] == found[1] != found[2]
+
+
+def test_ctrl_c_saves_and_resume_equals_never_stopped(tmp_path, capsys, monkeypatch, no_pictures):
+    assert recipe.main(arguments(tmp_path / 'whole')) == 0
+    after_step = recipe.Journal.after_step
+
+    def interrupted(journal, step, *figures):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return after_step(journal, step, *figures)
+    monkeypatch.setattr(recipe.Journal, 'after_step', interrupted)
+    assert recipe.main(arguments(tmp_path / 'stopped')) == 130
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert 'step 3 of 4 is saved' in message and '--resume %s' % latest(tmp_path / 'stopped') in message
+    monkeypatch.setattr(recipe.Journal, 'after_step', after_step)
+    assert recipe.main(['--resume', str(latest(tmp_path / 'stopped')), '--data-dir', str(tmp_path)]) == 0
+    assert final_weights(latest(tmp_path / 'stopped')) == final_weights(latest(tmp_path / 'whole'))
+    metrics = [(latest(tmp_path / name) / 'metrics.csv').read_bytes() for name in ('whole', 'stopped')]
+    assert metrics[0] == metrics[1]
+
+
+def test_killed_and_resumed_equals_never_stopped(tmp_path):
+    # In processes of their own: TensorFlow keeps the number of threads of a process's first session.
+    more = ['--steps', '12', '--validate-every', '4', '--quiet', '--augment']
+    run = [sys.executable, str(SCRIPT)]
+    subprocess.check_call(run + arguments(tmp_path / 'whole', *more))
+    process = subprocess.Popen(run + arguments(tmp_path / 'killed', *more))
+    deadline = time.time() + 120
+    while not list((tmp_path / 'killed').glob('output/*/2*/checkpoints/state.json')) and time.time() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    run_dir = latest(tmp_path / 'killed')
+    assert runs.load_state(run_dir)['step'] in (4, 8)
+    subprocess.check_call(run + ['--resume', str(run_dir), '--data-dir', str(tmp_path), '--quiet'])
+    assert final_weights(run_dir) == final_weights(latest(tmp_path / 'whole'))
+
+
+def test_early_stopping_ends_the_training_and_keeps_the_best(tmp_path, monkeypatch, no_pictures):
+    validations = []
+
+    def worse_and_worse(sess, graph, digits):
+        validations.append(len(digits))
+        probabilities = np.zeros((len(digits), 10), np.float32)
+        labels = mnist.load_sample().validation_labels
+        right = np.arange(len(digits)) % (len(validations) + 1) == 0  # a half, a third, a quarter ...
+        probabilities[np.arange(len(digits)), (np.resize(labels, len(digits)) + ~right) % 10] = 1
+        return probabilities
+
+    monkeypatch.setattr(recipe, 'predict', worse_and_worse)
+    assert recipe.main(arguments(tmp_path, '--steps', '40', '--validate-every', '1', '--early-stopping', '3')) == 0
+    state = runs.load_state(latest(tmp_path))
+    assert (state['step'], state['best_step'], state['validation_accuracy']) == (4, 1, 0.5)
+
+
+@pytest.mark.parametrize('more, code, text', [
+    (['--steps', '0'], 2, '0 given, expected a whole number of at least 1'),
+    (['--batch-size', '0'], 2, '0 given, expected a whole number of at least 1'),
+    (['--batch-size', '5000'], 2, '--batch-size 5000: there are 4500 training images'),
+    (['--learning-rate', 'nan'], 2, 'nan given'),
+    (['--resume', '.'], 2, 'no run in .'),
+    (['--resume'], 2, 'no run in'),
+    (['--predict', 'missing.png'], 2, 'missing.png'),
+    (['--device', 'gpu'], 3, 'no CUDA GPU')])
+def test_a_users_mistake_is_one_line_and_writes_nothing(tmp_path, capsys, monkeypatch, more, code, text):
+    monkeypatch.setattr(session, '_gpu_descriptions', lambda threads: [])
+    assert recipe.main(arguments(tmp_path, *more)) == code
+    errors = [line for line in capsys.readouterr().err.splitlines() if ': error: ' in line]
+    assert len(errors) == 1 and text in errors[0]
+    assert not (tmp_path / 'output').exists()
+
+
+def test_predict_wants_a_picture_with_ink_and_a_trained_run(tmp_path, trained, capsys):
+    output = ['--output-dir', str(trained / 'output')]
+    blank, text = tmp_path / 'blank.png', tmp_path / 'text.png'
+    images.save_image(blank, np.full((50, 50, 3), 255, np.float32))
+    text.write_text('no picture')
+    assert recipe.main(['--predict', str(blank)] + output) == 2
+    assert 'blank.png' in capsys.readouterr().err
+    assert recipe.main(['--predict', str(text)] + output) == 2
+    assert 'text.png' in capsys.readouterr().err
+    digit = tmp_path / 'digit.png'
+    images.save_image(digit, np.repeat(255.0 - mnist.load_sample().test_images[0][:, :, np.newaxis], 3, axis=2))
+    assert recipe.main(['--predict', str(digit), '--output-dir', str(tmp_path)]) == 2
+    assert 'no run in' in capsys.readouterr().err
+
+
+def test_resume_refuses_another_recipe_and_other_settings(tmp_path, trained, capsys):
+    other = runs.create(tmp_path, 'deepdream')
+    assert recipe.main(['--resume', str(other)]) == 2
+    assert 'a run of deepdream, not of mnist_convnet' in capsys.readouterr().err
+    assert recipe.main(['--resume', str(latest(trained)), '--steps', '61']) == 2
+    assert 'that run has --steps 60, not 61' in capsys.readouterr().err
+
+
+def test_an_output_folder_that_cannot_be_made(tmp_path, capsys):
+    (tmp_path / 'output').write_text('a file')
+    assert recipe.main(arguments(tmp_path)) == 2
+    assert 'cannot write there' in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_disk_that_fills_up(tmp_path):
+    code = ('import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2000000, 2000000))\n'
+            'import mnist_convnet; sys.exit(mnist_convnet.main(sys.argv[1:]))')
+    done = subprocess.run([sys.executable, '-c', code] + arguments(tmp_path, '--quiet'), cwd=str(SCRIPT.parent),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+    lines = done.stderr.decode().splitlines()
+    assert done.returncode == 3 and 'cannot write the checkpoint' in lines[-1], done.stderr
+    assert not any('Traceback' in line for line in lines)
+    assert runs.load_state(latest(tmp_path)) is None
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_checkpoint(tmp_path, capsys, monkeypatch, no_pictures):
+    after_step = recipe.Journal.after_step
+
+    def poison(journal, step, *figures):
+        ended = after_step(journal, step, *figures)
+        if step == 2:
+            journal.graph.weights.conv1_bias.load(np.full(32, np.nan), journal.sess)
+        return ended
+    monkeypatch.setattr(recipe.Journal, 'after_step', poison)
+    assert recipe.main(arguments(tmp_path)) == 1
+    assert 'the loss is nan in step 3' in capsys.readouterr().err.splitlines()[-1]
+    assert runs.load_state(latest(tmp_path))['step'] == 2
+
+
+@pytest.mark.real_data
+def test_the_full_set_is_learnt(tmp_path, real_data_dir):
+    where = ['--output-dir', str(tmp_path), '--data-dir', str(real_data_dir)]
+    assert recipe.main(['--steps', '60', '--quiet'] + where) == 0
+    results = runs.read_record(tmp_path / recipe.RECIPE / 'latest')['results']
+    assert results['test_images'] == 10000 and results['test_accuracy'] > 0.93
