@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib import cbook
 
 from common import cli, images, plotting, runs, session
 from common.errors import ComputationError, InputError
@@ -30,12 +31,13 @@ from common.session import tf
 from networks import vgg
 from synthesis import color, memory, pairs, scales, tiles
 from synthesis.adam import Adam
-from synthesis.journal import Journal
+from synthesis.journal import Journal, check_unchanged
 from synthesis.lbfgs import LBFGS
 from synthesis.tiled_loss import make_evaluate, sum_over_tiles
 
 RECIPE = 'style_transfer'
 NOISE = 20  # grey levels either way around ImageNet's mean
+LARGEST_SIDE = 2 ** 20  # pixels: a tile that holds every picture
 FIRST_STEP = 1.0  # grey levels that L-BFGS's first step moves a pixel on average
 # Memory, fitted to measured peaks: copies of every activation and of the weights, vectors of the picture's size.
 FIXED_MEMORY, ACTIVATION_COPIES, WEIGHT_COPIES = 1e8, 2.0, 4.0
@@ -426,7 +428,7 @@ def parse_args(argv):
     if args.content_weight == args.style_weight == 0:
         raise InputError('--content-weight 0 --style-weight 0: nothing to paint; one of them has to be above 0')
     if args.init not in ('content', 'noise', 'style'):
-        images.find_images([args.init], '--init')
+        images.load_image(args.init)
     if args.output:
         images.check_output(args.output, '--output')
     return args
@@ -460,10 +462,19 @@ def parse_layers(texts, network, scale):
     return collections.OrderedDict((layer, weight / total) for layer, weight in weights.items())
 
 
-def default_content():
-    """Returns the path of a photograph that needs no download: Grace Hopper, official portrait, US Navy."""
-    from matplotlib import cbook
-    return Path(cbook.get_sample_data('grace_hopper.jpg', asfileobj=False))
+def find_jobs(args):
+    """Returns (list of `pairs.Job`, list of str: why other pictures are left out); see `pairs.find_jobs`."""
+    contents = args.content or [Path(cbook.get_sample_data('grace_hopper.jpg', asfileobj=False))]  # US Navy portrait
+    jobs, left_out = pairs.find_jobs(contents, args.style, args.size, args.style_scale, args.style_blend, args.upscale,
+                                     args.stretch_style)
+    if args.output and len(jobs) > 1:
+        raise InputError(f"--output {args.output}: one file for {len(jobs)} pictures; leave it out, they go into the "
+                         f"run's folder")
+    if args.output and args.output.resolve() in {path.resolve() for path in pairs.files(jobs)}:
+        raise InputError(f'--output {args.output}: one of the pictures that go in; name another file')
+    for mistake in left_out:
+        print(f'left out: {mistake}', file=sys.stderr)
+    return jobs, left_out
 
 
 def used_layers(objective):
@@ -501,6 +512,25 @@ def estimate_memory(size, network, halo=0, optimizer='lbfgs', tile_size=None):
     vectors = VECTORS[optimizer] * 3 * size[0] * size[1]
     weights = sum(kernel.size for kernel, _ in network.weights.values())
     return int(FIXED_MEMORY + 4 * (ACTIVATION_COPIES * activations + vectors + WEIGHT_COPIES * weights))
+
+
+def choose_tiles(args, network, jobs):
+    """Decides whether memory asks for tiles; a resumed run has those that it began with.
+
+    Returns:
+      (tile size in pixels or None, halo in pixels, bytes that will be needed, str that says so).
+
+    Raises:
+      UnavailableError: There is too little memory, even for tiles.
+    """
+    # How far to each side a core's activations depend on pixels: the receptive field, less the position's own pixels.
+    halo = max((vgg.halo(layer, network.name) - vgg.stride(layer)) // 2 for layer in used_layers(args.objective))
+    size = max((job.size for job in jobs), key=lambda size: size[0] * size[1])
+    begun = runs.read_record(args.run_dir) if args.run_dir else {}
+    only = [begun['tile_size']] if 'tile_size' in begun else [args.tile_size] if args.tile_size else None
+    tile_size, need, line = memory.choose_tile_size(
+        max(size), functools.partial(estimate_memory, size, network, halo, args.optimizer), only)
+    return tile_size, halo, need, line
 
 
 def paint(job, args, sess, graph, cover, journal):
@@ -545,58 +575,36 @@ def main(argv=None):
     """Paints what the command line asks for; returns the exit code."""
     started = time.time()
     args = parse_args(argv)
-    jobs, left_out = pairs.find_jobs(args.content or [default_content()], args.style, args.size, args.style_scale,
-                                     args.style_blend, args.upscale, args.stretch_style)
-    if args.output and len(jobs) > 1:
-        raise InputError(f"--output {args.output}: one file for {len(jobs)} pictures; leave it out, they go into the "
-                         f"run's folder")
-    for mistake in left_out:
-        print(f'left out: {mistake}', file=sys.stderr)
+    jobs, left_out = find_jobs(args)
     network, source = load_network(args)
-    # How far to each side a core's activations depend on pixels: the receptive field, less the position's own pixels.
-    halo = max((vgg.halo(layer, network.name) - vgg.stride(layer)) // 2 for layer in used_layers(args.objective))
-    largest = max((job.size for job in jobs), key=lambda size: size[0] * size[1])
-    tile_size, estimate, memory_line = memory.choose_tile_size(
-        max(largest), functools.partial(estimate_memory, largest, network, halo, args.optimizer), args.tile_size)
+    tile_size, halo, need, memory_line = choose_tiles(args, network, jobs)
     device = session.describe_device(args.device, args.threads)
     run_dir = args.run_dir or runs.create(args.output_dir, RECIPE, settings=args.settings, device=device)
     check_unchanged(run_dir, weights=source, inputs=pairs.fingerprints(jobs), tile_size=tile_size)
     if not args.quiet:
         print(f'{device}\n{memory_line}')
-    cover = functools.partial(tiles.cover, tile_size=tile_size or max(largest) * 16, halo=halo)
     with tf.Graph().as_default() as tf_graph:
         graph = build_graph(network, args.objective, tiled=tile_size is not None)
         tf_graph.finalize()
-    with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess, \
-            cli.stop_requested() as stop, \
-            Journal(run_dir, stop, len(jobs), args.iterations, Losses._fields, args.save_every, args.output,
-                    args.quiet) as journal:
+    cover = functools.partial(tiles.cover, tile_size=tile_size or LARGEST_SIDE, halo=halo)
+    journal = Journal(run_dir, len(jobs), args.iterations, Losses._fields, args.save_every, args.output, args.quiet)
+    with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess, journal:
         for job in jobs[len(journal.pictures):]:
-            paint_or_record(job, args, sess, graph, cover, journal, alone=len(jobs) == 1)
-    return conclude(run_dir, journal.pictures, left_out, time.time() - started, estimate)
+            paint_or_report(job, args, sess, graph, cover, journal, alone=len(jobs) == 1)
+    return conclude(run_dir, journal.pictures, left_out, time.time() - started, need)
 
 
-def paint_or_record(job, args, sess, graph, cover, journal, alone):
+def paint_or_report(job, args, sess, graph, cover, journal, alone):
     """Paints a picture; where the loss is lost, keeps the last good picture, and goes on if there are others."""
     try:
         journal.end(**paint(job, args, sess, graph, cover, journal))
-    except ComputationError as error:
+    except (ComputationError, InputError) as error:  # the file may have gone since
         good = journal.picture_in_work()
         kept = '' if good is None else f'; the last good picture is in {journal.save_picture(good)}'
         if alone:
-            raise ComputationError(f'{error}{kept}')
+            raise type(error)(f'{error}{kept}')
         print(f'failed: {job.name}: {error}{kept}', file=sys.stderr)
         journal.end(error=str(error))
-
-
-def check_unchanged(run_dir, **facts):
-    """Records what a resumed run has to share besides its settings; InputError where it has changed since."""
-    record = runs.read_record(run_dir)
-    for name, value in facts.items():
-        if record.get(name, value) != value:
-            raise InputError(f'--resume {run_dir}: {name} was {record[name]} when that run began and is {value} now; '
-                             f'start a new run')
-    runs.write_record(run_dir, **facts)
 
 
 def conclude(run_dir, pictures, left_out, seconds, estimate):

@@ -16,7 +16,7 @@ from common import images, runs, session
 from common.errors import ComputationError
 from common.session import tf
 from networks import vgg
-from synthesis import pairs, scales, tiles
+from synthesis import memory, pairs, scales, tiles
 from synthesis.lbfgs import LBFGS
 
 RECIPES = Path(style_transfer.__file__).parent
@@ -33,7 +33,7 @@ def recipe(monkeypatch, tiny_vgg_weights, tmp_path):
     """Returns main with tiny weights and an output folder of its own."""
     monkeypatch.setattr(vgg, 'obtain_weights', lambda *args, **kwargs: ('vgg19', tiny_vgg_weights, 'tiny', '0' * 64),
                         raising=False)
-    return lambda *args: style_transfer.main([*map(str, args), '--output-dir', str(tmp_path / 'output')])
+    return lambda *args: style_transfer.main(['--output-dir', str(tmp_path / 'output'), *map(str, args)])
 
 
 @pytest.fixture
@@ -409,4 +409,80 @@ def test_killed_or_interrupted_and_resumed_gives_the_same_bytes(program, picture
     assert resumed.wait() == 0 and whole.wait() == 0
     files = [tmp_path / name / 'style_transfer' / 'latest' for name in ('whole', 'stopped')]
     assert (files[0] / 'photo_painting.png').read_bytes() == (files[1] / 'photo_painting.png').read_bytes()
-    assert (files[0] / 'metrics.csv').read_text() == (files[1] / 'metrics.csv').read_text()
+    rows = [[{**row, 'seconds': 0} for row in runs.read_metrics(folder / 'metrics.csv')] for folder in files]
+    assert rows[0] == rows[1] and len(rows[0]) == 60
+
+
+# What cannot be done.
+
+@pytest.mark.parametrize('options, message', [
+    (['--content', 'missing.jpg'], 'missing.jpg: no such file or folder'),
+    (['--style', 'empty'], 'no picture in this folder'),
+    (['--style', 'text.jpg'], 'text.jpg: not a picture'),
+    (['--size', '40'], '40 x 30 pixels at the size asked for; the shorter side has to be 32 at least'),
+    (['--style-scale', '0.3'], 'pixels at the size asked for'),
+    (['--style-blend', '1', '2'], '--style-blend 1 2: expected a share for each of the 1 styles, one of them above 0'),
+    (['--style-blend', '0'], 'one of them above 0'),
+    (['--style-blend', '-1'], 'expected a number of at least 0'),
+    (['--style-layers', 'conv9_1'], "no layer 'conv9_1'"),
+    (['--content-layers', 'conv42'], 'did you mean conv4_2'),
+    (['--network', 'vgg16', '--content-layers', 'conv3_4'], "VGG-16 has no layer 'conv3_4'"),
+    (['--style-layers', 'conv1_1:x'], 'the weight of a layer is a number above 0'),
+    (['--style-layers', 'conv1_1:0'], 'the weight of a layer is a number above 0'),
+    (['--content-weight', '0', '--style-weight', '0'], 'nothing to paint'),
+    (['--output', 'text.jpg/out.png'], 'text.jpg/out.png: cannot write there'),
+    (['--output', 'out.xyz'], "no picture format has the extension '.xyz'"),
+    (['--output', 'photo.png'], 'one of the pictures that go in'),
+    (['--style', 'painting.png', 'photo.png', '--output', 'out.png'], 'one file for 2 pictures'),
+    (['--init', 'missing.png'], 'missing.png: no such file'),
+    (['--init', 'text.jpg'], 'text.jpg: not a picture'),
+    (['--iterations', '0'], 'expected a whole number of at least 1'),
+    (['--noise-ratio', '2'], 'expected a number from 0 to 1'),
+    (['--output-dir', 'text.jpg/runs'], 'text.jpg/runs'),
+    (['--resume'], 'no run in')])
+def test_a_mistake_is_one_line_and_nothing_is_written(
+        recipe, pictures, tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'text.jpg').write_text('not a picture')
+    before = sorted(tmp_path.rglob('*'))
+    defaults = {'--content': 'photo.png', '--style': 'painting.png'}
+    given = [text for option, value in defaults.items() if option not in options for text in (option, value)]
+    assert recipe(*given, *options) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count('\n') == 1 and 'Traceback' not in said
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+@pytest.mark.parametrize('content, message', [(None, 'no such file'), (b'', 'weights'), (b'not weights', 'weights')])
+def test_weights_that_are_no_weights(pictures, tmp_path, capsys, content, message):
+    path = tmp_path / 'weights.mat'
+    if content is not None:
+        path.write_bytes(content)
+    code = style_transfer.main(['--content', str(pictures[0]), '--style', str(pictures[1]), '--weights', str(path),
+                                '--output-dir', str(tmp_path / 'output')])
+    said = capsys.readouterr().err
+    assert code in (2, 3) and 'weights.mat' in said and message in said.lower() and said.count('\n') == 1
+    assert not (tmp_path / 'output').exists()
+
+
+def test_a_picture_too_large_for_memory_is_tiled_or_refused(recipe, pictures, tmp_path, monkeypatch, capsys):
+    args = '--content', pictures[0], '--style', pictures[1], '--iterations', 2, '--size', 200, '--upscale'
+    monkeypatch.setattr(memory, 'available', lambda: 1000)
+    assert recipe(*args) == 3
+    assert 'GB of memory with tiles of 128 px, and 0.0 GB are free' in capsys.readouterr().err
+    assert not (tmp_path / 'output').exists()
+    monkeypatch.setattr(style_transfer, 'estimate_memory', lambda *args, tile_size: 10 if tile_size else 10 ** 6)
+    assert recipe(*args) == 0
+    assert '0.0 GB free: tiles of 128 px' in capsys.readouterr().out
+    assert runs.read_record(latest(tmp_path))['tile_size'] == 128
+
+
+def test_a_run_is_not_resumed_with_other_settings_or_pictures(recipe, pictures, tmp_path, capsys):
+    content, style = pictures
+    assert recipe('--content', content, '--style', style, '--iterations', 2) == 0
+    assert recipe('--resume', '--style-weight', 3) == 2
+    assert '--style-weight' in capsys.readouterr().err
+    images.save_image(style, images.load_image(style)[::-1])
+    assert recipe('--resume') == 2
+    assert 'start a new run' in capsys.readouterr().err

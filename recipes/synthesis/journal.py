@@ -4,6 +4,7 @@ import time
 import numpy as np
 
 from common import cli, images, progress, runs
+from common.errors import InputError
 
 SECONDS_BETWEEN_CHECKPOINTS = 10
 SHARE_FOR_CHECKPOINTS = 0.05  # of the time, at most: a large picture's state takes seconds to write
@@ -13,16 +14,17 @@ OPTIMISER = 'optimiser_'  # begins the names of the optimiser's arrays in a chec
 class Journal:
     """Keeps what a run leaves behind, for one picture after the other. A context manager, and a callback.
 
+    Within the context Ctrl-C ends the work after the iteration, with all kept.
+
     Attributes:
       pictures: List of dicts, what is recorded of every picture that is finished, or has failed.
     """
 
-    def __init__(self, run_dir, stop, num_pictures, iterations, columns, save_every=None, output=None, quiet=False):
+    def __init__(self, run_dir, num_pictures, iterations, columns, save_every=None, output=None, quiet=False):
         """Opens a new run's journal, or that of a run to go on with.
 
         Args:
           run_dir: Path, the run's folder with its run.json.
-          stop: What `cli.stop_requested` gives.
           num_pictures: Number of pictures to paint.
           iterations: Number of iterations for each.
           columns: Names of the losses.
@@ -30,7 +32,7 @@ class Journal:
           output: Path where the user wants the picture besides, or None.
           quiet: Whether to show no progress.
         """
-        self.run_dir, self.stop, self.iterations = run_dir, stop, iterations
+        self.run_dir, self.iterations = run_dir, iterations
         self.save_every, self.output = save_every, output
         self.pictures = runs.read_record(run_dir).get('pictures', [])
         self.checkpoint_path = run_dir / 'checkpoint.npz'
@@ -38,7 +40,8 @@ class Journal:
         self.checkpoint = checkpoint if checkpoint and int(checkpoint['picture']) == len(self.pictures) else None
         done = len(self.pictures) * iterations + (int(self.checkpoint['total']) if self.checkpoint else 0)
         self.progress = progress.Progress(num_pictures * iterations, done, 'iteration', quiet)
-        self.log = runs.MetricsLog(run_dir / 'metrics.csv', ['step', 'picture', 'height', 'width', *columns], done)
+        columns = ['step', 'picture', 'height', 'width', 'seconds', *columns]
+        self.log = runs.MetricsLog(run_dir / 'metrics.csv', columns, done)
 
     def begin(self, name, finish):
         """Starts the next picture.
@@ -73,7 +76,7 @@ class Journal:
         self.iterations_here += 1
         height, width = step.size
         self.log.append(step=len(self.pictures) * self.iterations + step.total, picture=len(self.pictures),
-                        height=height, width=width, **step.losses._asdict())
+                        height=height, width=width, seconds=round(self.seconds(), 3), **step.losses._asdict())
         self.progress.update({'size': f'{width}x{height}', **step.losses._asdict()})
         if self.save_every and step.total % self.save_every == 0:
             images.save_image(self.run_dir / f'{self.name}_{step.total:05d}.png', self.picture_in_work())
@@ -124,8 +127,21 @@ class Journal:
         runs.write_record(self.run_dir, pictures=self.pictures)
 
     def __enter__(self):
+        self.stopping = cli.stop_requested()
+        self.stop = self.stopping.__enter__()
         return self
 
-    def __exit__(self, *unused):
+    def __exit__(self, *exception):
+        self.stopping.__exit__(*exception)
         self.progress.close()
         self.log.close()
+
+
+def check_unchanged(run_dir, **facts):
+    """Records what a resumed run has to share besides its settings; InputError where it has changed since."""
+    record = runs.read_record(run_dir)
+    for name, value in facts.items():
+        if record.get(name, value) != value:
+            raise InputError(f'--resume {run_dir}: {name} was {record[name]} when that run began and is {value} now; '
+                             f'start a new run')
+    runs.write_record(run_dir, **facts)

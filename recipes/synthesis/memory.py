@@ -42,13 +42,13 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def choose_tile_size(longer_side, estimate, asked_for=None):
-    """Chooses the tile size: the one asked for, no tiles where memory serves, else the largest that it serves.
+def choose_tile_size(longer_side, estimate, only=None):
+    """Chooses the tile size: no tiles where memory serves, else the largest tiles that it serves.
 
     Args:
       longer_side: Of the picture, in pixels.
       estimate: Function of a tile size, None for no tiles, to the bytes needed.
-      asked_for: Tile size, or None.
+      only: List of the tile sizes to choose from; None for all.
 
     Returns:
       (tile size or None, the bytes needed, str that says all this).
@@ -57,12 +57,11 @@ def choose_tile_size(longer_side, estimate, asked_for=None):
       UnavailableError: Memory does not serve, not for the smallest tiles either.
     """
     free = available()
-    tile_sizes = [asked_for] if asked_for else [None] + [size for size in TILE_SIZES if size < longer_side]
-    for tile_size in tile_sizes:
-        need = estimate(tile_size)
+    for tile_size in only or [None, *(size for size in TILE_SIZES if size < longer_side)]:
+        need = estimate(tile_size=tile_size)
+        tiled = f'tiles of {tile_size} px' if tile_size and tile_size < longer_side else 'no tiles'
         if free is None or need <= free * USABLE:
-            tiled = 'no tiles' if tile_size is None or tile_size >= longer_side else f'tiles of {tile_size} px'
             there_is = '' if free is None else f', {free / 1e9:.1f} GB free'
             return tile_size, need, f'about {need / 1e9:.1f} GB of memory will be needed{there_is}: {tiled}'
-    raise UnavailableError(f'a picture {longer_side} px long needs about {need / 1e9:.1f} GB of memory, even with tiles '
-                           f'of {tile_size} px, and {free / 1e9:.1f} GB are free; a smaller --size needs less')
+    raise UnavailableError(f'a picture of {longer_side} px needs about {need / 1e9:.1f} GB of memory with {tiled}, and '
+                           f'{free / 1e9:.1f} GB are free; ask for a smaller --size')

@@ -92,7 +92,11 @@ def load_picture(path):
     return images.load_image(path) if path else flow_field.paint(*PAINTING_SIZE)
 
 
+def files(jobs):
+    """Returns the sorted Paths of all pictures that go in."""
+    return sorted({path for job in jobs for path in (job.content, *job.styles) if path})
+
+
 def fingerprints(jobs):
-    """Returns the SHA-256 of every file that goes in, by its path."""
-    paths = {path for job in jobs for path in (job.content, *job.styles) if path}
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)}
+    """Returns the SHA-256 of every picture that goes in, by its path."""
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files(jobs)}
