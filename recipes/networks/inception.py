@@ -3,6 +3,7 @@
 Inception5h is GoogLeNet (Szegedy et al. 2014, arXiv 1409.4842) as Google trained and released it, the network that the
 first dreams were made with. Other frozen graphs serve too: tell the name of their input and the mean they subtract.
 """
+import functools
 import warnings
 from collections import OrderedDict
 from pathlib import Path
@@ -27,6 +28,7 @@ SMALLEST_INPUT = 64            # pixels: 4 x 4 positions of the mixed4 layers, w
 DREAM_OBJECTIVE = 'mixed4c'    # animals; mixed3b gives textures, mixed4d_3x3_bottleneck_pre_relu:139 flowers
 NOISE_OBJECTIVE = 'mixed4d_3x3_bottleneck_pre_relu:139'
 
+_GRADIENT = 'TurnedConvolution'  # our name for it in TensorFlow's registry
 _LEARNED = ('Conv2D', 'DepthwiseConv2dNative', 'MatMul')
 _VARIABLES = ('Variable', 'VariableV2', 'VarHandleOp')
 
@@ -170,7 +172,7 @@ def inception(images, graph_def, input_name=INPUT_NAME, mean=MEAN):
       InputError: TensorFlow cannot build it, since an operation has attributes of a later release, for instance.
     """
     try:
-        operations = tf.import_graph_def(graph_def, {input_name: images - tf.constant(mean, tf.float32)},
+        operations = tf.import_graph_def(_with_our_gradient(graph_def), {input_name: images - tf.constant(mean, tf.float32)},
                                          [node.name for node in graph_def.node], name='inception')
     except (ValueError, tf.errors.OpError) as error:
         raise InputError('TensorFlow %s cannot build this graph: %s' % (tf.version.VERSION, str(error).splitlines()[0]))
@@ -180,6 +182,35 @@ def inception(images, graph_def, input_name=INPUT_NAME, mean=MEAN):
     names = {name for name, operation in by_name.items() if operation in layers and _is_layer(operation)}
     return OrderedDict((name, by_name[name].outputs[0]) for name in by_name
                        if name in names and not any(scope in names for scope in _scopes(name)))
+
+
+def _with_our_gradient(graph_def):
+    """Lets convolutions with stride 1 have the gradient below; returns another GraphDef."""
+    _register_gradient()
+    changed = tf.GraphDef()
+    changed.CopyFrom(graph_def)
+    for node in changed.node:
+        if node.op == 'Conv2D' and set(node.attr['strides'].list.i) == {1} and node.attr['padding'].s == b'SAME':
+            node.attr['_gradient_op_type'].s = _GRADIENT.encode()
+    return changed
+
+
+@functools.lru_cache(maxsize=1)  # TensorFlow's registry takes a name once
+def _register_gradient():
+    @tf.RegisterGradient(_GRADIENT)
+    def turned_convolution(operation, upstream):
+        """The convolution with the turned kernel; TensorFlow's own does the same on a CPU by way of a large buffer.
+
+        The kernels are constants and need no gradient themselves.
+        """
+        kernel, dilations = operation.inputs[1], set(operation.get_attr('dilations'))
+        odd = all(side.value and side.value % 2 for side in kernel.shape[:2])  # an even one is padded unevenly
+        if odd and dilations == {1} and operation.get_attr('data_format') == b'NHWC':
+            turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
+            return tf.nn.conv2d(upstream, turned, 1, 'SAME'), None
+        return tf.nn.conv2d_backprop_input(
+            tf.shape(operation.inputs[0]), kernel, upstream, operation.get_attr('strides'), 'SAME',
+            data_format=operation.get_attr('data_format').decode(), dilations=operation.get_attr('dilations')), None
 
 
 def _downstream(operations):

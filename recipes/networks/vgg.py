@@ -20,7 +20,7 @@ CHANNELS = (64, 128, 256, 512, 512)  # of each block
 MEAN_RGB = (123.68, 116.779, 103.939)  # ImageNet's, subtracted from pixels in [0, 255]
 # For dreams: pixels per position of the deepest layer, the smallest side worth dreaming at, and what suits the network.
 GRID, SMALLEST_INPUT = 32, 64
-DREAM_OBJECTIVE, NOISE_OBJECTIVE = 'conv5_1', 'conv5_1:4'
+DREAM_OBJECTIVE, NOISE_OBJECTIVE = 'conv4_3', 'conv5_1:4'
 TITLES = {'vgg16': 'VGG-16', 'vgg19': 'VGG-19'}
 
 KERAS_URL = 'https://github.com/fchollet/deep-learning-models/releases/download/v0.1/'

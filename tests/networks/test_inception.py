@@ -45,6 +45,20 @@ def test_the_mean_is_the_modules_business(tiny_inception_path):
     np.testing.assert_array_equal(each, bare)
 
 
+@pytest.mark.parametrize('size', [1, 2, 3, 5])
+def test_the_gradient_is_tensorflows(tmp_path, size):
+    kernel = np.random.RandomState(0).normal(size=[size, size, 3, 4]).astype(np.float32)
+    with tf.Graph().as_default() as graph:
+        tf.nn.conv2d(tf.placeholder(tf.float32, [None, None, None, 3], name='input'), tf.constant(kernel), 1, 'SAME',
+                     name='layer')
+    images = tf.constant(np.random.RandomState(1).uniform(0, 255, [1, 9, 8, 3]).astype(np.float32))
+    ours = inception.inception(images, inception.load_graph_def(saved(tmp_path, graph)))['layer']
+    theirs = tf.nn.conv2d(images - 117., tf.constant(kernel), 1, 'SAME')
+    with tf.Session() as sess:
+        ours, theirs = sess.run([tf.gradients(tf.square(layer), images)[0] for layer in (ours, theirs)])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-2)
+
+
 def test_weights_are_no_variables(tiny_inception_path):
     inception.inception(tf.placeholder(tf.float32, [1, None, None, 3]), inception.load_graph_def(tiny_inception_path))
     assert tf.global_variables() == []
