@@ -52,9 +52,9 @@ GUIDE_SIZE = 512                    # pixels of a guide's longer side, at most: 
 SECONDS_BETWEEN_STATES = 10.0
 STATE = 'state.npz'
 # What else is good where there is no picture to start from: small to large in more octaves, all frequencies alike.
-FROM_NOISE = {'size': 448, 'octaves': 5, 'steps': (20,), 'step_size': (1.0,), 'laplacian_levels': 4}
+FROM_NOISE = {'size': 448, 'octaves': 5, 'steps': '20', 'step_size': '1', 'laplacian_levels': 4}
 # What --book sets: the chapter's figures. Its objective is the mean of a layer, not of its squares; its noise is pale.
-BOOK = {'objective': ['mixed4c:mean'], 'octaves': 4, 'octave_scale': 1.4, 'steps': (10,), 'step_size': (1.5,),
+BOOK = {'objective': ['mixed4c:mean'], 'octaves': 4, 'octave_scale': 1.4, 'steps': '10', 'step_size': '1.5',
         'tile_size': 512, 'laplacian_levels': 0}
 BOOK_NOISE_SIZE = 224               # pixels
 BOOK_CONTRAST = 0.1                 # standard deviation of what is shown of its noise, of a range of 1
@@ -511,10 +511,10 @@ def parse_args(argv):
     how = parser.add_argument_group('how')
     how.add_argument('--octaves', type=cli.whole_number(1, 30), default=4, help='sizes to dream at, at most')
     how.add_argument('--octave-scale', type=cli.real_number(1.05, 10), default=1.4, help='from one size to the next')
-    how.add_argument('--steps', type=_several(cli.whole_number(1)), default=(10,), help='in each octave: N, or N,N,... '
-                     'from the smallest to the largest')
-    how.add_argument('--step-size', type=_several(cli.real_number(1e-6)), default=(1.5,), help='mean change of a pixel '
-                     'in a step, of 255: one, or one for each octave')
+    how.add_argument('--steps', type=_several(cli.whole_number(1)), default='10', metavar='N[,N...]',
+                     help='in each octave, or in every one from the smallest to the largest')
+    how.add_argument('--step-size', type=_several(cli.real_number(1e-6)), default='1.5', metavar='X[,X...]',
+                     help='mean change of a pixel in a step, of 255; one, or one for each octave')
     how.add_argument('--tile-size', type=cli.whole_number(64), default=512, help='pixels of a tile')
     how.add_argument('--jitter', type=cli.whole_number(0), default=512, help='pixels of the random shift, at most')
     how.add_argument('--laplacian-levels', type=cli.whole_number(0, 12), default=0,
@@ -627,6 +627,11 @@ def conclude(args, pictures, left_out, seconds):
     return 1 if len(done) < len(pictures) else 2 if left_out else 0
 
 
+def default_objective(network, jobs, args):
+    """Returns what suits the network: for noise a channel, as far as no guide says what to dream of."""
+    return network.noise_objective if jobs[0].from_noise and not args.guide else network.objective
+
+
 @cli.exit_codes
 def main(argv=None):
     """Runs the recipe; returns its exit code."""
@@ -638,7 +643,7 @@ def main(argv=None):
     mask = args.mask and images.load_grey(args.mask)
     guide = args.guide and load_guide(args.guide)
     network = load_network(args)
-    terms = args.terms or [objectives.parse(network.noise_objective if jobs[0].from_noise else network.objective)]
+    terms = args.terms or [objectives.parse(default_objective(network, jobs, args))]
     with tf.Graph().as_default() as tf_graph:
         graph = build_graph(network, terms, guided=guide is not None)
         tf_graph.finalize()

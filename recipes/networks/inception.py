@@ -171,8 +171,9 @@ def inception(images, graph_def, input_name=INPUT_NAME, mean=MEAN):
     Raises:
       InputError: TensorFlow cannot build it, since an operation has attributes of a later release, for instance.
     """
+    centred = images - tf.constant(mean, tf.float32)
     try:
-        operations = tf.import_graph_def(_with_our_gradient(graph_def), {input_name: images - tf.constant(mean, tf.float32)},
+        operations = tf.import_graph_def(_with_our_gradient(graph_def), {input_name: centred},
                                          [node.name for node in graph_def.node], name='inception')
     except (ValueError, tf.errors.OpError) as error:
         raise InputError('TensorFlow %s cannot build this graph: %s' % (tf.version.VERSION, str(error).splitlines()[0]))
@@ -199,7 +200,8 @@ def _with_our_gradient(graph_def):
 def _register_gradient():
     @tf.RegisterGradient(_GRADIENT)
     def turned_convolution(operation, upstream):
-        """The convolution with the turned kernel; TensorFlow's own does the same on a CPU by way of a large buffer.
+        """Convolves with the turned kernel; on a CPU TensorFlow does the same by way of a large buffer.
+
 
         The kernels are constants and need no gradient themselves.
         """
