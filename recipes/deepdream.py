@@ -51,6 +51,7 @@ NOISE, BUNDLED = 'noise', 'raccoon'
 GUIDE_SIZE = 512                    # pixels of a guide's longer side, at most: larger things than a tile are never seen
 SECONDS_BETWEEN_STATES = 10.0
 STATE = 'state.npz'
+METRICS = ('step', 'picture', 'octave', 'height', 'width', 'objective')
 # What else is good where there is no picture to start from: small to large in more octaves, all frequencies alike.
 FROM_NOISE = {'size': 448, 'octaves': 5, 'steps': '20', 'step_size': '1', 'laplacian_levels': 4}
 # What --book sets: the chapter's figures. Its objective is the mean of a layer, not of its squares; its noise is pale.
@@ -346,27 +347,31 @@ def finish(image, content, args, from_noise):
 
 
 class Journal:
-    """What one dream leaves on the disk on its way: its state to resume from, pictures, the progress bar.
+    """What one dream leaves on the disk on its way: its state to resume from, metrics, pictures; the progress bar.
 
     Args:
       args: the options.
       stop: from cli.stop_requested.
       job: Job.
+      steps_before: int, what the jobs before it take.
       state: State to go on from, or None.
       seconds: float, what it has taken before it was stopped.
     """
 
-    def __init__(self, args, stop, job, state=None, seconds=0.0):
-        self.args, self.stop, self.job, self.state = args, stop, job, state
+    def __init__(self, args, stop, job, steps_before=0, state=None, seconds=0.0):
+        self.args, self.stop, self.job, self.steps_before, self.state = args, stop, job, steps_before, state
         self.started, self.saved, self.pause = time.time() - seconds, time.time(), SECONDS_BETWEEN_STATES
-        done = sum(octave.steps for octave in job.octaves[:state.octave]) + state.step if state else 0
-        self.progress = Progress(sum(octave.steps for octave in job.octaves), done, quiet=args.quiet)
+        done = num_steps(job.octaves[:state.octave]) + state.step if state else 0
+        self.progress = Progress(num_steps(job.octaves), done, quiet=args.quiet)
+        self.log = runs.MetricsLog(args.run_dir / 'metrics.csv', METRICS, steps_before + done)
 
     def report(self, state):
         """Takes note of a step; ends the dream, with all kept, where the user asked for that."""
-        self.state, octave = state, self.job.octaves[state.octave]
+        self.state, octave, objective = state, self.job.octaves[state.octave], state.values[state.octave, 1]
         self.progress.update({'octave': '%d/%d (%dx%d)' % (state.octave + 1, len(self.job.octaves), octave.width,
-                                                           octave.height), 'objective': state.values[state.octave, 1]})
+                                                           octave.height), 'objective': objective})
+        self.log.append(step=self.steps_before + self.progress.done, picture=self.job.number, octave=state.octave + 1,
+                        height=octave.height, width=octave.width, objective=objective)
         if self.args.save_every and self.progress.done % self.args.save_every == 0:
             name = '%s_step%04d.png' % (self.job.name, self.progress.done)
             images.save_image(self.args.run_dir / name, state.image)
@@ -401,6 +406,29 @@ class Journal:
         if self.args.output:
             images.save_image(self.args.output, result)
         return self.args.output or path
+
+    def plot(self):
+        """Draws how the objective rose, an octave a curve."""
+        curves = {}
+        for row in self.log.rows:
+            if row['picture'] == self.job.number:
+                steps, values = curves.setdefault('%(width)d x %(height)d' % row, ([], []))
+                steps.append(row['step'] - self.steps_before)
+                values.append(row['objective'])
+        plotting.plot_curves(self.args.run_dir / (self.job.name + '_objective.png'), curves,
+                             'The objective in each octave', 'step', 'objective')
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.progress.close()
+        self.log.close()
+
+
+def num_steps(octaves):
+    """Returns the steps of these octaves."""
+    return sum(octave.steps for octave in octaves)
 
 
 def find_jobs(args):
@@ -460,24 +488,22 @@ def octaves_that_fit(job, graph, gradient_of):
                      % (job.content, octave.width, octave.height, reason))
 
 
-def run_job(job, args, stop, gradient_of, mask, resumed=None):
+def run_job(job, args, gradient_of, mask, journal):
     """Dreams on one picture and saves it.
 
     Returns:
       dict, what run.json records of it.
     """
     content = load_content(job.content, args)
-    state, seconds = resumed or (None, 0.0)
-    journal = Journal(args, stop, job, state, seconds)
     if mask is not None:
         mask = images.resize_image(mask, *content.shape[:2]) / 255
-    with journal.progress:
-        try:
-            image = dream(content, job.octaves, gradient_of, args.seed, args.jitter, args.laplacian_levels, mask, state,
-                          journal.report)
-        except ComputationError as error:
-            raise ComputationError('%s; the last good picture: %s' % (error, journal.save_so_far()))
+    try:
+        image = dream(content, job.octaves, gradient_of, args.seed, args.jitter, args.laplacian_levels, mask,
+                      journal.state, journal.report)
+    except ComputationError as error:
+        raise ComputationError('%s; the last good picture: %s' % (error, journal.save_so_far()))
     path, values = journal.save(image, content), journal.state.values
+    journal.plot()
     if not values.any():
         print('%s: warning: the objective was 0 from beginning to end, so nothing changed; a layer after its ReLU can '
               'be silent: try the one before (..._pre_relu)' % RECIPE, file=sys.stderr)
@@ -597,12 +623,13 @@ def run_jobs(jobs, args, gradient_of, mask):
     saved = runs.load_arrays(state_path) if state_path.exists() else None
     with cli.stop_requested() as stop:
         for job in jobs[len(pictures):]:
-            resumed = None
+            steps_before, state, seconds = sum(num_steps(other.octaves) for other in jobs[:job.number]), None, 0.0
             if saved and saved['job'] == job.number:
-                resumed = (State(int(saved['octave']), int(saved['step']), saved['image'], saved['values']),
-                           float(saved['seconds']))
+                state = State(int(saved['octave']), int(saved['step']), saved['image'], saved['values'])
+                seconds = float(saved['seconds'])
             try:
-                pictures.append(run_job(job, args, stop, gradient_of, mask, resumed))
+                with Journal(args, stop, job, steps_before, state, seconds) as journal:
+                    pictures.append(run_job(job, args, gradient_of, mask, journal))
             except ComputationError as error:
                 if len(jobs) == 1:
                     raise

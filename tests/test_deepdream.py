@@ -203,6 +203,10 @@ def test_a_run_leaves_its_files(dreams, picture, tmp_path, run_dir, capsys):
     assert Image.open(str(output)).format == 'JPEG'
     assert images.load_image(run_dir / 'pond_dream_step0003.png').shape == (100, 128, 3)
     assert images.load_image(run_dir / 'pond_dream_sheet.png').std() > 10
+    assert images.load_image(run_dir / 'pond_dream_objective.png').std() > 10
+    rows = runs.read_metrics(run_dir / 'metrics.csv')
+    steps = [(row['step'], row['octave'], row['width']) for row in rows]
+    assert steps == [(1, 1, 91), (2, 1, 91), (3, 2, 128), (4, 2, 128)]
     record = json.loads((run_dir / 'run.json').read_text())
     assert record['network'] == 'inception' and record['objective'] == ['mixed4c'] and record['seed'] == 0
     octave = record['pictures'][0]['octaves'][-1]
@@ -260,6 +264,7 @@ def test_killed_and_resumed(dreams, picture, tmp_path, tiny_inception_path, run_
     assert not (run_dir / 'pond_dream.png').exists()
     assert dreams('--resume', fast=False) == 0
     assert [(run_dir / name).read_bytes() for name in ('pond_dream.png', 'pond_dream-2.png')] == whole
+    assert [row['step'] for row in runs.read_metrics(run_dir / 'metrics.csv')] == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_resume_refuses_what_has_changed(dreams, picture, run_dir, capsys):
