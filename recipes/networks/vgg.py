@@ -136,7 +136,7 @@ def _convolve(layer, kernel, bias, padding):
             if padding == 'reflect':
                 upstream = tf.pad(upstream, [[0, 0], [1, 1], [1, 1], [0, 0]])
             return tf.nn.conv2d(upstream, tf.constant(turned), strides=1, padding='SAME')
-        return tf.nn.conv2d(layer, tf.constant(kernel), 1, 'VALID' if padding == 'reflect' else 'SAME'), gradient
+        return tf.nn.conv2d(layer, tf.constant(kernel), 1, {'zero': 'SAME', 'reflect': 'VALID'}[padding]), gradient
 
     if padding == 'reflect':
         layer = tf.pad(layer, [[0, 0], [1, 1], [1, 1], [0, 0]], mode='REFLECT')
