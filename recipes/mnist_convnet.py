@@ -481,6 +481,14 @@ def fit(sess, graph, data, args, journal):
                               % (journal.state['step'], args.steps, args.run_dir))
 
 
+def check_same_data(run_dir, data):
+    """Raises InputError where a run that is resumed was trained on another set, the bundled sample for instance."""
+    before = runs.read_record(run_dir)['data']
+    if before['training_images'] != len(data.train_images):
+        raise InputError('--resume %s: that run trains on %d images, from %s; here are %d, from %s; name its --data-dir'
+                         % (run_dir, before['training_images'], before['source'], len(data.train_images), data.source))
+
+
 def classify_files(args):
     """Classifies a person's own pictures with a trained run, and draws what the network saw.
 
@@ -526,7 +534,8 @@ def parse_args(argv):
     more.add_argument('--tensorboard', action='store_true', help="write TensorBoard's log into the run's folder")
     more.add_argument('--export', action='store_true', help='write a SavedModel; with --resume, of that run')
     more.add_argument('--predict', nargs='+', type=Path, metavar='FILE',
-                      help='classify photographs or drawings of one digit each, with a trained run')
+                      help='classify photographs or drawings with a trained run: one digit each, on paper that fills '
+                      'the picture')
     more.add_argument('--run', type=Path, metavar='DIR', help='the run that --predict takes instead of the latest')
     argv = sys.argv[1:] if argv is None else argv
     if '--book' in argv:
@@ -546,8 +555,10 @@ def main(argv=None):
         raise InputError('--batch-size %d: there are %d training images; give a smaller batch'
                          % (args.batch_size, len(data.train_images)))
     say(session.describe_device(args.device, args.threads))
-    args.run_dir = args.run_dir or runs.create(args.output_dir, RECIPE, settings=args.settings, seed=args.seed,
-                                               data={'source': data.source, 'sums': data.sums})
+    args.run_dir = args.run_dir or runs.create(
+        args.output_dir, RECIPE, settings=args.settings, seed=args.seed,
+        data={'source': data.source, 'sums': data.sums, 'training_images': len(data.train_images)})
+    check_same_data(args.run_dir, data)
     runs.write_record(args.run_dir, device=session.describe_device(args.device, args.threads))
     say('this run: %s' % args.run_dir)
     look_at_data(data, args.run_dir, args.seed, say)

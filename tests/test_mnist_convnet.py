@@ -276,6 +276,13 @@ def test_resume_refuses_another_recipe_and_other_settings(tmp_path, trained, cap
     assert 'that run has --steps 60, not 61' in capsys.readouterr().err
 
 
+def test_resume_refuses_other_data(trained, monkeypatch, capsys):
+    sample = mnist.load_sample()
+    monkeypatch.setattr(mnist, 'load', lambda *unused: sample._replace(train_images=sample.train_images[:100]))
+    assert recipe.main(['--resume', str(latest(trained))]) == 2
+    assert 'that run trains on 4500 images' in capsys.readouterr().err
+
+
 def test_an_output_folder_that_cannot_be_made(tmp_path, capsys):
     (tmp_path / 'output').write_text('a file')
     assert recipe.main(arguments(tmp_path)) == 2
@@ -293,7 +300,7 @@ def test_a_disk_that_fills_up(tmp_path):
     assert runs.load_state(latest(tmp_path)) is None
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_checkpoint(tmp_path, capsys, monkeypatch, no_pictures):
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, capsys, monkeypatch, no_pictures):
     after_step = recipe.Journal.after_step
 
     def poison(journal, step, *figures):
