@@ -40,8 +40,8 @@ NOISE = 20  # grey levels either way around ImageNet's mean
 LARGEST_SIDE = 2 ** 20  # pixels: a tile that holds every picture
 FIRST_STEP = 1.0  # grey levels that L-BFGS's first step moves a pixel on average
 # Memory, fitted to measured peaks: copies of every activation and of the weights, vectors of the picture's size.
-FIXED_MEMORY, ACTIVATION_COPIES, WEIGHT_COPIES = 1e8, 2.0, 4.0
-VECTORS = {'lbfgs': 30, 'adam': 10}
+FIXED_MEMORY, ACTIVATION_COPIES, WEIGHT_COPIES = 2e8, 2.1, 4.0
+VECTORS = {'lbfgs': 28, 'adam': 12}
 
 # What the cookbook does otherwise: its loss ...
 BOOK_LOSS = dict(loss='book', content_weight=5.0, style_weight=100.0, tv_weight=0.0, stretch_style=True,
@@ -577,6 +577,7 @@ def main(argv=None):
     args = parse_args(argv)
     jobs, left_out = find_jobs(args)
     network, source = load_network(args)
+    memory_before = memory.current()
     tile_size, halo, need, memory_line = choose_tiles(args, network, jobs)
     device = session.describe_device(args.device, args.threads)
     run_dir = args.run_dir or runs.create(args.output_dir, RECIPE, settings=args.settings, device=device)
@@ -591,7 +592,8 @@ def main(argv=None):
     with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess, journal:
         for job in jobs[len(journal.pictures):]:
             paint_or_report(job, args, sess, graph, cover, journal, alone=len(jobs) == 1)
-    return conclude(run_dir, journal.pictures, left_out, time.time() - started, need)
+    return conclude(run_dir, journal.pictures, left_out, seconds=time.time() - started, estimated_memory=need,
+                    memory_before=memory_before)
 
 
 def paint_or_report(job, args, sess, graph, cover, journal, alone):
@@ -607,11 +609,11 @@ def paint_or_report(job, args, sess, graph, cover, journal, alone):
         journal.end(error=str(error))
 
 
-def conclude(run_dir, pictures, left_out, seconds, estimate):
+def conclude(run_dir, pictures, left_out, seconds, **figures):
     """Records the results and says them in words; returns the exit code."""
     painted = [picture for picture in pictures if 'error' not in picture]
     results = dict(painted[-1] if len(painted) == 1 else {}, seconds=seconds, pictures=len(painted),
-                   peak_memory=memory.peak(), estimated_memory=estimate)
+                   peak_memory=memory.peak(), **figures)
     runs.write_record(run_dir, seconds=seconds, left_out=left_out, results=results, versions=runs.versions())
     if len(painted) == 1:
         print(f'painted in {seconds:.0f} s, {results["seconds_per_iteration"]:.2f} s an iteration, with at most '

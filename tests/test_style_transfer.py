@@ -169,22 +169,7 @@ def test_tiled_and_untiled_gradients_agree_with_real_weights(real_models_dir):
     assert np.linalg.norm(gradients[1] - gradients[0]) / np.linalg.norm(gradients[0]) < 1e-4
 
 
-# Scales and starts.
-
-def test_scales_grow_by_the_root_of_two_and_share_all_iterations():
-    plan = scales.plan(512, 384, 500)
-    assert [scale.size for scale in plan] == [(128, 96), (181, 136), (256, 192), (362, 272), (512, 384)]
-    assert sum(scale.iterations for scale in plan) == 500
-    assert sorted((scale.iterations for scale in plan), reverse=True) == [scale.iterations for scale in plan]
-
-
-@pytest.mark.parametrize('iterations', [1, 2, 3, 7])
-@pytest.mark.parametrize('size', [(512, 384), (40, 33), (2048, 200)])
-def test_few_iterations_and_narrow_pictures_still_reach_the_full_size(iterations, size):
-    plan = scales.plan(*size, iterations)
-    assert plan[-1].size == size and sum(scale.iterations for scale in plan) == iterations
-    assert all(min(scale.size) >= 32 and scale.iterations > 0 for scale in plan)
-
+# Starts.
 
 def test_starting_pictures():
     base = random_picture(60, 40, 0)
@@ -194,12 +179,6 @@ def test_starting_pictures():
     noise = style_transfer.starting_picture((30, 30), base, 1.0, seed=0)
     assert 19 < np.abs(noise - np.array(vgg.MEAN_RGB)).max() <= 20.001
     np.testing.assert_array_equal(noise, style_transfer.starting_picture((30, 30), base, 1.0, seed=0))
-
-
-def test_fill_keeps_the_middle_in_its_shape():
-    image = np.zeros((20, 60, 3), np.float32)
-    image[:, 20:40] = 255
-    np.testing.assert_array_equal(scales.fill(image, 20, 20), 255)
 
 
 # The loop.

@@ -37,6 +37,14 @@ def _read(path):
         return ''
 
 
+def current():
+    """Returns the bytes of memory that this process holds; None where the system does not say."""
+    for line in _read(Path('/proc/self/status')).splitlines():
+        if line.startswith('VmRSS:'):
+            return int(line.split()[1]) * 1024
+    return None
+
+
 def peak():
     """Returns the most bytes of memory that this process has held at once."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
