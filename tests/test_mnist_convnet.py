@@ -53,9 +53,10 @@ def final_weights(run_dir):
 def trained(tmp_path_factory):
     """A folder with one finished run of 60 steps."""
     folder = tmp_path_factory.mktemp('trained')
-    os.environ['RECIPES_OFFLINE'] = '1'
-    assert recipe.main(arguments(folder, '--steps', '60', '--batch-size', '32', '--validate-every', '60',
-                                 '--export', '--tensorboard', '--quiet')) == 0
+    with pytest.MonkeyPatch.context() as patch:  # the fixture of that name lasts for one test only
+        patch.setenv('RECIPES_OFFLINE', '1')
+        assert recipe.main(arguments(folder, '--steps', '60', '--batch-size', '32', '--validate-every', '60',
+                                     '--export', '--tensorboard', '--quiet')) == 0
     return folder
 
 

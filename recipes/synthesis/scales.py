@@ -84,4 +84,4 @@ def style_size(own, content, style_scale=1.0, stretch=False, upscale=False):
       (height, width); a narrow picture is widened to what the network can be shown.
     """
     size = content if stretch else images.fit_size(*own, round(style_scale * max(content)), upscale)
-    return tuple(max(side, SMALLEST_SIDE // 2) for side in size)
+    return tuple(max(side, SMALLEST_SIDE) for side in size)

@@ -28,6 +28,6 @@ def test_fill_keeps_the_middle_in_its_shape():
 @pytest.mark.parametrize('options, expected', [
     ({}, (128, 64)), ({'style_scale': 0.5}, (64, 32)), ({'stretch': True}, (90, 128)),
     ({'style_scale': 4.0}, (300, 150)), ({'style_scale': 4.0, 'upscale': True}, (512, 256)),
-    ({'style_scale': 0.1}, (16, 16))])
+    ({'style_scale': 0.1}, (32, 32))])
 def test_a_style_keeps_its_shape_and_goes_with_the_contents_size(options, expected):
     assert scales.style_size((300, 150), (90, 128), **options) == expected
