@@ -484,8 +484,12 @@ def fit(sess, graph, data, args, journal):
             journal.close()
     if not journal.finished():
         journal.save()
-        raise cli.Interrupted('step %d of %d is saved; go on with: python recipes/mnist_convnet.py --resume %s'
-                              % (journal.state['step'], args.steps, args.run_dir))
+        raise cli.Interrupted('step %d of %d is saved; %s' % (journal.state['step'], args.steps, how_to_go_on(args)))
+
+
+def how_to_go_on(args):
+    """Says how to resume the run."""
+    return 'go on with: python recipes/mnist_convnet.py --resume %s' % args.run_dir
 
 
 def check_same_data(run_dir, data):
@@ -570,7 +574,10 @@ def main(argv=None):
     say('this run: %s' % args.run_dir)
     look_at_data(data, args.run_dir, args.seed, say)
 
-    accuracy, state = run(args, data)
+    try:
+        accuracy, state = run(args, data)
+    except KeyboardInterrupt:  # while evaluating, or a second one
+        raise cli.Interrupted('what the last checkpoint holds is kept; %s' % how_to_go_on(args))
     if args.export:
         say('SavedModel: %s' % export(args, args.run_dir, state['best_step']))
     seconds = time.time() - started

@@ -203,6 +203,18 @@ def test_ctrl_c_saves_and_resume_equals_never_stopped(tmp_path, capsys, monkeypa
     assert metrics[0] == metrics[1]
 
 
+def test_ctrl_c_while_evaluating_says_how_to_go_on(tmp_path, capsys, monkeypatch, no_pictures):
+    def interrupt(*unused):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(recipe, 'report', interrupt)
+    assert recipe.main(arguments(tmp_path)) == 130
+    assert '--resume %s' % latest(tmp_path) in capsys.readouterr().err.splitlines()[-1]
+    monkeypatch.undo()
+    monkeypatch.setenv('RECIPES_OFFLINE', '1')
+    assert recipe.main(['--resume', str(latest(tmp_path)), '--data-dir', str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith('test accuracy')
+
+
 def test_killed_and_resumed_equals_never_stopped(tmp_path):
     # In processes of their own: TensorFlow keeps the number of threads of a process's first session.
     more = ['--steps', '12', '--validate-every', '4', '--quiet', '--augment']
