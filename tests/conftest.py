@@ -91,6 +91,19 @@ def real_models_dir():
     return _folder_named_by('RECIPES_MODELS_DIR')
 
 
+@pytest.fixture
+def real_vgg(real_models_dir, monkeypatch):
+    """(network, weights) of the real VGG in that folder; skips the test where it holds none, and downloads nothing."""
+    from common.errors import UnavailableError
+    from networks import vgg
+    monkeypatch.setenv('RECIPES_OFFLINE', '1')
+    try:
+        network, weights, _, _ = vgg.obtain_weights(real_models_dir, quiet=True)
+    except UnavailableError:
+        pytest.skip('no VGG weights in %s' % real_models_dir)
+    return network, weights
+
+
 def _folder_named_by(variable):
     folder = os.environ.get(variable)
     if not folder:

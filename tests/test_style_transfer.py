@@ -162,8 +162,8 @@ def test_one_tile_is_the_whole_picture_to_the_bit(network):
 
 
 @pytest.mark.real_data
-def test_tiled_and_untiled_gradients_agree_with_real_weights(real_models_dir):
-    name, weights, _, _ = vgg.obtain_weights(real_models_dir, quiet=True)
+def test_tiled_and_untiled_gradients_agree_with_real_weights(real_vgg):
+    name, weights = real_vgg
     network, picture = style_transfer.Network(name, weights, 'average', 'zero'), random_picture(176, 160, 0)
     gradients = [evaluate_once(network, picture, tile_size)[1] for tile_size in (None, 96)]
     assert np.linalg.norm(gradients[1] - gradients[0]) / np.linalg.norm(gradients[0]) < 1e-4

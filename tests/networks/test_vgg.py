@@ -346,15 +346,11 @@ def test_damaged_file_in_the_folder_is_named(sources):
 # Real weights
 
 @pytest.mark.real_data
-def test_real_weights_give_what_keras_gives(real_models_dir, monkeypatch):
+def test_real_weights_give_what_keras_gives(real_vgg):
     """Keras's own VGG and preprocessing, with these weights, on a photograph."""
     from matplotlib import cbook
     from PIL import Image
-    monkeypatch.setenv('RECIPES_OFFLINE', '1')
-    try:
-        network, weights, _, _ = vgg.obtain_weights(real_models_dir)
-    except UnavailableError:
-        pytest.skip('no VGG weights in %s' % real_models_dir)
+    network, weights = real_vgg
     with cbook.get_sample_data('grace_hopper.jpg') as file:
         images = np.asarray(Image.open(file).convert('RGB').resize((160, 192)), np.float32)[None]
     last = 'conv5_%d' % vgg.CONVOLUTIONS[network][-1]
