@@ -13,6 +13,9 @@ whose correlations are the painting's. No network is trained: the gradient of th
 The picture is painted from coarse to fine, in steps of √2, by L-BFGS. The losses are means, so that one set of weights
 serves every size; `--loss book` and `--book` have the cookbook's sums, weights and optimiser instead.
 
+The default weights were chosen by looking: with a style weight of 100 the photograph only changes its colours, with 500
+the face is still a face under brush strokes, with 3,000 to 10,000 the painting takes its features over.
+
 Source: A Neural Algorithm of Artistic Style, arXiv 1508.06576; its equations are numbered as there.
 """
 import collections
