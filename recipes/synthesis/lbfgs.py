@@ -116,14 +116,16 @@ class LBFGS:
     def state(self):
         """Returns all that a later `restore` needs, as a dict of arrays."""
         counters = [self.num_evaluations, self.num_pairs, self.oldest_pair, self.converged]
+        used = slice(min(self.num_pairs, len(self.steps)))
         return {'x': self.x, 'losses': np.array(self.losses, np.float64), 'gradient': self.gradient,
-                'steps': self.steps, 'changes': self.changes, 'counters': np.array(counters, np.int64)}
+                'steps': self.steps[used], 'changes': self.changes[used], 'counters': np.array(counters, np.int64)}
 
     def restore(self, state):
-        """Goes back to a state that `state` returned, to the bit; `first_step` stays as it is."""
+        """Goes back to a state that `state` returned, to the bit; `history` and `first_step` are to be the same."""
         self.x, self.gradient = state['x'], state['gradient']
         self.losses = tuple(state['losses'].tolist())
-        self.steps, self.changes = np.array(state['steps']), np.array(state['changes'])
+        used = len(state['steps'])
+        self.steps[:used], self.changes[:used] = state['steps'], state['changes']
         self.num_evaluations, self.num_pairs, self.oldest_pair, converged = state['counters'].tolist()
         self.converged = bool(converged)
 
