@@ -18,7 +18,7 @@ connected, 1024 units, ReLU -> dropout -> 10 logits. 3,274,634 weights.
 Usage:
     python recipes/mnist_convnet.py                      500 steps: about 99 % of the test digits
     python recipes/mnist_convnet.py --steps 4300 --augment --keep-prob 0.5    ten epochs: about 99.5 %
-    python recipes/mnist_convnet.py --book               the cookbook chapter's settings: about 95 %
+    python recipes/mnist_convnet.py --book               the cookbook chapter's settings; it claims nearly 95 %
     python recipes/mnist_convnet.py --predict my.jpg     your own digit, with the latest run
     python recipes/mnist_convnet.py --resume             go on with a run that was stopped
 """
