@@ -23,6 +23,7 @@ Usage:
     python recipes/mnist_convnet.py --resume             go on with a run that was stopped
 """
 import argparse
+import shlex
 import sys
 import time
 from functools import lru_cache
@@ -489,7 +490,8 @@ def fit(sess, graph, data, args, journal):
 
 def how_to_go_on(args):
     """Says how to resume the run."""
-    return 'go on with: python recipes/mnist_convnet.py --resume %s' % args.run_dir
+    return 'go on with: %s' % ' '.join(shlex.quote(str(part)) for part in (
+        sys.executable, Path(__file__).resolve(), '--resume', args.run_dir))
 
 
 def check_same_data(run_dir, data):
@@ -507,7 +509,8 @@ def classify_files(args):
       InputError: a file is no picture or blank, or there is no trained run.
     """
     digits = np.stack([mnist.prepare_digit(images.load_image(path), path) for path in args.predict])
-    run_dir = runs.locate(args.output_dir, RECIPE, args.run or True, '--run' if args.run else '--predict')
+    chosen = args.run or args.run_dir or True
+    run_dir = runs.locate(args.output_dir, RECIPE, chosen, '--run' if args.run else '--predict')
     step = (runs.load_state(run_dir) or {}).get('best_step')
     if step is None:
         raise InputError('--predict: the run in %s has no trained weights yet; train with '

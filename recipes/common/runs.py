@@ -204,7 +204,8 @@ def save_checkpoint(run_dir, saver, sess, step, state):
         flush_to_disk(path)
     _write_json(folder / STATE, dict(state, step=step))
     for path in folder.glob('model-*'):  # the state names what is still needed
-        if path.name.split('.')[0] not in ('model-%s' % step, 'model-%s' % state.get('best_step')):
+        needed = path.name.split('.')[0] in ('model-%s' % step, 'model-%s' % state.get('best_step'))
+        if not needed or '.tempstate' in path.name:  # half a file of a save that failed
             path.unlink()
 
 
