@@ -371,25 +371,24 @@ def wait_for_rows(path, count):
     raise AssertionError(f'{path} has not got {count} rows')
 
 
-@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGINT])
-def test_killed_or_interrupted_and_resumed_gives_the_same_bytes(program, pictures, tmp_path, how):
-    content, style = pictures
-    args = '--content', content, '--style', style, '--iterations', 60, '--scales', 2
-    whole = program('whole', *args)
-    stopped = program('stopped', *args)
-    run_dir = tmp_path / 'stopped' / 'style_transfer' / 'latest'
-    wait_for_rows(run_dir / 'metrics.csv', 20)
-    os.kill(stopped.pid, how)
-    said = stopped.communicate()[0].decode()
-    if how == signal.SIGINT:
-        assert stopped.returncode == 130 and '--resume' in said and (run_dir / 'photo_painting.png').exists()
-    assert (run_dir / 'checkpoint.npz').exists()
-    resumed = program('stopped', '--resume')
-    assert resumed.wait() == 0 and whole.wait() == 0
-    files = [tmp_path / name / 'style_transfer' / 'latest' for name in ('whole', 'stopped')]
-    assert (files[0] / 'photo_painting.png').read_bytes() == (files[1] / 'photo_painting.png').read_bytes()
-    rows = [[{**row, 'seconds': 0} for row in runs.read_metrics(folder / 'metrics.csv')] for folder in files]
-    assert rows[0] == rows[1] and len(rows[0]) == 60
+def test_killed_or_interrupted_and_resumed_gives_the_same_bytes(program, pictures, tmp_path):
+    args = '--content', pictures[0], '--style', pictures[1], '--iterations', 60, '--scales', 2
+    assert program('whole', *args).wait() == 0
+    whole = tmp_path / 'whole' / 'style_transfer' / 'latest'
+    for how in signal.SIGKILL, signal.SIGINT:
+        stopped = program(how.name, *args)
+        run_dir = tmp_path / how.name / 'style_transfer' / 'latest'
+        wait_for_rows(run_dir / 'metrics.csv', 20)
+        os.kill(stopped.pid, how)
+        said = stopped.communicate()[0].decode()
+        if how == signal.SIGINT:
+            assert stopped.returncode == 130 and '--resume' in said and (run_dir / 'photo_painting.png').exists()
+        assert (run_dir / 'checkpoint.npz').exists()
+        assert program(how.name, '--resume').wait() == 0
+        assert (whole / 'photo_painting.png').read_bytes() == (run_dir / 'photo_painting.png').read_bytes()
+        rows = [[{**row, 'seconds': 0} for row in runs.read_metrics(folder / 'metrics.csv')]
+                for folder in (whole, run_dir)]
+        assert rows[0] == rows[1] and len(rows[0]) == 60
 
 
 # What cannot be done.
