@@ -601,15 +601,12 @@ def open_run(args, network, graph, jobs, device):
              'inputs': [hashlib.sha256(load_content(job.content, args).tobytes()).hexdigest() for job in jobs]}
     if args.run_dir is None:
         args.run_dir = runs.create(args.output_dir, RECIPE, settings=args.settings, seed=args.seed, device=device,
-                                   objective=[term.text for term in graph.terms], source=network.source, **facts)
-    record = runs.read_record(args.run_dir)
-    for name, value in facts.items():
-        if record[name] != value:
-            raise InputError('--resume %s: %s was %s when that run began and is %s now; start a new run'
-                             % (args.run_dir, name, record[name], value))
+                                   objective=[term.text for term in graph.terms], source=network.source)
+    runs.check_unchanged(args.run_dir, **facts)
     if not args.quiet:
+        objective = runs.read_record(args.run_dir)['objective']
         print('%s\nnetwork: %s, %s\nobjective: %s\nthis run: %s' % (
-            device, network.name, network.source, ' + '.join(record['objective']), args.run_dir))
+            device, network.name, network.source, ' + '.join(objective), args.run_dir))
 
 
 def run_jobs(jobs, args, gradient_of, mask):

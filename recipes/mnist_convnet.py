@@ -414,8 +414,8 @@ def report(data, probabilities, run_dir):
     """
     labels, predictions, names = data.test_labels, np.argmax(probabilities, axis=1), data.class_names
     matrix = evaluation.confusion_matrix(labels, predictions, NUM_CLASSES)
-    (run_dir / 'classes.txt').write_text(
-        evaluation.format_class_figures(evaluation.class_figures(matrix), names) + '\n')
+    with files.replacing(run_dir / 'classes.txt') as beside:
+        beside.write_text(evaluation.format_class_figures(evaluation.class_figures(matrix), names) + '\n')
     plotting.plot_confusion_matrix(run_dir / 'confusion_matrix.png', matrix, names, 'Test images')
     worst = evaluation.most_confident_mistakes(labels, probabilities, 40)
     if len(worst):
@@ -568,12 +568,13 @@ def main(argv=None):
     if args.batch_size > len(data.train_images):
         raise InputError('--batch-size %d: there are %d training images; give a smaller batch'
                          % (args.batch_size, len(data.train_images)))
-    say(session.describe_device(args.device, args.threads))
+    device = session.describe_device(args.device, args.threads)
+    say(device)
     args.run_dir = args.run_dir or runs.create(
         args.output_dir, RECIPE, settings=args.settings, seed=args.seed,
         data={'source': data.source, 'sums': data.sums, 'training_images': len(data.train_images)})
     check_same_data(args.run_dir, data)
-    runs.write_record(args.run_dir, device=session.describe_device(args.device, args.threads))
+    runs.write_record(args.run_dir, device=device)
     say('this run: %s' % args.run_dir)
     look_at_data(data, args.run_dir, args.seed, say)
 

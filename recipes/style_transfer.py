@@ -35,7 +35,7 @@ from common.session import tf
 from networks import vgg
 from synthesis import color, memory, pairs, scales, tiles
 from synthesis.adam import Adam
-from synthesis.journal import Journal, check_unchanged
+from synthesis.journal import Journal
 from synthesis.lbfgs import LBFGS
 from synthesis.tiled_loss import make_evaluate, sum_over_tiles
 
@@ -586,7 +586,7 @@ def main(argv=None):
     tile_size, halo, need, memory_line = choose_tiles(args, network, jobs)
     device = session.describe_device(args.device, args.threads)
     run_dir = args.run_dir or runs.create(args.output_dir, RECIPE, settings=args.settings, device=device)
-    check_unchanged(run_dir, weights=source, inputs=pairs.fingerprints(jobs), tile_size=tile_size)
+    runs.check_unchanged(run_dir, weights=source, inputs=pairs.fingerprints(jobs), tile_size=tile_size)
     if not args.quiet:
         print(f'{device}\n{memory_line}')
     with tf.Graph().as_default() as tf_graph:

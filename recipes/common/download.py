@@ -255,9 +255,7 @@ class _Sources:
 
 def _put(part, path):
     """Gives a finished file its final name."""
-    files.flush_to_disk(part)
-    os.replace(str(part), str(path))
-    files.flush_to_disk(path.parent)
+    files.put_in_place(part, path)
     return path
 
 

@@ -28,9 +28,7 @@ def replacing(path):
     os.close(os.open(str(beside), os.O_CREAT | os.O_EXCL, 0o666))
     try:
         yield beside
-        flush_to_disk(beside)
-        os.replace(str(beside), str(path))
-        flush_to_disk(path.parent)
+        put_in_place(beside, path)
     finally:
         if beside.exists():
             beside.unlink()
@@ -56,6 +54,17 @@ def replacing_dir(path):
             os.replace(str(path), str(old))
         os.replace(str(made), str(path))
         flush_to_disk(path.parent)
+
+
+def put_in_place(beside, path):
+    """Gives a finished file, on the same file system, its final name; it has reached the disk before and after.
+
+    Args:
+      beside, path: Path.
+    """
+    flush_to_disk(beside)
+    os.replace(str(beside), str(path))
+    flush_to_disk(path.parent)
 
 
 def flush_to_disk(path):

@@ -41,11 +41,6 @@ class Progress:
         return '%s %d/%d  %s  %.3g s/%s, %s left' % (
             self.unit, self.done, self.total, _format(figures or {}), seconds, self.unit, left)
 
-    def write(self, text):
-        """Prints a line without tearing the bar."""
-        if not self.quiet:
-            tqdm.write(text)
-
     def close(self):
         """Leaves the bar as it is and ends its line."""
         if self.bar is not None:

@@ -121,6 +121,24 @@ def _plain(value):
     raise TypeError('run.json cannot hold %r' % type(value))
 
 
+def check_unchanged(run_dir, **facts):
+    """Records what a resumed run has to share with its beginning besides its settings.
+
+    Args:
+      run_dir: Path.
+      **facts: whatever JSON can hold and brings back equal: checksums, names, numbers, lists of them.
+
+    Raises:
+      InputError: one of them has changed since the run began.
+    """
+    record = read_record(run_dir)
+    for name, value in facts.items():
+        if record.get(name, value) != value:
+            raise InputError('--resume %s: %s was %s when that run began and is %s now; start a new run'
+                             % (run_dir, name, record[name], value))
+    write_record(run_dir, **facts)
+
+
 class MetricsLog:
     """A CSV file that grows by a row per record and survives a kill.
 

@@ -4,7 +4,6 @@ import time
 import numpy as np
 
 from common import cli, images, progress, runs
-from common.errors import InputError
 
 SECONDS_BETWEEN_CHECKPOINTS = 10
 SHARE_FOR_CHECKPOINTS = 0.05  # of the time, at most: a large picture's state takes seconds to write
@@ -135,13 +134,3 @@ class Journal:
         self.stopping.__exit__(*exception)
         self.progress.close()
         self.log.close()
-
-
-def check_unchanged(run_dir, **facts):
-    """Records what a resumed run has to share besides its settings; InputError where it has changed since."""
-    record = runs.read_record(run_dir)
-    for name, value in facts.items():
-        if record.get(name, value) != value:
-            raise InputError(f'--resume {run_dir}: {name} was {record[name]} when that run began and is {value} now; '
-                             f'start a new run')
-    runs.write_record(run_dir, **facts)
