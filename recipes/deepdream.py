@@ -550,14 +550,16 @@ def parse_args(argv):
     how.add_argument('--preserve-color', action='store_true', help="keep the content's colours")
     how.add_argument('--save-every', type=cli.whole_number(1), metavar='STEPS', help='save pictures on the way')
     how.add_argument('--book', action='store_true', help="the cookbook chapter's settings")
-    argv = sys.argv[1:] if argv is None else argv
-    if NOISE in argv:
-        parser.set_defaults(**FROM_NOISE)
-    if '--book' in argv:
-        parser.set_defaults(**dict(BOOK, size=BOOK_NOISE_SIZE) if NOISE in argv else BOOK)
-    args = cli.parse_args(parser, argv, RECIPE, free=('output', 'list_layers', 'save_every'))
+    args = cli.parse_args(parser, argv, RECIPE, free=('output', 'list_layers', 'save_every'), preset=preset)
     check_args(args)
     return args
+
+
+def preset(asked):
+    """Returns the options that are others by default, for the book's settings and where there is no picture."""
+    from_noise = Path(NOISE) in (asked.content or ())
+    return {**(FROM_NOISE if from_noise else {}), **(BOOK if asked.book else {}),
+            **({'size': BOOK_NOISE_SIZE} if from_noise and asked.book else {})}
 
 
 def _several(kind):

@@ -551,10 +551,8 @@ def parse_args(argv):
                       help='classify photographs or drawings with a trained run: one digit each, on paper that fills '
                       'the picture')
     more.add_argument('--run', type=Path, metavar='DIR', help='the run that --predict takes instead of the latest')
-    argv = sys.argv[1:] if argv is None else argv
-    if '--book' in argv:
-        parser.set_defaults(**BOOK)
-    return cli.parse_args(parser, argv, RECIPE, free=('tensorboard', 'export', 'predict', 'run'))
+    return cli.parse_args(parser, argv, RECIPE, free=('tensorboard', 'export', 'predict', 'run'),
+                          preset=lambda asked: BOOK if asked.book else {})
 
 
 @cli.exit_codes

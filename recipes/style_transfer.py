@@ -422,11 +422,8 @@ def parse_args(argv):
     Raises:
       InputError: An option cannot be followed.
     """
-    parser = make_parser()
-    asked = parser.parse_args(argv)
-    if asked.book or asked.loss == 'book':
-        parser.set_defaults(**(BOOK if asked.book else BOOK_LOSS))
-    args = cli.parse_args(parser, argv, RECIPE, free=('output', 'save_every'))
+    args = cli.parse_args(make_parser(), argv, RECIPE, free=('output', 'save_every'),
+                          preset=lambda asked: BOOK if asked.book else BOOK_LOSS if asked.loss == 'book' else {})
     args.objective = Objective(parse_layers(args.content_layers, args.network, args.loss),
                                parse_layers(args.style_layers, args.network, args.loss),
                                args.content_weight, args.style_weight, args.tv_weight, args.loss)

@@ -59,6 +59,14 @@ def _say(name, kind, message, code):
     return code
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows a default where there is one to show: not None, not that a switch is off."""
+
+    def _get_help_string(self, action):
+        none = action.default is None or action.default is False
+        return action.help if none else super()._get_help_string(action)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
         self.exit(2, '%s: error: %s (--help lists the options)\n' % (self.prog, message))
@@ -76,8 +84,7 @@ def make_parser(doc, data=False, models=False, xla=('off', 'on')):
     Returns:
       argparse.ArgumentParser.
     """
-    parser = _Parser(description=doc.strip().splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-                     allow_abbrev=False)
+    parser = _Parser(description=doc.strip().splitlines()[0], formatter_class=_HelpFormatter, allow_abbrev=False)
     where = parser.add_argument_group('where things are')
     if data:
         where.add_argument('--data-dir', type=Path, default=_folder('data'), metavar='DIR', help='data sets')
@@ -102,14 +109,19 @@ def _folder(name):
     return Path(os.environ.get('RECIPES_%s_DIR' % name.upper()) or PROJECT_DIR / name)
 
 
-def parse_args(parser, argv, recipe, free=()):
+def parse_args(parser, argv, recipe, free=(), preset=None):
     """Parses the command line; where it resumes a run, the settings are that run's.
+
+    An option that other options hang on (--book, say) is looked at through `preset`, not in argv, in every recipe:
+    `preset=lambda asked: BOOK if asked.book else {}`.
 
     Args:
       parser: from make_parser.
       argv: list of str; None for the process's own.
       recipe: str, the recipe's name.
       free: names of further options that change nothing about the result.
+      preset: function of the options, as asked for, to a dict of what the others are by default then; None for none.
+        An option that is given counts for more.
 
     Returns:
       argparse.Namespace with, besides the options, run_dir (Path of the run to resume, else None) and settings (dict:
@@ -118,6 +130,8 @@ def parse_args(parser, argv, recipe, free=()):
     Raises:
       InputError: the run to resume cannot be found, or an option says otherwise than it.
     """
+    if preset:
+        parser.set_defaults(**preset(parser.parse_args(argv)))
     args = parser.parse_args(argv)
     free = _FREE + tuple(free)
     args.run_dir, recorded = None, {}

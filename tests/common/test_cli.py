@@ -76,6 +76,19 @@ def test_settings_hold_what_changes_the_result_alone():
     assert not {'quiet', 'device', 'data_dir', 'output_dir', 'resume', 'export', 'run_dir', 'settings'} & set(settings)
 
 
+def test_a_preset_changes_defaults_and_what_is_given_counts_for_more():
+    def parse_book(argv):
+        return cli.parse_args(make_parser(), argv, 'recipe', preset=lambda asked: {'steps': 9} if asked.export else {})
+    assert [parse_book(argv).steps for argv in ([], ['--export'], ['--export', '--steps', '5'])] == [500, 9, 5]
+    assert parse_book(['--content=--export']).steps == 500  # a file of that name
+
+
+def test_help_names_defaults_where_there_are_any():
+    text = ' '.join(make_parser().format_help().split())
+    assert 'steps (default: 500)' in text and 'same result (default: 0)' in text
+    assert '(default: None)' not in text and '(default: False)' not in text
+
+
 @pytest.fixture
 def run_dir(tmp_path):
     args = parse(['--output-dir', str(tmp_path), '--steps', '7', '--content', 'a.jpg', 'b.jpg'])
