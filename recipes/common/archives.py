@@ -1,4 +1,5 @@
 """Safe unpacking of tar, zip and gz: whatever an archive says, nothing lands outside the folder or beyond the bound."""
+import contextlib
 import gzip
 import io
 import os
@@ -54,34 +55,71 @@ def unpack(archive, folder, max_bytes, members=None):
     return [folder.joinpath(*_parts(name)) for name in names]
 
 
+def read(archive, file_names, max_bytes):
+    """Reads files of an archive one after the other into memory; the disk is not touched.
+
+    Args:
+      archive: str or Path, as for unpack.
+      file_names: the names of the files wanted, in whatever folder they are. The others are passed over, but have to be
+        such as could be unpacked.
+      max_bytes: int, the most that may be unpacked, all files together.
+
+    Yields:
+      (name, content): str, with its folder; bytes. Only after the last one is the archive known to be whole.
+
+    Raises:
+      InputError: as unpack does, but not for a name that comes twice or is missing.
+      OSError: the archive cannot be read.
+    """
+    archive, left = Path(archive), max_bytes
+    with _damage_told(archive):
+        for count, (name, stream) in enumerate(_plain_files(archive, max_bytes, None), 1):
+            if count > MAX_FILES:
+                raise InputError('holds more than %d files' % MAX_FILES)
+            if _parts(name)[-1] in file_names:
+                content = stream.read(left + 1)
+                left -= len(content)
+                if left < 0:
+                    raise InputError('unpacks to more than %d bytes' % max_bytes)
+                yield name, content
+
+
 def _unpack_into(folder, archive, max_bytes, wanted):
     """Unpacks into an empty folder; returns the names of the members."""
     names, left = [], max_bytes
-    try:
+    with _damage_told(archive):
         for name, stream in _plain_files(archive, max_bytes, wanted):
             target = folder.joinpath(*_parts(name))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open('xb') as out:
-                for chunk in iter(lambda: stream.read(CHUNK), b''):
-                    left -= len(chunk)
-                    if left < 0:
-                        raise InputError('unpacks to more than %d bytes' % max_bytes)
-                    out.write(chunk)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open('xb') as out:
+                    for chunk in iter(lambda: stream.read(CHUNK), b''):
+                        left -= len(chunk)
+                        if left < 0:
+                            raise InputError('unpacks to more than %d bytes' % max_bytes)
+                        out.write(chunk)
+            except (FileExistsError, NotADirectoryError, IsADirectoryError):
+                raise InputError('the name %s comes twice' % name)
             files.flush_to_disk(target)
             names.append(name)
             if len(names) > MAX_FILES:
                 raise InputError('holds more than %d files' % MAX_FILES)
+    return names
+
+
+@contextlib.contextmanager
+def _damage_told(archive):
+    """Turns what the libraries raise on a bad archive, and what this module does, into one line that names it."""
+    try:
+        yield
     except InputError as error:
         raise InputError('%s: %s' % (archive, error))
-    except (FileExistsError, NotADirectoryError, IsADirectoryError):
-        raise InputError('%s: the name %s comes twice' % (archive, name))
     except (EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, ValueError, RuntimeError) as error:
         raise InputError('%s: truncated or damaged (%s); get it anew' % (archive, error))  # RuntimeError: encrypted
     except OSError as error:
         if error.errno:  # the disk's; the errors of the gzip module have no number
             raise
         raise InputError('%s: truncated or damaged (%s); get it anew' % (archive, error))
-    return names
 
 
 def _parts(name):

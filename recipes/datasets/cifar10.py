@@ -1,0 +1,195 @@
+"""CIFAR-10: where it comes from, how its files are told to be the right ones, its split.
+
+50,000 training and 10,000 test photographs of 32 x 32 pixels in ten classes. The test set is for one look at the end,
+so the last 5,000 training images are set apart for every choice that is made on the way. The files' order is random
+already; to draw the 5,000 would only make the split depend on one more number.
+
+Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009,
+  https://www.cs.toronto.edu/~kriz/cifar.html
+"""
+import hashlib
+import os
+from pathlib import Path, PurePosixPath
+from typing import Dict, NamedTuple, Tuple
+
+import numpy as np
+
+from common import archives, download, images
+from common.errors import InputError
+from datasets import cifar10_batches
+from datasets.augmentation import augment_book, augment_standard
+from datasets.cifar10_batches import CHANNELS, NUM_IMAGES, SIDE
+
+__all__ = ['CLASS_NAMES', 'Cifar10Data', 'augment_book', 'augment_standard', 'load', 'prepare']
+
+CLASS_NAMES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
+NUM_VALIDATION = 5000  # the last images of the last training batch
+# SHA-256 of what each file holds: its labels as bytes, then its pixels. Taken from files with the published MD5 sums
+# (c99cafc1..., d4bba439..., 54ebc095..., 634d1841..., 482c414d..., 40351d58...). So it does not matter who packed the
+# archive, nor which of the two formats it has: what is checked is what the network sees.
+CONTENT_SHA256 = {
+    'data_batch_1': '0d577ad18df43575d9a4604e9439c975ed0458e62fedce31bf342584486095b4',
+    'data_batch_2': '119fc42c082d4eb9075f4be2ad8ead34f73523fd07bfa1e6eb72e4c0a9f4e234',
+    'data_batch_3': '3920cc990b250c9f5858706bfdfa42e5916a3fb9c650076857c0eaeeb9ba22e9',
+    'data_batch_4': '63d48826df4236930951424843f0f1f3e5fd6af00eecd863db9d08cc1c9cafb9',
+    'data_batch_5': 'ab505a476be12050fcd964679bf4f83ef3382722a31273e2d1c592fd7e312d11',
+    'test_batch': 'ecc0a6ddb5cb58330ce4f06c1825ec8c68baeade5baaacbb3cbdf8f385599213',
+}
+BATCH_NAMES = tuple(CONTENT_SHA256)
+ASSET = download.Asset(
+    'cifar-10-python.tar.gz', 170498071, sha256='6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce',
+    mirrors=('https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz',),
+    by_hand='The folder cifar-10-batches-py that is in it, or the binary version, cifar-10-binary.tar.gz, will do too.')
+MAX_UNPACKED_BYTES = 400 << 20
+
+
+class Format(NamedTuple):
+    """One of the two forms in which CIFAR-10 is published.
+
+    Attributes:
+      archive: str, the archive's name.
+      folder: str, the name of the folder in it.
+      suffix: str, of the batches' names.
+      read: function from a batch's bytes and its name in messages to (labels, pixels).
+    """
+    archive: str
+    folder: str
+    suffix: str
+    read: object
+
+
+FORMATS = (Format(ASSET.name, 'cifar-10-batches-py', '', cifar10_batches.read_pickled),
+           Format('cifar-10-binary.tar.gz', 'cifar-10-batches-bin', '.bin', cifar10_batches.read_binary))
+
+
+class Cifar10Data(NamedTuple):
+    """The data set, read and split.
+
+    Attributes:
+      train_images: uint8 [45000, 32, 32, 3], RGB.
+      train_labels: int64 [45000], in [0, 9].
+      validation_images: uint8 [5000, 32, 32, 3].
+      validation_labels: int64 [5000].
+      test_images: uint8 [10000, 32, 32, 3].
+      test_labels: int64 [10000].
+      class_names: tuple of str, in the order of the labels.
+      source: str, where it was found, for the line in which a recipe says so.
+      sums: dict from batch name to the SHA-256 of what it holds, the same in whatever form it was found.
+    """
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    validation_images: np.ndarray
+    validation_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: Tuple[str, ...]
+    source: str
+    sums: Dict[str, str]
+
+
+def load(data_dir, quiet=False):
+    """Reads CIFAR-10, which is fetched where it is not there.
+
+    Looked for in DATA_DIR/cifar10, then in DATA_DIR: the six batches, unpacked, there or in the folder that their
+    archive makes; then the archive itself. What is fetched goes into DATA_DIR/cifar10.
+
+    Args:
+      data_dir: str or Path, the data folder.
+      quiet: bool, no progress of a download.
+
+    Returns:
+      Cifar10Data.
+
+    Raises:
+      InputError: the folder cannot be read, or a file in it is damaged or another than the published one.
+      UnavailableError: it is not there and cannot be fetched.
+    """
+    found = _find(Path(data_dir))
+    if not found:
+        fetched = download.obtain([ASSET], Path(data_dir) / 'cifar10', quiet)[0]
+        found = fetched.path, FORMATS[0], fetched.source
+    path, form, source = found
+    all_images = np.empty((len(BATCH_NAMES) * NUM_IMAGES, SIDE, SIDE, CHANNELS), np.uint8)
+    all_labels = np.empty(len(all_images), np.int64)
+    sums = {}
+    try:
+        for name, content, title in _batches(path, form):
+            if name in sums:
+                raise InputError('%s: comes twice' % title)
+            labels, pixels = form.read(content, title)
+            sums[name] = _check_sum(name, labels, pixels, title)
+            part = slice(BATCH_NAMES.index(name) * NUM_IMAGES, (BATCH_NAMES.index(name) + 1) * NUM_IMAGES)
+            all_images[part] = pixels.reshape(-1, CHANNELS, SIDE, SIDE).transpose(0, 2, 3, 1)
+            all_labels[part] = labels
+    except OSError as error:
+        raise InputError('%s: cannot be read (%s)' % (path, error.strerror))
+    missing = [name + form.suffix for name in BATCH_NAMES if name not in sums]
+    if missing:
+        raise InputError('%s: holds no %s' % (path, ', '.join(missing)))
+    return _split(all_images, all_labels, source, {name: sums[name] for name in BATCH_NAMES})
+
+
+def _find(data_dir):
+    """Returns (path of a folder or an archive, its Format, where it was found), or None."""
+    for folder in (data_dir / 'cifar10', data_dir):
+        for form in FORMATS:
+            for unpacked in (folder / form.folder, folder):
+                if {name + form.suffix for name in BATCH_NAMES} <= _names_in(unpacked):
+                    return unpacked, form, str(unpacked)
+            if form.archive in _names_in(folder):
+                return folder / form.archive, form, str(folder / form.archive)
+    return None
+
+
+def _names_in(folder):
+    try:
+        return set(os.listdir(str(folder)))
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise InputError('data folder %s: cannot be read (%s)' % (folder, error.strerror))
+
+
+def _batches(path, form):
+    """Yields (batch name, its bytes, its title in messages), one after the other: only one is in memory."""
+    if path.is_dir():
+        for name in BATCH_NAMES:
+            file = path / (name + form.suffix)
+            with file.open('rb') as stream:
+                yield name, stream.read(cifar10_batches.MAX_BYTES), str(file)
+        return
+    wanted = {name + form.suffix: name for name in BATCH_NAMES}
+    for member, content in archives.read(path, wanted, MAX_UNPACKED_BYTES):
+        yield wanted[PurePosixPath(member).name], content, '%s: %s' % (path, member)
+
+
+def _check_sum(name, labels, pixels, title):
+    digest = hashlib.sha256(labels.tobytes())
+    digest.update(np.ascontiguousarray(pixels))
+    if digest.hexdigest() != CONTENT_SHA256[name]:
+        raise InputError('%s: not the published images and labels: their SHA-256 is %s, expected %s; move it away and '
+                         'the right file is fetched' % (title, digest.hexdigest(), CONTENT_SHA256[name]))
+    return digest.hexdigest()
+
+
+def _split(all_images, all_labels, source, sums):
+    """Cuts the six batches, in their order, into training, validation and test; no copies."""
+    ends = len(all_images) - NUM_IMAGES - NUM_VALIDATION, len(all_images) - NUM_IMAGES
+    parts = [part for pair in zip(np.split(all_images, ends), np.split(all_labels, ends)) for part in pair]
+    return Cifar10Data(*parts, class_names=CLASS_NAMES, source=source, sums=sums)
+
+
+def prepare(image):
+    """Makes a photograph what the network reads: its centre square, scaled to 32 x 32 pixels.
+
+    Args:
+      image: float32 [height, width, 3], RGB in [0, 255].
+
+    Returns:
+      uint8 [32, 32, 3].
+    """
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = image[top:top + side, left:left + side]
+    return np.uint8(np.clip(np.round(images.resize_image(square, SIDE, SIDE)), 0, 255))
