@@ -24,7 +24,7 @@ def exit_codes(main):
     """Makes main(argv=None) return an exit code, and print one line where it ends early.
 
     0 done; 1 the computation failed; 2 a mistake in what was asked; 3 something cannot be had; 130 Ctrl-C.
-    Anything else is a bug, and keeps its traceback.
+    Anything else is a bug, and keeps its traceback. Runs that main held are released.
     """
     @functools.wraps(main)
     def wrapper(argv=None):
@@ -51,6 +51,8 @@ def exit_codes(main):
             if not session.ran_out_of_memory(error):
                 raise
             return _say(name, 'error', 'out of memory: %s' % str(error).splitlines()[0], 3)
+        finally:
+            runs.release_all()
     return wrapper
 
 
@@ -87,9 +89,9 @@ def make_parser(doc, data=False, models=False, xla=('off', 'on')):
     parser = _Parser(description=doc.strip().splitlines()[0], formatter_class=_HelpFormatter, allow_abbrev=False)
     where = parser.add_argument_group('where things are')
     if data:
-        where.add_argument('--data-dir', type=Path, default=_folder('data'), metavar='DIR', help='data sets')
+        where.add_argument('--data-dir', type=Path, default=default_dir('data'), metavar='DIR', help='data sets')
     if models:
-        where.add_argument('--models-dir', type=Path, default=_folder('models'), metavar='DIR',
+        where.add_argument('--models-dir', type=Path, default=default_dir('models'), metavar='DIR',
                            help='published weights')
     where.add_argument('--output-dir', type=Path, default=PROJECT_DIR / 'output', metavar='DIR', help='runs')
     how = parser.add_argument_group('how it runs')
@@ -104,8 +106,8 @@ def make_parser(doc, data=False, models=False, xla=('off', 'on')):
     return parser
 
 
-def _folder(name):
-    """data/ or models/ of this project, or what RECIPES_DATA_DIR or RECIPES_MODELS_DIR names."""
+def default_dir(name):
+    """Returns the Path of data/ or models/ of this project, or what RECIPES_DATA_DIR or RECIPES_MODELS_DIR names."""
     return Path(os.environ.get('RECIPES_%s_DIR' % name.upper()) or PROJECT_DIR / name)
 
 
@@ -128,7 +130,7 @@ def parse_args(parser, argv, recipe, free=(), preset=None):
       what a resumed run must share).
 
     Raises:
-      InputError: the run to resume cannot be found, or an option says otherwise than it.
+      InputError: the run to resume cannot be found, another process works on it, or an option says otherwise than it.
     """
     if preset:
         parser.set_defaults(**preset(parser.parse_args(argv)))
@@ -137,6 +139,7 @@ def parse_args(parser, argv, recipe, free=(), preset=None):
     args.run_dir, recorded = None, {}
     if args.resume:
         args.run_dir = runs.locate(args.output_dir, recipe, args.resume)
+        runs.hold(args.run_dir)
         recorded = runs.read_record(args.run_dir).get('settings', {})
         _refuse_changes(args, recorded, _given(parser, argv), free)
     for action in parser._actions:

@@ -6,17 +6,21 @@ import sys
 import time
 from pathlib import Path
 
+import filelock
 import numpy as np
 
 from common.errors import InputError, UnavailableError
 from common.files import flush_to_disk, make_dir, replacing
 from common.session import tf
 
-RECORD, STATE, LATEST = 'run.json', 'state.json', 'latest'
+RECORD, STATE, LATEST, LOCK = 'run.json', 'state.json', 'latest', '.lock'
+_held = {}  # {Path of a run that this process works on: its lock}
 
 
 def create(output_dir, recipe, **record):
     """Makes a new run's folder, output_dir/<recipe>/<date_time>, with its run.json, and points `latest` at it.
+
+    The run is held: see `hold`.
 
     Args:
       output_dir: str or Path.
@@ -31,6 +35,7 @@ def create(output_dir, recipe, **record):
     """
     parent = make_dir(Path(output_dir) / recipe, '--output-dir')
     run_dir = _make_unique(parent, time.strftime('%Y-%m-%d_%H%M%S'))
+    hold(run_dir)
     write_record(run_dir, recipe=recipe, command=sys.argv, started=time.strftime('%Y-%m-%d %H:%M:%S %z'),
                  versions=versions(), **record)
     link = parent / ('.%s.%d' % (LATEST, os.getpid()))
@@ -49,6 +54,33 @@ def _make_unique(parent, name):
         except FileExistsError:
             continue
     raise UnavailableError('no free name for a run in %s' % parent)
+
+
+def hold(run_dir):
+    """Keeps other processes off a run until `release_all`, or until this process ends, however it does.
+
+    create() and cli.parse_args, for --resume, call this, and cli.exit_codes releases: recipes have nothing to do.
+
+    Args:
+      run_dir: Path.
+
+    Raises:
+      InputError: another process works on the run.
+    """
+    lock = _held.setdefault(run_dir.resolve(), filelock.FileLock(str(run_dir / LOCK)))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise InputError('--resume %s: another process works on that run; wait for its end, or stop it' % run_dir)
+    except NotImplementedError:  # a file system without locks
+        pass
+
+
+def release_all():
+    """Lets other processes have the runs that this one holds."""
+    for lock in _held.values():
+        lock.release(force=True)
+    _held.clear()
 
 
 def versions():

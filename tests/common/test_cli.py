@@ -101,6 +101,16 @@ def test_resume_takes_the_settings_of_the_run(tmp_path, run_dir):
     assert parse(['--resume', str(run_dir), '--steps', '7', '--export', '--quiet', '--content', 'a.jpg', 'b.jpg']).quiet
 
 
+def test_a_run_is_held_from_resume_until_main_ends(run_dir, monkeypatch):
+    calls = []
+    monkeypatch.setattr(runs, 'hold', lambda path: calls.append(path))
+    monkeypatch.setattr(runs, 'release_all', lambda: calls.append('released'))
+    for code, main in ((0, lambda argv: parse(argv) and 0), (2, lambda argv: parse(argv + ['--steps', '8']))):
+        assert cli.exit_codes(main)(['--resume', str(run_dir)]) == code
+        assert calls == [run_dir.resolve(), 'released']
+        calls.clear()
+
+
 def test_resume_with_other_settings_is_refused(run_dir):
     with pytest.raises(InputError, match='that run has --steps 7, not 8'):
         parse(['--resume', str(run_dir), '--steps', '8'])

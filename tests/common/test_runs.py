@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +32,7 @@ def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path):
     with pytest.raises(TypeError, match='cannot hold'):
         runs.write_record(run_dir, seed=object())
     assert runs.read_record(run_dir)['seed'] == 1
-    assert [path.name for path in run_dir.iterdir()] == ['run.json']
+    assert sorted(path.name for path in run_dir.iterdir()) == ['.lock', 'run.json']
 
 
 def test_locate_finds_the_latest_run_and_a_named_one(tmp_path):
@@ -46,6 +49,30 @@ def test_locate_refuses_no_run_an_empty_folder_and_another_recipes(tmp_path):
     other = runs.create(tmp_path, 'style')
     with pytest.raises(InputError, match='a run of style, not of dream'):
         runs.locate(tmp_path, 'dream', other)
+
+
+WORK_ON_IT = '\n'.join([
+    'import sys; from pathlib import Path; from common import runs',
+    'runs.hold(Path(sys.argv[1]))',
+    'print("holds it", flush=True); sys.stdin.read()'])
+
+
+def test_one_process_at_a_time_works_on_a_run(tmp_path):
+    run_dir = runs.create(tmp_path, 'dream')
+    runs.hold(run_dir)  # again, by the same process
+    program = [sys.executable, '-c', WORK_ON_IT, str(run_dir)]
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    refused = subprocess.run(program, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                             universal_newlines=True)
+    assert 'InputError: --resume %s: another process works on that run' % run_dir in refused.stderr
+    runs.release_all()
+    with subprocess.Popen(program, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b'holds it\n'
+        with pytest.raises(InputError, match='another process works on that run'):
+            runs.hold(run_dir)
+        other.kill()
+    runs.hold(run_dir)  # the lock goes with the process
+    runs.release_all()
 
 
 def test_an_output_folder_below_a_file_is_a_users_mistake(tmp_path):
