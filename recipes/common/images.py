@@ -4,6 +4,7 @@ import io
 import os
 import re
 import stat
+import threading
 import tempfile
 import warnings
 from pathlib import Path
@@ -42,6 +43,8 @@ UPRIGHT = {
     8: lambda pixels: np.rot90(pixels),
 }
 
+_WARNING_FILTERS = threading.Lock()  # the process has one list of them, which catch_warnings swaps
+
 
 def load_image(path):
     """Reads a picture of any common kind.
@@ -63,12 +66,10 @@ def load_image(path):
     """
     _check_regular_file(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('error', Image.DecompressionBombWarning)
-            with Image.open(str(path)) as picture:
-                picture.load()  # Pillow reads the pixels only now, and only now finds that some are missing
-                pixels = _to_rgb(picture)
-                upright = UPRIGHT.get(_orientation(picture), lambda pixels: pixels)
+        with _open(path) as picture:
+            picture.load()  # Pillow reads the pixels only now, and only now finds that some are missing
+            pixels = _to_rgb(picture)
+            upright = UPRIGHT.get(_orientation(picture), lambda pixels: pixels)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise InputError('%s: %s pixels, more than the %s that are safe to open; make it smaller first'
                          % (path, format(int(re.search(r'\d+', str(error)).group()), ','),
@@ -82,6 +83,13 @@ def load_image(path):
             raise InputError('%s: cannot be read (%s)' % (path, error.strerror))
         raise InputError('%s: the picture is damaged or cut short (%s)' % (path, error))
     return np.ascontiguousarray(upright(pixels))
+
+
+def _open(path):
+    """Opens a picture, in whatever thread; one that is too large is an error."""
+    with _WARNING_FILTERS, warnings.catch_warnings():
+        warnings.simplefilter('error', Image.DecompressionBombWarning)
+        return Image.open(str(path))
 
 
 def load_grey(path):
