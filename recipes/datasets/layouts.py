@@ -1,0 +1,215 @@
+"""Where labelled photographs lie: the ways in which people keep them, and which class each file belongs to.
+
+Known are folders of one class each, with or without train/, validation/ and test/ around them; Kaggle's flat names,
+`cat.123.jpg`; and archives of any of these, which are unpacked beside. Nothing is moved, copied or opened here.
+"""
+import os
+import re
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Dict, NamedTuple, Tuple
+
+from common import archives, files
+from common.errors import InputError, UnavailableError
+from common.images import PICTURE_EXTENSIONS
+
+# What the folders of a split are called, in lower case.
+PART_NAMES = {'train': ('train', 'training'), 'validation': ('validation', 'valid', 'val'), 'test': ('test', 'testing')}
+ARCHIVE_ENDINGS = ('.zip', '.tar', '.tar.gz', '.tgz')
+# Kaggle's names: the class, a number, an extension.
+FLAT_NAME = re.compile(r'([^.]+)\.\d+\.\w+')
+# Folders that systems put between people's own: macOS into archives, Synology's servers for their thumbnails.
+NOT_OURS = ('__MACOSX', '@eaDir')
+MAX_DEPTH = 4  # folders between the one that is named and the one that holds the classes
+
+
+class Layout(NamedTuple):
+    """Which files there are, by part and class.
+
+    Attributes:
+      root: Path, the folder that holds the parts or the classes.
+      parts: dict from 'train', 'validation', 'test' to {class name: list of Path, sorted}. Where there is no split, all
+        are in 'train'.
+      is_split: bool, whether there are folders for the parts.
+      strays: tuple of (Path, str): pictures whose class cannot be told, and why.
+      description: str, what was found, for the line in which a recipe says so.
+    """
+    root: Path
+    parts: Dict[str, dict]
+    is_split: bool
+    strays: Tuple[Tuple[Path, str], ...]
+    description: str
+
+
+def find(data_dir, quiet=False):
+    """Finds the labelled pictures in a folder, or in a folder within it, or in an archive.
+
+    Args:
+      data_dir: Path of a folder or an archive.
+      quiet: bool, do not say that an archive is unpacked.
+
+    Returns:
+      Layout; None where there is no picture.
+
+    Raises:
+      InputError: no such folder, one that cannot be read, more than one data set, an archive that is damaged or that
+        cannot be unpacked beside itself.
+      UnavailableError: not enough disk space to unpack.
+    """
+    if data_dir.is_file():
+        if not _is_archive(data_dir):
+            raise InputError('%s: a file; expected a folder of pictures, or an archive (%s)'
+                             % (data_dir, ', '.join(ARCHIVE_ENDINGS)))
+        return _find_in_archive(data_dir, quiet)
+    return _find_in_folder(data_dir, quiet, MAX_DEPTH)
+
+
+def _find_in_folder(folder, quiet, depth):
+    """Returns the Layout of a folder, or of the one data set within it, or None."""
+    parts = _part_folders(folder)
+    if 'train' in parts and not _is_class(parts['train']):
+        return _read_parts(folder, parts)
+    if parts and 'train' not in parts:
+        raise InputError('%s: %s, but no train' % (folder, ' and '.join(path.name for path in parts.values())))
+    classes = [inner for inner in _folders(folder) if _pictures(inner)]
+    if len(classes) < 2 and depth:
+        inside = [_find_in_folder(inner, quiet, depth - 1) for inner in _folders(folder) if inner not in classes]
+        inside = [layout for layout in inside if layout]
+        if len(inside) > 1:
+            raise InputError('%s: more than one data set: %s; name the one you mean'
+                             % (folder, ', '.join(str(layout.root) for layout in inside)))
+        if inside:
+            return inside[0]
+    if classes or _pictures(folder):
+        by_class, strays, kind = _read_classes(folder)
+        return Layout(folder, {'train': by_class}, False, tuple(strays), '%s: %s' % (folder, kind))
+    found = _labelled_archives(folder)
+    if len(found) > 1:
+        raise InputError('%s: more than one archive: %s; name the one you mean'
+                         % (folder, ', '.join(path.name for path in found)))
+    return _find_in_archive(found[0], quiet) if found and depth else None
+
+
+def _part_folders(folder):
+    """Returns {'train' and so on: Path} of the folders of a split."""
+    found = {}
+    for inner in _folders(folder):
+        for part, names in PART_NAMES.items():
+            if inner.name.lower() in names:
+                if part in found:
+                    raise InputError('%s: both %s and %s; expected one of them'
+                                     % (folder, found[part].name, inner.name))
+                found[part] = inner
+    return found
+
+
+def _is_class(folder):
+    """Tells whether a folder is one class's, though it may be called train."""
+    pictures = _pictures(folder)
+    return bool(pictures) and not any(FLAT_NAME.fullmatch(path.name) for path in pictures)
+
+
+def _read_parts(folder, part_folders):
+    parts, strays, kinds = {}, [], []
+    for part in sorted(part_folders, key=list(PART_NAMES).index):
+        by_class, strays_of_part, kind = _read_classes(part_folders[part])
+        if part == 'test' and not set(by_class) & set(parts['train']):
+            kinds.append('without %s, whose pictures have no class' % part_folders[part].name)
+            continue
+        parts[part] = by_class
+        strays.extend(strays_of_part)
+        kinds.append('%s (%s)' % (part_folders[part].name, kind))
+    return Layout(folder, parts, True, tuple(strays), '%s: %s' % (folder, ', '.join(kinds)))
+
+
+def _read_classes(folder):
+    """Returns ({class name: list of Path}, strays, what kind it is) of a folder with classes."""
+    inner_folders, pictures = _folders(folder), _pictures(folder)
+    if len(inner_folders) == 1 and not pictures:  # train/train/cat.0.jpg, as Kaggle's archives unpack
+        by_class, strays, kind = _read_classes(inner_folders[0])
+        if len(by_class) > 1:
+            return by_class, strays, kind
+    if inner_folders:
+        strays = [(path, "lies in no class's folder") for path in pictures]
+        return {inner.name: _pictures_below(inner) for inner in inner_folders}, strays, 'one folder per class'
+    by_class, strays = {}, []
+    for path in pictures:
+        match = FLAT_NAME.fullmatch(path.name)
+        if match:
+            by_class.setdefault(match.group(1), []).append(path)
+        else:
+            strays.append((path, 'no class in its name; expected one like cat.123.jpg'))
+    return by_class, strays, 'the class in the name'
+
+
+def _entries(folder):
+    """Returns the os.DirEntry of what lies in a folder, sorted, without what is hidden."""
+    try:
+        with os.scandir(str(folder)) as entries:
+            return sorted((entry for entry in entries if not entry.name.startswith('.') and entry.name not in NOT_OURS),
+                          key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError('%s: no such folder' % folder)
+    except OSError as error:
+        raise InputError('%s: cannot be read (%s)' % (folder, error.strerror))
+
+
+def _folders(folder):
+    return [Path(entry.path) for entry in _entries(folder) if entry.is_dir()]
+
+
+def _pictures(folder):
+    """Returns what has a picture's extension and is no folder; a link that leads nowhere too, so that it is listed."""
+    return [Path(entry.path) for entry in _entries(folder)
+            if os.path.splitext(entry.name)[1].lower() in PICTURE_EXTENSIONS and not entry.is_dir()]
+
+
+def _pictures_below(folder, above=()):
+    """Returns the pictures in a folder and in those inside it, each folder once wherever links lead."""
+    place = os.path.realpath(str(folder))
+    if place in above:
+        return []
+    found = _pictures(folder)
+    for inner in _folders(folder):
+        found.extend(_pictures_below(inner, above + (place,)))
+    return found
+
+
+def _is_archive(path):
+    return path.name.lower().endswith(ARCHIVE_ENDINGS)
+
+
+def _labelled_archives(folder):
+    """Returns the archives of a folder; beside a training set's, not the ones of test pictures (Kaggle's test1.zip)."""
+    found = [Path(entry.path) for entry in _entries(folder) if _is_archive(Path(entry.path)) and entry.is_file()]
+    training = [path for path in found if path.name.lower().startswith('train')]
+    return training if len(training) == 1 else found
+
+
+def _find_in_archive(archive, quiet):
+    """Unpacks an archive beside itself, unless that was done before, and returns the Layout of what it holds."""
+    ending = next(ending for ending in ARCHIVE_ENDINGS if archive.name.lower().endswith(ending))
+    folder = archive.with_name(archive.name[:-len(ending)])
+    if not folder.exists():
+        files.make_dir(folder.parent, 'unpacking %s:' % archive.name)
+        free = shutil.disk_usage(str(folder.parent)).free
+        needed = _unpacked_size(archive)
+        if needed > free:
+            raise UnavailableError('%s: unpacks to %s bytes, but only %s are free beside it'
+                                   % (archive, format(needed, ','), format(free, ',')))
+        if not quiet:
+            print('unpacking %s into %s' % (archive, folder), flush=True)
+        with files.replacing_dir(folder) as beside:
+            beside.mkdir()
+            archives.unpack(archive, beside, max_bytes=free)
+    return _find_in_folder(folder, quiet, MAX_DEPTH)
+
+
+def _unpacked_size(archive):
+    """Returns the bytes that a zip's headers promise; 0 where they say nothing, or it is no zip."""
+    try:
+        with zipfile.ZipFile(str(archive)) as zipped:
+            return sum(info.file_size for info in zipped.infolist())
+    except (zipfile.BadZipFile, ValueError, OSError):  # unpack says what is wrong with it
+        return 0
