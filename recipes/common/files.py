@@ -103,3 +103,36 @@ def make_dir(path, option):
         raise InputError('%s %s: cannot write there (%s); name a folder that can be written'
                          % (option, path, error.strerror))
     return path
+
+
+def check_writable(path, option):
+    """Finds out, before the work, whether the file `path` can be made or replaced; leaves everything as it was.
+
+    Args:
+      path: str or Path; folders above it may be missing.
+      option: the option that named it, for the message.
+
+    Raises:
+      InputError: a folder, or a place that cannot be made or written to.
+    """
+    path = Path(path)
+    made = []
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError('%s %s: %s is there already' % (option, path, 'a folder' if path.is_dir() else 'no file'))
+        missing = [folder for folder in path.parents if not folder.exists()]
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            made.append(folder)
+        with tempfile.TemporaryFile(dir=str(path.parent)):
+            pass
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError('%s %s: cannot write there (%s)' % (option, path, error.strerror))
+    finally:
+        for folder in reversed(made):
+            try:
+                folder.rmdir()
+            except OSError:  # somebody else is using it by now
+                break

@@ -1,11 +1,9 @@
 """Pictures in and out: whatever a person has becomes float32 RGB in [0, 255], and goes back into a file."""
-import errno
 import io
 import os
 import re
 import stat
 import threading
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -64,7 +62,7 @@ def load_image(path):
     Raises:
       InputError: missing, a folder, a pipe or device, empty, not a picture, damaged, too large, or not to be read.
     """
-    _check_regular_file(path)
+    check_regular_file(path)
     try:
         with _open(path) as picture:
             picture.load()  # Pillow reads the pixels only now, and only now finds that some are missing
@@ -114,7 +112,12 @@ def to_grey(image):
     return green + np.float32(0.299) * (red - green) + np.float32(0.114) * (blue - green)
 
 
-def _check_regular_file(path):
+def check_regular_file(path, kind='picture'):
+    """Checks that `path` is a file with something in it; `kind` is what it is expected to be.
+
+    Raises:
+      InputError: missing, a folder, a pipe or device, empty, or not to be looked at.
+    """
     try:
         status = os.stat(str(path))
     except (FileNotFoundError, NotADirectoryError):
@@ -122,11 +125,11 @@ def _check_regular_file(path):
     except OSError as error:
         raise InputError('%s: cannot be read (%s)' % (path, error.strerror))
     if stat.S_ISDIR(status.st_mode):
-        raise InputError('%s: a folder, not a picture' % path)
+        raise InputError('%s: a folder, not a %s' % (path, kind))
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-        raise InputError('%s: not a regular file; expected a picture' % path)
+        raise InputError('%s: not a regular file; expected a %s' % (path, kind))
     if status.st_size == 0:
-        raise InputError('%s: an empty file, not a picture' % path)
+        raise InputError('%s: an empty file, not a %s' % (path, kind))
 
 
 def _to_rgb(picture):
@@ -210,28 +213,8 @@ def check_output(path, option='--output'):
     Raises:
       InputError: an unknown extension, a folder, or a place that cannot be made or written to.
     """
-    path = Path(path)
     _format_of(path, option)
-    made = []
-    try:
-        if path.exists() and not path.is_file():
-            raise InputError('%s %s: %s is there already' % (option, path, 'a folder' if path.is_dir() else 'no file'))
-        missing = [folder for folder in path.parents if not folder.exists()]
-        for folder in reversed(missing):
-            folder.mkdir(exist_ok=True)
-            made.append(folder)
-        with tempfile.TemporaryFile(dir=str(path.parent)):
-            pass
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError('%s %s: cannot write there (%s)' % (option, path, error.strerror))
-    finally:
-        for folder in reversed(made):
-            try:
-                folder.rmdir()
-            except OSError:  # somebody else is using it by now
-                break
+    files.check_writable(path, option)
 
 
 def resize_image(image, height, width):
