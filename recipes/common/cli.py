@@ -23,37 +23,49 @@ class Interrupted(Exception):
 def exit_codes(main):
     """Makes main(argv=None) return an exit code, and print one line where it ends early.
 
-    0 done; 1 the computation failed; 2 a mistake in what was asked; 3 something cannot be had; 130 Ctrl-C.
-    Anything else is a bug, and keeps its traceback. Runs that main held are released.
+    0 done; 1 the computation failed; 2 a mistake in what was asked; 3 something cannot be had; 130 Ctrl-C; 141 nobody
+    reads what is printed any more (`| head`). Anything else is a bug, and keeps its traceback. Runs that main held are
+    released.
     """
     @functools.wraps(main)
     def wrapper(argv=None):
         name = Path(sys.modules[main.__module__].__file__ or 'recipe').name
         try:
-            return main(argv) or 0
-        except SystemExit as error:  # argparse, after --help or its own message
-            return error.code or 0
-        except (Interrupted, KeyboardInterrupt) as error:
-            return _say(name, 'interrupted', str(error) or 'nothing was kept', 130)
-        except InputError as error:
-            return _say(name, 'error', error, 2)
-        except UnavailableError as error:
-            return _say(name, 'error', error, 3)
-        except ComputationError as error:
-            return _say(name, 'error', error, 1)
-        except MemoryError as error:
-            return _say(name, 'error', 'out of memory: %s' % error, 3)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise
-            return _say(name, 'error', 'cannot write %s: %s' % (error.filename or 'a file', error.strerror), 3)
-        except Exception as error:
-            if not session.ran_out_of_memory(error):
-                raise
-            return _say(name, 'error', 'out of memory: %s' % str(error).splitlines()[0], 3)
+            code = _exit_code(main, argv, name)
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+            return 128 + signal.SIGPIPE
         finally:
             runs.release_all()
     return wrapper
+
+
+def _exit_code(main, argv, name):
+    try:
+        return main(argv) or 0
+    except SystemExit as error:  # argparse, after --help or its own message
+        return error.code or 0
+    except (Interrupted, KeyboardInterrupt) as error:
+        return _say(name, 'interrupted', str(error) or 'nothing was kept', 130)
+    except InputError as error:
+        return _say(name, 'error', error, 2)
+    except UnavailableError as error:
+        return _say(name, 'error', error, 3)
+    except ComputationError as error:
+        return _say(name, 'error', error, 1)
+    except MemoryError as error:
+        return _say(name, 'error', 'out of memory: %s' % error, 3)
+    except OSError as error:
+        if error.errno is None or isinstance(error, ConnectionError):  # no file's
+            raise
+        verb = 'write' if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else 'use'
+        return _say(name, 'error', 'cannot %s %s: %s' % (verb, error.filename or 'a file', error.strerror), 3)
+    except Exception as error:
+        if not session.ran_out_of_memory(error):
+            raise
+        return _say(name, 'error', 'out of memory: %s' % str(error).splitlines()[0], 3)
 
 
 def _say(name, kind, message, code):

@@ -29,6 +29,10 @@ def replacing(path):
     try:
         yield beside
         put_in_place(beside, path)
+    except OSError as error:  # a write that fails names no file, or the temporary one
+        if error.filename in (None, str(beside)):
+            error.filename = str(path)
+        raise
     finally:
         if beside.exists():
             beside.unlink()

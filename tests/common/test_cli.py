@@ -1,6 +1,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,11 @@ from common.errors import ComputationError, InputError, UnavailableError
     (KeyboardInterrupt(), 130, 'interrupted: nothing was kept'),
     (MemoryError('3 GB'), 3, 'error: out of memory: 3 GB'),
     (OSError(errno.ENOSPC, 'No space left on device', 'x.png'), 3,
-     'error: cannot write x.png: No space left on device')])
+     'error: cannot write x.png: No space left on device'),
+    (PermissionError(errno.EACCES, 'Permission denied', 'run.json'), 3,
+     'error: cannot use run.json: Permission denied'),
+    (OSError(errno.EROFS, 'Read-only file system', 'run.json'), 3,
+     'error: cannot use run.json: Read-only file system')])
 def test_each_early_end_has_its_code_and_one_line(capsys, error, code, text):
     @cli.exit_codes
     def main(argv=None):
@@ -30,6 +36,21 @@ def test_success_is_0_and_a_bug_keeps_its_traceback():
     assert cli.exit_codes(lambda argv=None: None)([]) == 0
     with pytest.raises(ZeroDivisionError):
         cli.exit_codes(lambda argv=None: 1 / 0)([])
+
+
+@pytest.mark.parametrize('body', ['print("x" * 100000, flush=True)', 'print("x")', 'cli.make_parser("x").print_help()'])
+def test_output_that_nobody_reads_ends_quietly(tmp_path, body):
+    path = tmp_path / 'recipe.py'
+    path.write_text('import sys\nfrom common import cli\n@cli.exit_codes\ndef main(argv=None):\n  %s\n'
+                    'sys.exit(main())' % body)
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run([sys.executable, str(path)], stdout=write, stderr=subprocess.PIPE,
+                              env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)))
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b'')
 
 
 def make_parser():
