@@ -1,4 +1,5 @@
 """A run's own folder: what was asked (run.json), what was seen (metrics.csv), what --resume needs (checkpoints/)."""
+import atexit
 import csv
 import json
 import os
@@ -14,6 +15,7 @@ from common.files import flush_to_disk, make_dir, replacing
 from common.session import tf
 
 RECORD, STATE, LATEST, LOCK = 'run.json', 'state.json', 'latest', '.lock'
+_DAMAGED = '%s: damaged; move it away to go on without what it recorded'
 _held = {}  # {Path of a run that this process works on: its lock}
 
 
@@ -31,16 +33,19 @@ def create(output_dir, recipe, **record):
       Path of the folder.
 
     Raises:
-      InputError: the folder cannot be made or written to.
+      InputError: the folder cannot be made or written to, or a folder is called `latest`.
     """
     parent = make_dir(Path(output_dir) / recipe, '--output-dir')
+    latest = parent / LATEST
+    if latest.is_dir() and not latest.is_symlink():
+        raise InputError('%s: a folder, where the link to the latest run belongs; move it away' % latest)
     run_dir = _make_unique(parent, time.strftime('%Y-%m-%d_%H%M%S'))
     hold(run_dir)
     write_record(run_dir, recipe=recipe, command=sys.argv, started=time.strftime('%Y-%m-%d %H:%M:%S %z'),
                  versions=versions(), **record)
     link = parent / ('.%s.%d' % (LATEST, os.getpid()))
     link.symlink_to(run_dir.name)
-    os.replace(str(link), str(parent / LATEST))
+    os.replace(str(link), str(latest))
     return run_dir
 
 
@@ -68,6 +73,7 @@ def hold(run_dir):
       InputError: another process works on the run.
     """
     lock = _held.setdefault(run_dir.resolve(), filelock.FileLock(str(run_dir / LOCK)))
+    atexit.register(release_all)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
@@ -106,12 +112,12 @@ def locate(output_dir, recipe, resume, option='--resume'):
       Path of the run's folder, with links resolved.
 
     Raises:
-      InputError: there is no such run, or it is another recipe's.
+      InputError: there is no such run, its record is damaged, or it is another recipe's.
     """
     run_dir = Path(output_dir) / recipe / LATEST if resume is True else Path(resume)
     try:
         found = read_record(run_dir).get('recipe')
-    except (OSError, ValueError):
+    except OSError:
         raise InputError('%s: no run in %s; name the folder of a run (it has a %s)' % (option, run_dir, RECORD))
     if found != recipe:
         raise InputError('%s %s: a run of %s, not of %s' % (option, run_dir, found, recipe))
@@ -119,9 +125,8 @@ def locate(output_dir, recipe, resume, option='--resume'):
 
 
 def read_record(run_dir):
-    """Returns the dict in the run's run.json."""
-    with (Path(run_dir) / RECORD).open(encoding='utf-8') as file:
-        return json.load(file)
+    """Returns the dict in the run's run.json; raises InputError where it is damaged."""
+    return _read_json(Path(run_dir) / RECORD, 'recipe')
 
 
 def write_record(run_dir, **fields):
@@ -136,6 +141,16 @@ def write_record(run_dir, **fields):
     record = read_record(run_dir) if path.exists() else {}
     record.update(fields)
     _write_json(path, record)
+
+
+def _read_json(path, key):
+    try:
+        data = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError:
+        data = None
+    if not isinstance(data, dict) or key not in data:
+        raise InputError('%s: damaged, not what a recipe wrote' % path)
+    return data
 
 
 def _write_json(path, data):
@@ -184,6 +199,8 @@ class MetricsLog:
     def __init__(self, path, columns, keep_until=None):
         self.columns = list(columns)
         kept = read_metrics(path) if keep_until is not None and Path(path).exists() else []
+        if any(row.get(self.columns[0]) is None for row in kept):
+            raise InputError(_DAMAGED % path)
         self.rows = [row for row in kept if row[self.columns[0]] <= keep_until]
         with replacing(path) as beside, beside.open('w', newline='') as file:
             writer = csv.writer(file)
@@ -223,11 +240,21 @@ def read_metrics(path):
 
     Returns:
       list of {column: number, or None for an empty cell}; a last line that a kill cut off is left out.
+
+    Raises:
+      InputError: it is damaged otherwise.
     """
-    text = Path(path).read_text()
-    whole = text[:text.rfind('\n') + 1]
-    return [{name: None if value == '' else float(value) if '.' in value or 'e' in value or 'n' in value else int(value)
-             for name, value in row.items()} for row in csv.DictReader(whole.splitlines())]
+    try:
+        text = Path(path).read_text(encoding='utf-8')
+        whole = text[:text.rindex('\n') + 1]
+        return [{name: None if value == '' else _number(value) for name, value in row.items()}
+                for row in csv.DictReader(whole.splitlines())]
+    except (ValueError, TypeError):  # no text, no line, no number; too few or too many cells
+        raise InputError(_DAMAGED % path)
+
+
+def _number(text):
+    return float(text) if '.' in text or 'e' in text or 'n' in text else int(text)
 
 
 def save_checkpoint(run_dir, saver, sess, step, state):
@@ -260,9 +287,13 @@ def save_checkpoint(run_dir, saver, sess, step, state):
 
 
 def load_state(run_dir):
-    """Returns the state of the last checkpoint, a dict with 'step'; None where the run has none yet."""
+    """Returns the state of the last checkpoint, a dict with 'step'; None where the run has none yet.
+
+    Raises:
+      InputError: its file is damaged.
+    """
     path = run_dir / 'checkpoints' / STATE
-    return json.loads(path.read_text(encoding='utf-8')) if path.exists() else None
+    return _read_json(path, 'step') if path.exists() else None
 
 
 def restore_checkpoint(run_dir, saver, sess, step):

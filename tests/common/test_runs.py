@@ -81,6 +81,35 @@ def test_an_output_folder_below_a_file_is_a_users_mistake(tmp_path):
         runs.create(tmp_path / 'file', 'dream')
 
 
+def test_a_folder_called_latest_is_a_users_mistake(tmp_path):
+    (tmp_path / 'dream' / 'latest').mkdir(parents=True)
+    with pytest.raises(InputError, match='latest: a folder, where the link'):
+        runs.create(tmp_path, 'dream')
+    assert [path.name for path in (tmp_path / 'dream').iterdir()] == ['latest']
+
+
+@pytest.mark.parametrize('damage', [b'', b'{"step": 5, "recipe": "dre', b'[1]', b'{}', b'\xff\xfe'])
+def test_a_damaged_record_or_state_is_said_so(tmp_path, damage):
+    run_dir = runs.create(tmp_path, 'dream')
+    (run_dir / 'run.json').write_bytes(damage)
+    with pytest.raises(InputError, match='run.json: damaged'):
+        runs.locate(tmp_path, 'dream', True)
+    (run_dir / 'checkpoints').mkdir()
+    (run_dir / 'checkpoints' / 'state.json').write_bytes(damage)
+    with pytest.raises(InputError, match='state.json: damaged'):
+        runs.load_state(run_dir)
+
+
+@pytest.mark.parametrize('damage', [b'', b'step', b'loss\n1\n', b'step,loss\n1\n', b'step,loss\n1,2,3\n',
+                                    b'step,loss\nx,2\n', b'step,loss\n,2\n', b'step,loss\n\xff,2\n'])
+def test_damaged_metrics_are_said_so(tmp_path, damage):
+    path = tmp_path / 'metrics.csv'
+    path.write_bytes(damage)
+    with pytest.raises(InputError, match='metrics.csv: damaged'):
+        runs.MetricsLog(path, ['step', 'loss'], keep_until=5)
+    assert path.read_bytes() == damage
+
+
 def test_metrics_are_read_back_and_a_resumed_log_drops_what_comes_again(tmp_path):
     path = tmp_path / 'metrics.csv'
     with runs.MetricsLog(path, ['step', 'loss', 'accuracy']) as log:
