@@ -21,8 +21,7 @@ def augment_standard(images, random, cutout_size=CUTOUT_SIZE):
     with the mean colour, so that the network cannot rely on one part of a thing.
 
     Args:
-      images: uint8 [batch, height, width, channels], RGB where the square is to have CIFAR-10's mean colour; or
-        float32, standardised, so that the mean colour is 0.
+      images: [batch, height, width, 3], RGB; uint8, or float32 and standardised, so that the mean colour is 0.
       random: np.random.RandomState. One made from seed and step lets a resumed training draw the same.
       cutout_size: int, pixels, the side of the square; 0 for none.
 
@@ -30,8 +29,8 @@ def augment_standard(images, random, cutout_size=CUTOUT_SIZE):
       the same shape and type, a new array.
 
     Source: flip and crop as in K. He et al. 2015, arXiv 1512.03385, section 4.2, but reflected where they pad with 0;
-      T. DeVries, G. Taylor 2017, arXiv 1708.04552. Theirs cover 16 pixels in trainings of 200 epochs; those of a few
-      dozen do better with 8, as D. Page has it (How to train your ResNet, 2018).
+      T. DeVries, G. Taylor 2017, arXiv 1708.04552, who cover 16 x 16 pixels in 200 epochs. In a few dozen epochs a
+      network does not get so far that it needs as much; D. Page, How to train your ResNet, 2018, covers 8 x 8 too.
     """
     count, height, width, channels = images.shape
     mirrored = random.randint(0, 2, (count, 1))
@@ -41,16 +40,12 @@ def augment_standard(images, random, cutout_size=CUTOUT_SIZE):
     columns = np.where(mirrored, width - 1 - columns, columns)
     rows += height * np.arange(count)[:, np.newaxis]  # in all images, one below the other
     pixels = np.ascontiguousarray(images).view('V%d' % (channels * images.itemsize)).ravel()
-    augmented = pixels[rows[:, :, np.newaxis] * width + columns[:, np.newaxis, :]]
+    augmented = pixels.take(rows[:, :, np.newaxis] * width + columns[:, np.newaxis, :])
     augmented = augmented.view(images.dtype).reshape(images.shape)
     if cutout_size:
-        augmented[_squares(count, height, width, cutout_size, random)] = _mean_color(images)
+        mean_color = MEAN_COLOR if images.dtype == np.uint8 else 0
+        augmented[_squares(count, height, width, cutout_size, random)] = mean_color
     return augmented
-
-
-def _mean_color(images):
-    return MEAN_COLOR if images.dtype == np.uint8 and images.shape[3] == 3 else images.dtype.type(
-        128 if images.dtype == np.uint8 else 0)
 
 
 def _squares(count, height, width, size, random):

@@ -18,7 +18,7 @@ from common import archives, download, images
 from common.errors import InputError
 from datasets import cifar10_batches
 from datasets.augmentation import augment_book, augment_standard
-from datasets.cifar10_batches import CHANNELS, NUM_IMAGES, SIDE
+from datasets.cifar10_batches import CHANNELS, SIDE
 
 __all__ = ['CLASS_NAMES', 'Cifar10Data', 'augment_book', 'augment_standard', 'load', 'prepare']
 
@@ -40,7 +40,7 @@ ASSET = download.Asset(
     'cifar-10-python.tar.gz', 170498071, sha256='6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce',
     mirrors=('https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz',),
     by_hand='The folder cifar-10-batches-py that is in it, or the binary version, cifar-10-binary.tar.gz, will do too.')
-MAX_UNPACKED_BYTES = 400 << 20
+MAX_BYTES = 400 << 20  # that an archive may unpack to; the official ones have 186 MB
 
 
 class Format(NamedTuple):
@@ -109,35 +109,29 @@ def load(data_dir, quiet=False):
         fetched = download.obtain([ASSET], Path(data_dir) / 'cifar10', quiet)[0]
         found = fetched.path, FORMATS[0], fetched.source
     path, form, source = found
-    all_images = np.empty((len(BATCH_NAMES) * NUM_IMAGES, SIDE, SIDE, CHANNELS), np.uint8)
-    all_labels = np.empty(len(all_images), np.int64)
-    sums = {}
     try:
-        for name, content, title in _batches(path, form):
-            if name in sums:
-                raise InputError('%s: comes twice' % title)
-            labels, pixels = form.read(content, title)
-            sums[name] = _check_sum(name, labels, pixels, title)
-            part = slice(BATCH_NAMES.index(name) * NUM_IMAGES, (BATCH_NAMES.index(name) + 1) * NUM_IMAGES)
-            all_images[part] = pixels.reshape(-1, CHANNELS, SIDE, SIDE).transpose(0, 2, 3, 1)
-            all_labels[part] = labels
+        return _split(*_read(path, form), source=source)
     except OSError as error:
         raise InputError('%s: cannot be read (%s)' % (path, error.strerror))
-    missing = [name + form.suffix for name in BATCH_NAMES if name not in sums]
-    if missing:
-        raise InputError('%s: holds no %s' % (path, ', '.join(missing)))
-    return _split(all_images, all_labels, source, {name: sums[name] for name in BATCH_NAMES})
 
 
 def _find(data_dir):
-    """Returns (path of a folder or an archive, its Format, where it was found), or None."""
+    """Returns (path of a folder or an archive, its Format, what to call it), or None where there is nothing."""
+    incomplete = None
     for folder in (data_dir / 'cifar10', data_dir):
         for form in FORMATS:
+            batches = {name + form.suffix for name in BATCH_NAMES}
             for unpacked in (folder / form.folder, folder):
-                if {name + form.suffix for name in BATCH_NAMES} <= _names_in(unpacked):
+                missing = batches - _names_in(unpacked)
+                if not missing:
                     return unpacked, form, str(unpacked)
+                if missing != batches:
+                    incomplete = '%s: holds no %s; complete it, or move it away'
+                    incomplete %= unpacked, ', '.join(sorted(missing))
             if form.archive in _names_in(folder):
                 return folder / form.archive, form, str(folder / form.archive)
+    if incomplete:
+        raise InputError(incomplete)
     return None
 
 
@@ -150,21 +144,52 @@ def _names_in(folder):
         raise InputError('data folder %s: cannot be read (%s)' % (folder, error.strerror))
 
 
+def _read(path, form):
+    """Reads the six batches, in whatever order they come; only one is in memory besides the images.
+
+    Returns:
+      (uint8 [60000, 32, 32, 3], int64 [60000], dict of SHA-256), training batches first.
+    """
+    per_batch = cifar10_batches.NUM_IMAGES
+    all_images = np.empty((len(BATCH_NAMES), per_batch, SIDE * SIDE, CHANNELS), np.uint8)
+    all_labels = np.empty((len(BATCH_NAMES), per_batch), np.int64)
+    sums = {}
+    for name, content, title in _batches(path, form):
+        if name in sums:
+            raise InputError('%s comes twice' % title)
+        labels, pixels = form.read(content, title)
+        sums[name] = _check_sum(name, labels, pixels, title)
+        number = BATCH_NAMES.index(name)
+        np.stack(np.split(pixels, CHANNELS, axis=1), axis=2, out=all_images[number])
+        all_labels[number] = labels
+    missing = [name + form.suffix for name in BATCH_NAMES if name not in sums]
+    if missing:
+        raise InputError('%s: holds no %s' % (path, ', '.join(missing)))
+    return all_images.reshape(-1, SIDE, SIDE, CHANNELS), all_labels.ravel(), {name: sums[name] for name in BATCH_NAMES}
+
+
 def _batches(path, form):
-    """Yields (batch name, its bytes, its title in messages), one after the other: only one is in memory."""
-    if path.is_dir():
-        for name in BATCH_NAMES:
-            file = path / (name + form.suffix)
-            with file.open('rb') as stream:
-                yield name, stream.read(cifar10_batches.MAX_BYTES), str(file)
-        return
+    """Yields (batch name, its bytes, what to call it in a message)."""
     wanted = {name + form.suffix: name for name in BATCH_NAMES}
-    for member, content in archives.read(path, wanted, MAX_UNPACKED_BYTES):
-        yield wanted[PurePosixPath(member).name], content, '%s: %s' % (path, member)
+    if not path.is_dir():
+        _check_regular(path)
+        for member, content in archives.read(path, wanted, MAX_BYTES):
+            file_name = PurePosixPath(member).name
+            yield wanted[file_name], content, '%s: %s' % (path, file_name)
+        return
+    for file_name, name in wanted.items():
+        _check_regular(path / file_name)
+        with (path / file_name).open('rb') as stream:
+            yield name, stream.read(MAX_BYTES), str(path / file_name)
+
+
+def _check_regular(path):
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise InputError('%s: expected a file, found a folder, a pipe or a device' % path)
 
 
 def _check_sum(name, labels, pixels, title):
-    digest = hashlib.sha256(labels.tobytes())
+    digest = hashlib.sha256(labels)
     digest.update(np.ascontiguousarray(pixels))
     if digest.hexdigest() != CONTENT_SHA256[name]:
         raise InputError('%s: not the published images and labels: their SHA-256 is %s, expected %s; move it away and '
@@ -172,11 +197,12 @@ def _check_sum(name, labels, pixels, title):
     return digest.hexdigest()
 
 
-def _split(all_images, all_labels, source, sums):
-    """Cuts the six batches, in their order, into training, validation and test; no copies."""
-    ends = len(all_images) - NUM_IMAGES - NUM_VALIDATION, len(all_images) - NUM_IMAGES
-    parts = [part for pair in zip(np.split(all_images, ends), np.split(all_labels, ends)) for part in pair]
-    return Cifar10Data(*parts, class_names=CLASS_NAMES, source=source, sums=sums)
+def _split(all_images, all_labels, sums, source):
+    """Cuts what was read into training, validation and test; no copies."""
+    test = len(all_images) - cifar10_batches.NUM_IMAGES
+    train, validation, test = slice(test - NUM_VALIDATION), slice(test - NUM_VALIDATION, test), slice(test, None)
+    return Cifar10Data(all_images[train], all_labels[train], all_images[validation], all_labels[validation],
+                       all_images[test], all_labels[test], CLASS_NAMES, source, sums)
 
 
 def prepare(image):

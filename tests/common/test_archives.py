@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from common.archives import unpack
+from common.archives import read, unpack
 from common.errors import InputError
 
 
@@ -217,6 +217,34 @@ def test_a_missing_archive_is_an_error_of_the_disk(tmp_path, folder):
     for name in ('a.tar', 'a.tgz', 'a.zip', 'a.gz'):
         with pytest.raises(FileNotFoundError):
             unpack(tmp_path / name, folder, max_bytes=1000)
+
+
+@pytest.mark.parametrize('name', ['a.tar', 'a.tgz', 'a.zip'])
+def test_reads_files_without_unpacking_them(tmp_path, name):
+    make = make_zip if name.endswith('zip') else make_tar
+    archive = make(tmp_path / name, [('x/a', b'one'), ('x/big', bytes(2000)), ('x/y/b', b'two'), ('a', b'again')])
+    assert list(read(archive, ['a', 'b'], max_bytes=10000)) == [('x/a', b'one'), ('x/y/b', b'two'), ('a', b'again')]
+    assert everything_in(tmp_path) == [name]
+    with pytest.raises(InputError, match='unpacks to more than 10 bytes'):
+        list(read(archive, ['a', 'b'], max_bytes=10))
+
+
+@pytest.mark.parametrize('bad, message', [
+    (('../evil', b'x'), 'leads out of the folder'), (special('bad', tarfile.SYMTYPE, 'a'), 'bad is a link or a device')])
+def test_reading_refuses_what_unpacking_would(tmp_path, bad, message):
+    archive = make_tar(tmp_path / 'a.tgz', [('a', b'one'), bad])
+    with pytest.raises(InputError, match='^%s: .*%s' % (archive, message)):
+        list(read(archive, ['a'], max_bytes=100))
+
+
+@pytest.mark.parametrize('name', ['a.tgz', 'a.zip'])
+@pytest.mark.parametrize('length', [50, -4])
+def test_reading_tells_a_truncated_archive(tmp_path, name, length):
+    make = make_zip if name.endswith('zip') else make_tar
+    archive = make(tmp_path / name, [('a', bytes(range(256)) * 400)])
+    archive.write_bytes(archive.read_bytes()[:length])
+    with pytest.raises(InputError, match='truncated or damaged'):
+        list(read(archive, ['a'], max_bytes=1 << 20))
 
 
 def test_a_full_disk_leaves_nothing(tmp_path, folder, small_disk):
