@@ -106,8 +106,8 @@ class State(NamedTuple):
     """How far a dream is."""
     octave: int
     step: int           # steps done in this octave
-    image: Any          # float32 [height, width, 3] at the octave's size
-    values: Any         # float64 [num_octaves, 2]: the objective before an octave and in its last step
+    image: Any          # float32 [(batch, )height, width, 3] at the octave's size
+    values: Any         # float64 [num_octaves, 2(, batch)]: the objective before an octave and in its last step
 
 
 def load_network(args):
@@ -233,7 +233,7 @@ def tiled_gradient(image, shift, sess, graph, feed, tile_size, grid):
     """Computes the objective and its gradient for a whole picture, tile by tile; every pixel gets one.
 
     Args:
-      image: float32 [height, width, 3], RGB in [0, 255].
+      image: float32 [height, width, 3], RGB in [0, 255]; or [batch, height, width, 3], for the graph of a sheet.
       shift: (down, right) in pixels, by which the picture is moved, around its edges, under the tiles.
       sess: tf.Session.
       graph: DreamGraph.
@@ -241,27 +241,31 @@ def tiled_gradient(image, shift, sess, graph, feed, tile_size, grid):
       tile_size, grid: pixels; see tiles.cover.
 
     Returns:
-      (float, the objective's mean over the pixels; float32 [height, width, 3], the gradient of its sum).
+      (float, the objective's mean over the pixels, or float64 [batch]; float32 of the image's shape, the gradient of
+      its sum).
     """
-    height, width = image.shape[:2]
-    shifted, gradient, value = np.roll(image, shift, axis=(0, 1)), np.empty_like(image), 0.0
+    height, width = image.shape[-3:-1]
+    shifted, gradient, value = np.roll(image, shift, axis=(-3, -2)), np.empty_like(image), 0.0
     for tile in tiles.cover(height, width, tile_size, grid):
         positions = [[int(fraction * (size - 1) + 0.5 + by) % size - start for fraction, size, by, start
-                      in zip(term.position or (0, 0), image.shape, shift, (tile.top, tile.left))]
+                      in zip(term.position or (0, 0), (height, width), shift, (tile.top, tile.left))]
                      for term in graph.terms]
+        core = (..., *tile.core, slice(None))
+        shown = shifted[core]
         tile_value, tile_gradient = sess.run(
             [graph.objective, graph.gradient],
-            {graph.images: shifted[tile.core][np.newaxis], graph.positions: positions, **feed})
-        value += float(tile_value)
-        gradient[tile.core] = tile_gradient[0]
-    return value / (height * width), np.roll(gradient, (-shift[0], -shift[1]), axis=(0, 1))
+            {graph.images: shown.reshape(-1, *shown.shape[-3:]), graph.positions: positions, **feed})
+        value = value + np.asarray(tile_value, np.float64)
+        gradient[core] = tile_gradient.reshape(shown.shape)
+    return value / (height * width), np.roll(gradient, (-shift[0], -shift[1]), axis=(-3, -2))
 
 
 def dream(content, octaves, gradient_of, seed=0, jitter=512, laplacian_levels=0, mask=None, state=None, report=None):
     """Climbs an objective, starting from a picture, over octaves.
 
     Args:
-      content: float32 [height, width, 3], RGB in [0, 255].
+      content: float32 [height, width, 3], RGB in [0, 255]; or [batch, height, width, 3], each with an objective of its
+        own, and a step of its own size up its own gradient.
       octaves: list of Octave, from small to the content's size.
       gradient_of: function of an image and a (down, right) shift; returns the objective and its gradient.
       seed: int, for the shifts; those of a step depend on seed, octave and step alone.
@@ -272,12 +276,12 @@ def dream(content, octaves, gradient_of, seed=0, jitter=512, laplacian_levels=0,
       report: function of a State, called after every step.
 
     Returns:
-      float32 [height, width, 3] in [0, 255].
+      float32 of the content's shape, in [0, 255].
 
     Raises:
       ComputationError: the objective or its gradient is not finite; the last State reported is good.
     """
-    state = state or State(0, 0, None, np.full((len(octaves), 2), np.nan))
+    state = state or State(0, 0, None, np.full((len(octaves), 2) + content.shape[:-3], np.nan))
     for number, octave in enumerate(octaves[state.octave:], state.octave):
         size = octave.height, octave.width
         if number > state.octave or state.image is None:
@@ -286,7 +290,7 @@ def dream(content, octaves, gradient_of, seed=0, jitter=512, laplacian_levels=0,
         for step in range(state.step, octave.steps):
             shift = np.random.RandomState([seed, number, step]).randint(max(jitter, 1), size=2)
             value, gradient = gradient_of(state.image, shift)
-            if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            if not (np.isfinite(value).all() and np.isfinite(gradient).all()):
                 raise ComputationError('the objective or its gradient is not a finite number in step %d of octave %d; '
                                        'try a smaller --step-size' % (step + 1, number + 1))
             gradient = pyramid.normalize(gradient, laplacian_levels)
@@ -303,10 +307,13 @@ def enlarge(content, image, size):
     """Brings a dream to the next size, and adds what shrinking had lost of the content.
 
     Args:
-      content: float32 [height, width, 3] at its full size.
-      image: float32 [smaller height, smaller width, 3], the dream so far; None at the start.
+      content: float32 [height, width, 3] at its full size, or a batch.
+      image: float32 [smaller height, smaller width, 3], the dream so far, or a batch; None at the start.
       size: (height, width).
     """
+    if content.ndim == 4:
+        return np.stack([enlarge(one, image if image is None else image[number], size)
+                         for number, one in enumerate(content)])
     resized_content = images.resize_image(content, *size)
     if image is None:
         return resized_content
@@ -315,20 +322,26 @@ def enlarge(content, image, size):
 
 
 def mean_strength(gradient):
-    """Returns the mean absolute value where there is any gradient: a neuron's ends with its receptive field."""
-    return np.abs(gradient).sum(dtype=np.float64) / max(np.count_nonzero(gradient), 1)
+    """Returns the mean absolute value where there is any gradient: a neuron's ends with its receptive field.
+
+    Args:
+      gradient: float32 [height, width, 3], or [batch, height, width, 3], for which it returns float64 [batch].
+    """
+    picture = (-3, -2, -1)
+    return np.abs(gradient).sum(picture, np.float64) / np.maximum(np.count_nonzero(gradient, picture), 1)
 
 
 def climb(image, gradient, step_size, strength):
     """Takes one step up the gradient and stays within what a picture can show.
 
     Args:
-      image: float32 [height, width, 3] in [0, 255].
+      image: float32 [height, width, 3] in [0, 255], or a batch.
       gradient: float32 of the same shape.
       step_size: float, the mean change of a pixel.
-      strength: float, the gradient's mean absolute value.
+      strength: float, the gradient's mean absolute value, or float [batch].
     """
-    return np.clip(image + gradient * np.float32(step_size / (strength + 1e-7)), 0, 255)
+    factor = np.float32(step_size / (strength + 1e-7))
+    return np.clip(image + gradient * factor[..., np.newaxis, np.newaxis, np.newaxis], 0, 255)
 
 
 def finish(image, content, args, from_noise):

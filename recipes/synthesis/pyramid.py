@@ -24,7 +24,7 @@ def split(image, num_levels):
     """Splits an image into bands of frequencies, each half as fine as the one before.
 
     Args:
-      image: float32 [height, width, channels].
+      image: float32 [..., height, width, channels]: one image, or a batch of them.
       num_levels: int, how many bands to take out.
 
     Returns:
@@ -34,7 +34,7 @@ def split(image, num_levels):
     Source: Burt and Adelson 1983, 'The Laplacian pyramid as a compact image code', IEEE Trans. Communications 31 (4).
     """
     levels = []
-    while len(levels) < num_levels and min(image.shape[:2]) > 1:
+    while len(levels) < num_levels and min(image.shape[-3:-1]) > 1:
         coarse = _shrink(image)
         levels.append(image - _grow(coarse, image.shape))
         image = coarse
@@ -45,7 +45,7 @@ def merge(levels):
     """Adds up what `split` took apart.
 
     Returns:
-      float32 [height, width, channels], the image within float32's rounding.
+      float32 [..., height, width, channels], the image within float32's rounding.
     """
     image = levels[-1]
     for level in reversed(levels[:-1]):
@@ -57,7 +57,7 @@ def normalize(gradient, num_levels):
     """Gives every band of frequencies of a gradient the same strength, so that none shouts the others down.
 
     Args:
-      gradient: float32 [height, width, channels].
+      gradient: float32 [..., height, width, channels]: one, or a batch, each by itself.
       num_levels: int, bands apart from the coarsest rest; 0 leaves the gradient as it is.
 
     Returns:
@@ -68,29 +68,39 @@ def normalize(gradient, num_levels):
     """
     if not num_levels:
         return gradient
-    return merge([level / max(np.sqrt(np.mean(np.square(level))), 1e-10) for level in split(gradient, num_levels)])
+    return merge([level / np.maximum(_root_mean_square(level), np.float32(1e-10))
+                  for level in split(gradient, num_levels)])
+
+
+def _root_mean_square(level):
+    return np.sqrt(np.mean(np.square(level), axis=(-3, -2, -1), keepdims=True))
 
 
 def _shrink(image):
     """Blurs with [1, 4, 6, 4, 1] / 16 both ways and keeps every second row and column; edges are mirrored."""
-    return _shrink_rows(_shrink_rows(image).swapaxes(0, 1)).swapaxes(0, 1)
+    return _shrink_rows(_shrink_rows(image).swapaxes(-3, -2)).swapaxes(-3, -2)
 
 
 def _shrink_rows(image):
-    padded = np.pad(image, ((2, 2), (0, 0), (0, 0)), 'symmetric')
-    outer, inner, middle = (padded[start:start + len(image):2] for start in (0, 1, 2))
-    far_inner, far_outer = (padded[start:start + len(image):2] for start in (3, 4))
+    height = image.shape[-3]
+    padded = _pad_rows(image, 2, 'symmetric')
+    outer, inner, middle = (padded[..., start:start + height:2, :, :] for start in (0, 1, 2))
+    far_inner, far_outer = (padded[..., start:start + height:2, :, :] for start in (3, 4))
     return ((outer + far_outer) + 4 * (inner + far_inner) + 6 * middle) * np.float32(1 / 16)
 
 
 def _grow(image, shape):
     """Doubles rows and columns with the same kernel, and cuts the result to `shape`'s height and width."""
-    return _grow_rows(_grow_rows(image, shape[0]).swapaxes(0, 1), shape[1]).swapaxes(0, 1)
+    return _grow_rows(_grow_rows(image, shape[-3]).swapaxes(-3, -2), shape[-2]).swapaxes(-3, -2)
 
 
 def _grow_rows(image, height):
-    padded = np.pad(image, ((1, 1), (0, 0), (0, 0)), 'edge')
-    grown = np.empty((2 * len(image),) + image.shape[1:], image.dtype)
-    grown[0::2] = (padded[:-2] + padded[2:] + 6 * image) * np.float32(1 / 8)
-    grown[1::2] = (image + padded[2:]) * np.float32(1 / 2)
-    return grown[:height]
+    padded = _pad_rows(image, 1, 'edge')
+    grown = np.empty(image.shape[:-3] + (2 * image.shape[-3],) + image.shape[-2:], image.dtype)
+    grown[..., 0::2, :, :] = (padded[..., :-2, :, :] + padded[..., 2:, :, :] + 6 * image) * np.float32(1 / 8)
+    grown[..., 1::2, :, :] = (image + padded[..., 2:, :, :]) * np.float32(1 / 2)
+    return grown[..., :height, :, :]
+
+
+def _pad_rows(image, rows, mode):
+    return np.pad(image, [(0, 0)] * (image.ndim - 3) + [(rows, rows), (0, 0), (0, 0)], mode)
