@@ -230,7 +230,8 @@ def test_reads_files_without_unpacking_them(tmp_path, name):
 
 
 @pytest.mark.parametrize('bad, message', [
-    (('../evil', b'x'), 'leads out of the folder'), (special('bad', tarfile.SYMTYPE, 'a'), 'bad is a link or a device')])
+    (('../evil', b'x'), 'leads out of the folder'), (special('bad', tarfile.SYMTYPE, 'a'), 'bad is a link or a device'),
+])
 def test_reading_refuses_what_unpacking_would(tmp_path, bad, message):
     archive = make_tar(tmp_path / 'a.tgz', [('a', b'one'), bad])
     with pytest.raises(InputError, match='^%s: .*%s' % (archive, message)):
