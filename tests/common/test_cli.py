@@ -38,6 +38,16 @@ def test_success_is_0_and_a_bug_keeps_its_traceback():
         cli.exit_codes(lambda argv=None: 1 / 0)([])
 
 
+@pytest.mark.parametrize('error, code, last_line', [
+    ('KeyboardInterrupt', 130, 'recipe.py: interrupted: nothing was kept'), ('ZeroDivisionError', 1, 'ZeroDivisionError')])
+def test_ctrl_c_during_the_imports_is_one_line(tmp_path, error, code, last_line):
+    (tmp_path / 'recipe.py').write_text('import common\nraise %s' % error)
+    done = subprocess.run([sys.executable, str(tmp_path / 'recipe.py')], stderr=subprocess.PIPE,
+                          env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)), universal_newlines=True)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (code, last_line)
+    assert (done.stderr.count('\n') == 1) == (code == 130)
+
+
 @pytest.mark.parametrize('body', ['print("x" * 100000, flush=True)', 'print("x")', 'cli.make_parser("x").print_help()'])
 def test_output_that_nobody_reads_ends_quietly(tmp_path, body):
     path = tmp_path / 'recipe.py'
