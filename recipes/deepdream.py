@@ -11,6 +11,8 @@ becomes visible. What is climbed is the *objective*; the network's weights stay 
   picture is shifted at random, around its edges, in every step, so that no seam stays in one place and the network's
   own grid of positions does not show.
 - *A step* adds step size * gradient / mean |gradient|.
+- *Films*: a camera that moves into the picture, and a dream of every frame, each starting from the last; or a video,
+  each frame starting from what is filmed and a share of the last frame's dream, carried along by optical flow.
 - *From noise* there is nothing to be reminded of: what appears is what the layer or channel itself likes to see.
 
 There's more: a guide picture whose features the dream is drawn to; gradients with the same strength in every band of
@@ -24,6 +26,8 @@ Usage:
     python recipes/deepdream.py --content sky.jpg --objective mixed3b --objective mixed4c:12*0.5
     python recipes/deepdream.py --content sky.jpg --guide flowers.jpg
     python recipes/deepdream.py --content noise --objective mixed4d_3x3_bottleneck_pre_relu:139
+    python recipes/deepdream.py --content sky.jpg --zoom 1.05 --rotate 1 --frames 100 --output zoom.gif
+    python recipes/deepdream.py --content holiday.mp4 --size 480 --output dream.mp4
     python recipes/deepdream.py --list-layers
 
 Source: Mordvintsev, Olah, Tyka 2015, Inceptionism, and the DeepDream notebook of TensorFlow's examples.
@@ -38,12 +42,12 @@ from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
-from common import cli, images, plotting, runs, session
+from common import cli, film, images, plotting, runs, session
 from common.errors import ComputationError, InputError, UnavailableError
 from common.progress import Progress
 from common.session import tf
 from networks import inception, vgg
-from synthesis import color, objectives, pyramid, tiles
+from synthesis import color, motion, objectives, pyramid, sequence, tiles
 
 RECIPE = 'deepdream'
 NETWORKS = ('inception', 'vgg19', 'vgg16')
@@ -51,6 +55,8 @@ NOISE, BUNDLED = 'noise', 'raccoon'
 GUIDE_SIZE = 512                    # pixels of a guide's longer side, at most: larger things than a tile are never seen
 SECONDS_BETWEEN_STATES = 10.0
 STATE = 'state.npz'
+FRAMES = 'frames'                   # the folder in a film's run where its frames are kept
+FILM_METRICS = ('frame', 'seconds', 'objective_before', 'objective')
 METRICS = ('step', 'picture', 'octave', 'height', 'width', 'objective')
 # What else is good where there is no picture to start from: small to large in more octaves, all frequencies alike.
 FROM_NOISE = {'size': 448, 'octaves': 5, 'steps': '20', 'step_size': '1', 'laplacian_levels': 4}
@@ -166,7 +172,7 @@ def raccoon():
     return misc.face().astype(np.float32)
 
 
-def plan_octaves(image, args, smallest):
+def plan_octaves(image, args):
     """Lays out the octaves of a picture.
 
     Returns:
@@ -176,6 +182,7 @@ def plan_octaves(image, args, smallest):
       InputError: the picture is too small for any.
     """
     height, width = image.shape[:2]
+    smallest = (vgg if args.network in ('vgg16', 'vgg19') else inception).SMALLEST_INPUT
     sizes = pyramid.octave_sizes(height, width, args.octaves, args.octave_scale, smallest)
     if not sizes:
         raise InputError('%d x %d pixels are too few for any octave: the network needs %d each way; enlarge the '
@@ -439,6 +446,46 @@ class Journal:
         self.log.close()
 
 
+class FilmJournal:
+    """What a film leaves on the disk besides its frames; the progress bar. A context manager that Ctrl-C stops.
+
+    Args:
+      args: the options.
+      num_frames: int.
+    """
+
+    def __init__(self, args, num_frames):
+        self.args, self.folder, self.started = args, args.run_dir / FRAMES, time.time()
+        done = film.count_frames(self.folder)
+        self.progress = Progress(num_frames, done, 'frame', quiet=args.quiet)
+        self.log = runs.MetricsLog(args.run_dir / 'metrics.csv', FILM_METRICS, done)
+
+    def report(self, state):
+        """Takes note of a step within a frame; ends the film where the user asked for that."""
+        self.state = state
+        if self.stop.requested:
+            raise cli.Interrupted('after %d of %d frames, which are in %s; go on with --resume %s'
+                                  % (self.progress.done, self.progress.total, self.folder, self.args.run_dir))
+
+    def frame_done(self):
+        """Takes note of a frame that is kept."""
+        before, last = self.state.values[-1]
+        self.progress.update({'objective': last})
+        self.log.append(frame=self.progress.done, seconds=round(time.time() - self.started, 3), objective_before=before,
+                        objective=last)
+        self.started = time.time()
+
+    def __enter__(self):
+        self.stopping = cli.stop_requested()
+        self.stop = self.stopping.__enter__()
+        return self
+
+    def __exit__(self, *exception):
+        self.stopping.__exit__(*exception)
+        self.progress.close()
+        self.log.close()
+
+
 def num_steps(octaves):
     """Returns the steps of these octaves."""
     return sum(octave.steps for octave in octaves)
@@ -453,7 +500,6 @@ def find_jobs(args):
     Raises:
       InputError: none can be done.
     """
-    smallest = (vgg if args.network in ('vgg16', 'vgg19') else inception).SMALLEST_INPUT
     paths = []
     for path in args.content or [Path(BUNDLED)]:
         known = str(path) == NOISE or not args.content
@@ -461,7 +507,7 @@ def find_jobs(args):
     jobs, left_out, stems = [], [], collections.Counter()
     for path in paths:
         try:
-            octaves = plan_octaves(load_content(path, args), args, smallest)
+            octaves = plan_octaves(load_content(path, args), args)
         except InputError as error:
             left_out.append(str(error) if str(path) in str(error) else '%s: %s' % (path, error))
             continue
@@ -475,6 +521,29 @@ def find_jobs(args):
         raise InputError("--output %s: one file for %d pictures; leave it out, they go into the run's folder"
                          % (args.output, len(jobs)))
     return jobs, left_out
+
+
+def find_scene(args):
+    """Opens what a film is to be made from; returns a Camera or Footage."""
+    scene = sequence.open_scene(args, lambda path: load_content(path or BUNDLED, args))
+    if scene.blend and not motion.flow_method():
+        print('%s: warning: no OpenCV, so a dream stays where it is when what it is on moves: pip install '
+              'opencv-python-headless==4.8.1.78' % RECIPE, file=sys.stderr)
+    return scene
+
+
+def film_job(scene, args):
+    """Returns the Job of a film's frames.
+
+    Raises:
+      InputError: they are too small.
+    """
+    path = args.content[0] if args.content else Path(BUNDLED)
+    try:
+        octaves = plan_octaves(scene.first, args)
+    except InputError as error:
+        raise InputError('%s: %s' % (path, error))
+    return Job(0, '%s_dream' % path.stem, path, octaves, str(path) == NOISE)
 
 
 def load_guide(path):
@@ -526,6 +595,36 @@ def run_job(job, args, gradient_of, mask, journal):
                         for octave, (before, last) in zip(job.octaves, values)]}
 
 
+def run_film(scene, job, args, gradient_of, mask):
+    """Dreams on one frame after the other, those that are kept already left out, and makes a film of them.
+
+    Returns:
+      list of one dict, what run.json records of it.
+    """
+    height, width = scene.first.shape[:2]
+    if mask is not None:
+        mask = images.resize_image(mask, height, width) / 255
+
+    def dream_on(number, start, content):
+        blend = scene.blend if number else 0
+        octaves = [octave._replace(steps=max(1, round(octave.steps * (1 - blend)))) for octave in job.octaves]
+        image = dream(start, octaves, gradient_of, scene.seed(args.seed, number), args.jitter, args.laplacian_levels,
+                      mask, report=journal.report)
+        return finish(image, content, args, job.from_noise)
+
+    with FilmJournal(args, scene.num_frames) as journal:
+        try:
+            sequence.make_frames(scene, dream_on, journal.folder, journal.frame_done)
+        except ComputationError as error:
+            raise ComputationError('%s; the frames so far are in %s' % (error, journal.folder))
+    path = args.output or args.run_dir / (job.name + film.MP4)
+    film.write_film(path, journal.folder, scene.num_frames, scene.fps, scene.sound)
+    record = {'content': job.content, 'path': path, 'height': height, 'width': width, 'frames': scene.num_frames,
+              'fps': float(scene.fps), 'seconds_per_frame': np.mean(journal.log.column('seconds')[1])}
+    runs.write_record(args.run_dir, pictures=[record])
+    return [record]
+
+
 def parse_args(argv):
     """Parses the command line; see --help."""
     parser = cli.make_parser(__doc__, models=True)
@@ -563,6 +662,7 @@ def parse_args(argv):
     how.add_argument('--preserve-color', action='store_true', help="keep the content's colours")
     how.add_argument('--save-every', type=cli.whole_number(1), metavar='STEPS', help='save pictures on the way')
     how.add_argument('--book', action='store_true', help="the cookbook chapter's settings")
+    sequence.add_options(parser)
     args = cli.parse_args(parser, argv, RECIPE, free=('output', 'list_layers', 'save_every'), preset=preset)
     check_args(args)
     return args
@@ -596,7 +696,13 @@ def check_args(args):
         raise InputError('--graph %s: a frozen graph does not go with --network %s' % (args.graph, args.network))
     if args.graph and not args.graph.is_file():
         raise InputError('--graph %s: no such file' % args.graph)
-    if args.output:
+    # whether a resumed run is a film's, its folder says
+    args.film = (args.run_dir / FRAMES).is_dir() if args.run_dir else sequence.is_wanted(args)
+    if args.film and args.save_every:
+        raise InputError('--save-every %d: a film keeps every frame, and no steps between' % args.save_every)
+    if args.film:
+        film.check_output(args.output or args.output_dir / 'film.mp4')
+    elif args.output:
         images.check_output(args.output)
 
 
@@ -610,13 +716,18 @@ def list_layers(network):
     return 0
 
 
-def open_run(args, network, graph, jobs, device):
+def open_run(args, network, graph, jobs, scene, device):
     """Makes the run's folder, or checks that what is to be resumed has not changed since."""
-    facts = {'network': network.name, 'weights': network.sha256,
-             'inputs': [hashlib.sha256(load_content(job.content, args).tobytes()).hexdigest() for job in jobs]}
+    facts = {'network': network.name, 'weights': network.sha256}
+    if scene:
+        facts.update(inputs=scene.digest(), optical_flow=scene.blend > 0 and motion.flow_method() is not None)
+    else:
+        facts['inputs'] = [hashlib.sha256(load_content(job.content, args).tobytes()).hexdigest() for job in jobs]
     if args.run_dir is None:
         args.run_dir = runs.create(args.output_dir, RECIPE, settings=args.settings, seed=args.seed, device=device,
                                    objective=[term.text for term in graph.terms], source=network.source)
+        if scene:
+            (args.run_dir / FRAMES).mkdir()
     runs.check_unchanged(args.run_dir, **facts)
     if not args.quiet:
         objective = runs.read_record(args.run_dir)['objective']
@@ -655,7 +766,10 @@ def conclude(args, pictures, left_out, seconds):
     """Records the results and says them in words; returns the exit code."""
     done = [picture for picture in pictures if 'error' not in picture]
     results = {'pictures': len(done), 'seconds': seconds}
-    if len(done) == 1:
+    if args.film:
+        results.update(frames=pictures[0]['frames'], seconds_per_frame=pictures[0]['seconds_per_frame'])
+        print('%(frames)d frames dreamt, %(seconds_per_frame).2f s each: %(path)s' % pictures[0])
+    elif len(done) == 1:
         last = done[0]['octaves'][-1]
         results.update(objective_before=last['objective_before'], objective_last=last['objective_last'])
         print('dreamt in %.0f s; the objective rose from %.4g to %.4g in the last octave: %s'
@@ -678,7 +792,8 @@ def main(argv=None):
     args = parse_args(argv)
     if args.list_layers:
         return list_layers(load_network(args))
-    jobs, left_out = find_jobs(args)
+    scene = find_scene(args) if args.film else None
+    jobs, left_out = ([film_job(scene, args)], list(scene.mistakes)) if scene else find_jobs(args)
     mask = args.mask and images.load_grey(args.mask)
     guide = args.guide and load_guide(args.guide)
     network = load_network(args)
@@ -691,10 +806,13 @@ def main(argv=None):
         gradient_of = partial(tiled_gradient, sess=sess, graph=graph, feed=guide_features(sess, graph, guide),
                               tile_size=args.tile_size, grid=network.grid)
         jobs = [job._replace(octaves=octaves_that_fit(job, graph, gradient_of)) for job in jobs]
-        open_run(args, network, graph, jobs, device)
+        open_run(args, network, graph, jobs, scene, device)
         for mistake in left_out:
             print('%s: left out: %s' % (RECIPE, mistake), file=sys.stderr)
-        pictures = run_jobs(jobs, args, gradient_of, mask)
+        if scene:
+            pictures = run_film(scene, jobs[0], args, gradient_of, mask)
+        else:
+            pictures = run_jobs(jobs, args, gradient_of, mask)
     return conclude(args, pictures, left_out, time.time() - started)
 
 

@@ -1,0 +1,262 @@
+"""Films in and out: videos and folders of pictures are read frame by frame; kept frames become a GIF, MP4 or folder.
+
+What is in a film, nothing here knows. ffmpeg reads and writes videos; it comes with the package imageio-ffmpeg. Only
+one frame at a time is held in memory.
+"""
+import re
+import shutil
+import subprocess
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from common import files, images
+from common.errors import InputError, UnavailableError
+
+VIDEO_EXTENSIONS = set('.mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .mts .m2ts .ts .wmv .flv .ogv .3gp'.split())
+FRAMES_PER_SECOND = 20  # of what has no rate of its own; a GIF can only have whole hundredths of a second
+FRAME = '%06d.png'
+# What write_film writes: the extension and ffmpeg's options. H.264's usual pixel format knows even sizes only: of an
+# odd one the last row or column is left out. Colours are BT.709's, and marked so: players take them for that.
+GIF, MP4, FOLDER = '.gif', '.mp4', ''
+MP4_OPTIONS = ('-vf', 'crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0,scale=out_color_matrix=bt709', '-colorspace', 'bt709',
+               '-color_primaries', 'bt709', '-color_trc', 'bt709', '-pix_fmt', 'yuv420p', '-c:v', 'libx264',
+               '-crf', '17', '-movflags', '+faststart')
+SOUND_OPTIONS = ('-map', '0:v:0', '-map', '1:a:0?', '-c:a', 'aac', '-b:a', '192k')
+# A palette of the whole film: one of each frame's own would make still things flicker. Ordered dithering stands still.
+GIF_OPTIONS = ('-lavfi', 'paletteuse=dither=bayer:bayer_scale=4:diff_mode=rectangle')
+
+
+class Film(NamedTuple):
+    """A film to be read."""
+    path: Path          # a video, or a folder of pictures
+    fps: Fraction       # frames per second
+    num_frames: int     # that can be read
+    height: int
+    width: int
+    pictures: Any       # list of Path, the frames of a folder; empty for a video
+    mistakes: Any       # list of str, what cannot be read and why
+
+
+def is_video(path):
+    """Says whether a path is a video's or an animated GIF's, going by the extension (and a GIF's number of frames)."""
+    if Path(path).suffix.lower() != GIF:
+        return Path(path).suffix.lower() in VIDEO_EXTENSIONS
+    try:
+        with Image.open(str(path)) as picture:
+            return getattr(picture, 'n_frames', 1) > 1
+    except Exception:  # damaged, or not there: whoever reads it as a picture says what is wrong
+        return False
+
+
+def open_film(path, fps=None, most=None):
+    """Finds out what a film holds; a video is decoded once for that, so that damage is known before any work is done.
+
+    Args:
+      path: Path of a video, or of a folder of pictures; the numbers in their names are their order.
+      fps: float, frames per second to take from a video, or to show a folder's at; None for the video's own rate.
+      most: int, how many frames are wanted at most, or None for all.
+
+    Returns:
+      Film.
+
+    Raises:
+      InputError: there is no such file, or not one frame in it can be read.
+      UnavailableError: no ffmpeg, for a video.
+    """
+    rate = Fraction(fps).limit_denominator(1001) if fps else None
+    return _open_folder(path, rate, most) if Path(path).is_dir() else _open_video(path, rate, most)
+
+
+def _open_folder(path, rate, most):
+    good, mistakes, sizes = [], [], []
+    for picture in sorted(images.find_images(path, '--content'), key=_by_number):
+        try:
+            sizes.append(images.load_image(picture).shape[:2])
+        except InputError as error:
+            mistakes.append(str(error))
+            continue
+        good.append(picture)
+        if len(good) == most:
+            break
+    if not good:
+        raise InputError('--content %s: no frame in this folder can be read (%s)' % (path, mistakes[0]))
+    return Film(Path(path), rate or Fraction(FRAMES_PER_SECOND), len(good), *sizes[0], good, mistakes)
+
+
+def _by_number(path):
+    """Sorts frame2 before frame10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', path.name)]
+
+
+def _open_video(path, rate, most):
+    images.check_regular_file(path, 'video')
+    # The header of this format gives the rate as an exact fraction and the size as it is shown, turned upright.
+    first = _run(_decoding(path, rate) + ['-frames:v', '1', '-pix_fmt', 'yuv420p', '-f', 'yuv4mpegpipe', '-'])
+    header = re.match(rb'YUV4MPEG2 W(\d+) H(\d+) F(\d+):(\d+) ', first.stdout)
+    if not header:
+        raise InputError('%s: not a video that can be read (ffmpeg: %s)' % (path, _complaint(first)))
+    width, height, *own_rate = map(int, header.groups())
+    rate = rate or Fraction(*own_rate)
+    every = _run(_decoding(path, rate) + (['-frames:v', str(most)] if most else []) + [
+        '-f', 'null', '-progress', '-', '-'])
+    num_frames = int(re.findall(rb'frame= *(\d+)', every.stdout)[-1])
+    mistakes = []
+    if every.stderr or every.returncode:
+        mistakes.append('what comes after frame %d of %s, which breaks off or is damaged (ffmpeg: %s)'
+                        % (num_frames, path, _complaint(every)))
+    return Film(Path(path), rate, num_frames, height, width, [], mistakes)
+
+
+def read_frames(film, start=0):
+    """Reads a film frame by frame.
+
+    Args:
+      film: Film.
+      start: int, frames to leave out at the beginning.
+
+    Yields:
+      float32 [height, width, 3], RGB in [0, 255]; a folder's pictures of other sizes fill the first one's, cut at the
+      middle of their sides.
+    """
+    if film.pictures:
+        for path in film.pictures[start:]:
+            yield _fill(images.load_image(path), film.height, film.width)
+        return
+    command = _decoding(film.path, film.fps) + ['-pix_fmt', 'rgb24', '-f', 'rawvideo', '-']
+    # In a session of its own, so that Ctrl-C is ours alone to answer. What it complains of, open_film has told already.
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                               start_new_session=True)
+    num_bytes = film.height * film.width * 3
+    try:
+        for number in range(film.num_frames):
+            pixels = process.stdout.read(num_bytes)
+            if len(pixels) < num_bytes:
+                raise InputError('%s: changed while it was read' % film.path)
+            if number >= start:
+                yield np.frombuffer(pixels, np.uint8).reshape(film.height, film.width, 3).astype(np.float32)
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
+
+
+def _fill(image, height, width):
+    """Scales a picture so that it covers [height, width], and cuts off evenly what is over."""
+    scale = max(height / image.shape[0], width / image.shape[1])
+    size = [max(round(scale * side), wanted) for side, wanted in zip(image.shape, (height, width))]
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    return images.resize_image(image, *size)[top:top + height, left:left + width]
+
+
+def frame_path(folder, number):
+    """Returns the path of a kept frame; the first has the number 0."""
+    return Path(folder) / (FRAME % number)
+
+
+def count_frames(folder):
+    """Returns how many frames a folder keeps, up to the first that is missing."""
+    number = 0
+    while frame_path(folder, number).exists():
+        number += 1
+    return number
+
+
+def check_output(path, option='--output'):
+    """Finds out, before the work, whether write_film will be able to write `path`; leaves everything as it was.
+
+    Raises:
+      InputError: an unknown extension, a folder that is not empty, or a place that cannot be made or written to.
+      UnavailableError: no ffmpeg, for a GIF or an MP4.
+    """
+    path = Path(path)
+    extension = path.suffix.lower()
+    if extension not in (GIF, MP4, FOLDER):
+        raise InputError('%s %s: no film has the extension %r; known: %s, %s, or none for a folder of PNG frames'
+                         % (option, path, path.suffix, GIF, MP4))
+    if extension != FOLDER:
+        ffmpeg()
+    elif path.is_dir():
+        if any(path.iterdir()):
+            raise InputError('%s %s: there are files in this folder; name a new or an empty one' % (option, path))
+        path = path / FRAME  # it is inside that must be writable
+    files.check_writable(path, option)
+
+
+def write_film(path, folder, num_frames, fps, sound=None):
+    """Makes a film of kept frames, whole or not at all.
+
+    Args:
+      path: Path ending in .gif or .mp4; one without extension becomes a folder of PNG frames.
+      folder: Path where the frames are kept, all of one size; see frame_path.
+      num_frames: int.
+      fps: number, frames per second.
+      sound: Path of a video whose sound an MP4 gets, as long as the pictures last; None for silence.
+
+    Raises:
+      UnavailableError: no ffmpeg, or it failed.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == FOLDER:
+        path.mkdir(exist_ok=True)
+        for number in range(num_frames):
+            with files.replacing(frame_path(path, number)) as beside:
+                shutil.copyfile(str(frame_path(folder, number)), str(beside))
+        return
+    frames = ['-framerate', str(Fraction(fps).limit_denominator(1001)), '-i', FRAME]
+    limit = ['-frames:v', str(num_frames)]
+    with files.replacing(path) as beside, tempfile.TemporaryDirectory() as temporary:
+        if path.suffix.lower() == GIF:
+            palette = str(Path(temporary) / 'palette.png')
+            _encode(folder, frames + ['-vf', 'palettegen'], palette)
+            _encode(folder, frames + ['-i', palette, *GIF_OPTIONS, *limit], beside)
+        elif sound:
+            seconds = ['-t', '%.6f' % (num_frames / fps)]
+            _encode(folder, frames + ['-i', str(Path(sound).resolve()), *SOUND_OPTIONS, *MP4_OPTIONS, *seconds], beside)
+        else:
+            _encode(folder, frames + [*MP4_OPTIONS, *limit], beside)
+
+
+def _encode(folder, options, path):
+    """Runs ffmpeg where the frames are, so that the folder's name need not be written as a pattern."""
+    result = _run([ffmpeg(), '-nostdin', '-v', 'error', '-y', *options, str(Path(path).resolve())], cwd=str(folder))
+    if result.returncode:
+        raise UnavailableError('%s cannot be written, the frames are in %s (ffmpeg: %s)'
+                               % (path, folder, _complaint(result)))
+
+
+def _decoding(path, rate):
+    """Returns ffmpeg's command up to where it decodes a video's pictures: square pixels, at a steady rate if given."""
+    filters = (['fps=%s' % rate] if rate else []) + ['scale=trunc(iw*sar):ih']
+    return [ffmpeg(), '-nostdin', '-v', 'error', '-i', str(Path(path).resolve()), '-map', '0:v:0', '-an',
+            '-vf', ','.join(filters)]
+
+
+def _run(command, **options):
+    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def _complaint(result):
+    """Returns the first thing ffmpeg complained of, without the address of what complains."""
+    lines = result.stderr.decode('utf-8', 'replace').strip().splitlines() or ['no frame in it']
+    return re.sub(r'^\[(\S+) @ \w+\] ', '', lines[0])
+
+
+def ffmpeg():
+    """Returns the path of the ffmpeg program: imageio-ffmpeg's own, or the system's.
+
+    Raises:
+      UnavailableError: there is none.
+    """
+    try:
+        import imageio_ffmpeg
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
+        raise UnavailableError('no ffmpeg, which reads and writes videos and GIFs: pip install imageio-ffmpeg==0.4.9, '
+                               "or install your system's ffmpeg; a folder of PNG frames (an --output without "
+                               'extension) needs none')
