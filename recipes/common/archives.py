@@ -132,11 +132,12 @@ def _parts(name):
 
 def _plain_files(archive, max_bytes, wanted):
     """Yields (name, stream) for each member, in order; refuses what is no plain file, if it is wanted at all."""
-    if archive.name.endswith(ZIP_ENDINGS):
+    name = archive.name.lower()
+    if name.endswith(ZIP_ENDINGS):
         return _files_of_zip(archive, wanted)
-    if archive.name.endswith(TAR_ENDINGS):
+    if name.endswith(TAR_ENDINGS):
         return _files_of_tar(archive, max_bytes, wanted)
-    if archive.name.endswith('.gz'):
+    if name.endswith('.gz'):
         return _file_of_gz(archive, wanted)
     raise InputError('not an archive by its name; known are %s, .gz' % ', '.join(TAR_ENDINGS + ZIP_ENDINGS))
 
@@ -168,7 +169,7 @@ def _files_of_tar(archive, max_bytes, wanted):
 
 
 def _open_tar_bytes(archive):
-    return archive.open('rb') if archive.name.endswith('.tar') else gzip.open(str(archive))
+    return archive.open('rb') if archive.name.lower().endswith('.tar') else gzip.open(str(archive))
 
 
 def _file_of_gz(archive, wanted):

@@ -6,6 +6,7 @@ and the files stay where they are.
 """
 import contextlib
 import hashlib
+import os
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -74,7 +75,7 @@ def load(data_dir, seed=0, quiet=False):
     test/. The split depends on the seed and on the files' names within the data set, on nothing else.
 
     A picture that is byte for byte in a later part too (training, validation, test) is left out of the earlier, unless
-    next to nothing of a class would remain: then a warning says what the figures are worth.
+    nothing of a class would remain: then a warning says what the figures are worth.
 
     Args:
       data_dir: str or Path of a folder or an archive.
@@ -91,19 +92,18 @@ def load(data_dir, seed=0, quiet=False):
         to unpack an archive.
     """
     data_dir = Path(data_dir)
-    is_default = data_dir == cli.default_dir('data')
-    layout = layouts.find(data_dir, quiet) if data_dir.exists() or not is_default else None
-    if layout is None and is_default:
-        raise UnavailableError(HOW_TO_GET_DATA % data_dir)
-    class_names = _class_names(layout, data_dir)
+    layout = _find(data_dir, quiet)
+    class_names = _class_names(layout)
     sums, unreadable = _check_all(layout, quiet)
-    parts, how_split = _split(layout, sums, seed)
+    shares = _missing_shares(layout)
+    _refuse_too_few(layout, shares, sums, unreadable)
+    parts = _draw_missing(layout, shares, sums, seed)
     repeated = _leave_out_repeated(parts, sums)
     paths = {part: [path for name in class_names for path in parts[part][name]] for part in PARTS}
     splits = [Split(tuple(paths[part]), np.repeat(np.arange(len(class_names)), [
         len(parts[part][name]) for name in class_names]).astype(np.int64)) for part in PARTS]
     return ImageFolder(class_names, *splits, left_out=layout.strays + tuple(unreadable + repeated),
-                       how='%s; %s' % (layout.description, how_split),
+                       how='%s; %s' % (layout.description, _describe(layout, shares, seed)),
                        sums={path: sums[path] for part in PARTS for path in paths[part]})
 
 
@@ -141,13 +141,26 @@ def _in_threads(function, paths, threads):
             yield results
 
 
-def _class_names(layout, data_dir):
-    """Returns the classes, sorted, after making sure that there are some and that the parts agree on them."""
-    if layout is None or not any(paths for by_class in layout.parts.values() for paths in by_class.values()):
-        strays = '' if layout is None or not layout.strays else ' (%d pictures belong to no class: %s %s)' % (
-            (len(layout.strays),) + layout.strays[0])
-        raise InputError('%s: no pictures%s; expected one folder of pictures per class, with or without train/ and '
-                         'validation/ around them' % (data_dir, strays))
+def _find(data_dir, quiet):
+    """Returns the Layout, which holds a picture at least."""
+    is_default = os.path.abspath(str(data_dir)) == os.path.abspath(str(cli.default_dir('data')))
+    layout = None if is_default and not data_dir.exists() else layouts.find(data_dir, quiet)
+    if is_default and (layout is None or not layout.is_split and sum(map(bool, layout.parts['train'].values())) < 2):
+        raise UnavailableError(HOW_TO_GET_DATA % data_dir)  # other data sets may lie there, with pictures too
+    if layout and any(_all_paths(layout)):
+        return layout
+    if layout and layout.strays:
+        raise InputError('%s: %s' % layout.strays[0])
+    raise InputError('%s: no pictures; expected one folder of pictures per class, with or without train/ and '
+                     'validation/ around them' % data_dir)
+
+
+def _all_paths(layout):
+    return [path for by_class in layout.parts.values() for paths in by_class.values() for path in paths]
+
+
+def _class_names(layout):
+    """Returns the classes, sorted, after making sure that there are two and that the parts agree on them."""
     train = layout.parts['train']
     for part, by_class in layout.parts.items():
         differing = ['only in %s: %s' % (where, ', '.join(sorted(names))) for where, names in (
@@ -161,7 +174,7 @@ def _class_names(layout, data_dir):
                 raise InputError('%s: class %r has no pictures%s; add some, or remove its folder'
                                  % (layout.root, name, _in_part(layout, part)))
     if len(train) < 2:
-        raise InputError('%s: one class only, %r; expected at least two' % (layout.root, ''.join(train)))
+        raise InputError('%s: one class only, %r; expected the pictures of at least two' % (layout.root, *train))
     return tuple(sorted(train))
 
 
@@ -184,7 +197,7 @@ def _check_all(layout, quiet):
         except OSError as error:
             return None, 'cannot be read (%s)' % error.strerror
 
-    paths = [path for by_class in layout.parts.values() for of_class in by_class.values() for path in of_class]
+    paths = _all_paths(layout)
     sums, unreadable = {}, []
     with _in_threads(check, paths, min(session.num_cpus(), MAX_THREADS)) as results, \
             Progress(len(paths), unit='image', quiet=quiet) as progress:
@@ -197,57 +210,65 @@ def _check_all(layout, quiet):
     return sums, unreadable
 
 
-def _split(layout, sums, seed):
-    """Draws what parts are missing from those there are.
+def _missing_shares(layout):
+    """Returns {part that is missing: its share of the part that it is drawn from}, where that is _source(layout)."""
+    if 'validation' in layout.parts:
+        return {} if 'test' in layout.parts else {'test': TEST_SHARE_OF_VALIDATION}
+    return {'validation': VALIDATION_SHARE, **({} if 'test' in layout.parts else {'test': TEST_SHARE})}
+
+
+def _source(layout):
+    return 'validation' if 'validation' in layout.parts else 'train'
+
+
+def _describe(layout, shares, seed):
+    if not shares:
+        return 'split as it is'
+    drawn = ' and '.join('%.0f %% as %s' % (100 * share, part) for part, share in shares.items())
+    return 'of each class%s, %s, drawn with seed %d' % (_in_part(layout, _source(layout)), drawn, seed)
+
+
+def _refuse_too_few(layout, shares, sums, unreadable):
+    """Makes sure that every class has a picture for every part, and more than one to learn from."""
+    for part, by_class in layout.parts.items():
+        needed = max(1 + len(shares) if part == _source(layout) else 1, 2 if part == 'train' else 1)
+        for name, paths in sorted(by_class.items()):
+            count = sum(path in sums for path in paths)
+            if count >= needed:
+                continue
+            bad = ['%s: %s' % (path, why) for path, why in unreadable if path in paths]
+            found = 'none' if not count else 'a single one' if count == 1 else 'only %d' % count
+            problem = ('%s of its %d pictures%s can be read; the first that cannot is %s' % (
+                found, len(paths), _in_part(layout, part), bad[0]) if bad else
+                '%s%s' % ('a single picture' if count == 1 else 'only %d pictures' % count, _in_part(layout, part)))
+            raise InputError('%s: class %r: %s; expected at least %d; add some, or remove the class'
+                             % (layout.root, name, problem, needed))
+
+
+def _draw_missing(layout, shares, sums, seed):
+    """Draws the parts that are missing, class by class.
 
     Args:
       layout: Layout.
+      shares: from _missing_shares.
       sums: dict whose keys are the pictures that can be read.
       seed: int.
 
     Returns:
-      ({part: {class: list of Path}} of all three parts, how it was done).
+      {part: {class: list of Path}} of all three parts.
     """
     parts = {part: {name: [path for path in paths if path in sums] for name, paths in by_class.items()}
              for part, by_class in layout.parts.items()}
-    source, shares = _missing_shares(parts)
-    for part, by_class in parts.items():
-        for name, paths in sorted(by_class.items()):
-            needed = max(1 + len(shares) if part == source else 1, 2 if part == 'train' else 1)
-            if len(paths) < needed:
-                raise InputError(_too_few(layout, part, name, len(paths), needed))
-    for name, paths in parts[source].items():
-        # By a hash of seed and name: a picture more or less leaves nearly all the others in their parts.
-        ranked = sorted(paths, key=lambda path: hashlib.sha256(
-            ('%d %s' % (seed, path.relative_to(layout.root).as_posix())).encode('utf-8', 'surrogateescape')).digest())
+    source = parts[_source(layout)]
+    for name, paths in source.items():
+        # By a hash of the file's name: a picture more or less leaves nearly all the others in their parts.
+        left = sorted(paths, key=lambda path: hashlib.sha256(
+            ('%d/%s/%s' % (seed, name, path.name)).encode('utf-8', 'surrogateescape')).digest())
         for part, share in shares.items():
             count = max(1, int(share * len(paths) + 0.5))
-            parts.setdefault(part, {})[name], ranked = sorted(ranked[:count]), ranked[count:]
-        parts[source][name] = sorted(ranked)
-    if not shares:
-        return parts, 'split as it is'
-    return parts, '%s of each class in %s drawn with seed %d' % (
-        ', '.join('%s (%.0f %%)' % (part, 100 * share) for part, share in shares.items()), source, seed)
-
-
-def _missing_shares(parts):
-    """Returns (the part to draw from, {part to draw: its share})."""
-    if 'validation' in parts:
-        return 'validation', {} if 'test' in parts else {'test': TEST_SHARE_OF_VALIDATION}
-    shares = {'validation': VALIDATION_SHARE}
-    if 'test' not in parts:
-        shares['test'] = TEST_SHARE
-    return 'train', shares
-
-
-def _too_few(layout, part, name, count, needed):
-    where = '%s: class %r' % (layout.root, name)
-    total = len(layout.parts[part][name])
-    if not count:
-        return '%s: none of its %d pictures%s can be read' % (where, total, _in_part(layout, part))
-    return '%s has %s%s%s; expected at least %d' % (
-        where, 'a single picture' if count == 1 else '%d pictures' % count,
-        ' that can be read, of %d' % total if count < total else '', _in_part(layout, part), needed)
+            parts.setdefault(part, {})[name], left = sorted(left[:count]), left[count:]
+        source[name] = sorted(left)
+    return parts
 
 
 def _leave_out_repeated(parts, sums):
@@ -256,9 +277,9 @@ def _leave_out_repeated(parts, sums):
     for part in reversed(PARTS):
         kept = {name: [path for path in paths if sums[path] not in later] for name, paths in parts[part].items()}
         gone = [path for paths in parts[part].values() for path in paths if sums[path] in later]
-        if min(len(paths) for paths in kept.values()) < (2 if part == 'train' else 1):
-            print('warning: %d pictures of %s are in a later part too, such as %s, which is %s; too few would be left '
-                  'without them, so they stay, and the figures flatter'
+        if not all(kept.values()):
+            print('warning: %d pictures of %s are in a later part too (%s is %s); they stay, since none of a class '
+                  'would be left without them, and the figures flatter'
                   % (len(gone), part, gone[0], later[sums[gone[0]]]), file=sys.stderr, flush=True)
         else:
             parts[part] = kept

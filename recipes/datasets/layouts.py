@@ -19,9 +19,9 @@ PART_NAMES = {'train': ('train', 'training'), 'validation': ('validation', 'vali
 ARCHIVE_ENDINGS = ('.zip', '.tar', '.tar.gz', '.tgz')
 # Kaggle's names: the class, a number, an extension.
 FLAT_NAME = re.compile(r'([^.]+)\.\d+\.\w+')
-# Folders that systems put between people's own: macOS into archives, Synology's servers for their thumbnails.
-NOT_OURS = ('__MACOSX', '@eaDir')
-MAX_DEPTH = 4  # folders between the one that is named and the one that holds the classes
+# Folders that systems put between people's own: macOS into archives, Synology's servers for their thumbnails, disks.
+NOT_OURS = ('__MACOSX', '@eaDir', 'lost+found', '$RECYCLE.BIN', 'System Volume Information')
+MAX_DEPTH = 3  # folders between the one that is named and the one that holds the classes
 
 
 class Layout(NamedTuple):
@@ -57,38 +57,44 @@ def find(data_dir, quiet=False):
         cannot be unpacked beside itself.
       UnavailableError: not enough disk space to unpack.
     """
-    if data_dir.is_file():
-        if not _is_archive(data_dir):
+    if os.path.isfile(str(data_dir)):
+        if not data_dir.name.lower().endswith(ARCHIVE_ENDINGS):
             raise InputError('%s: a file; expected a folder of pictures, or an archive (%s)'
                              % (data_dir, ', '.join(ARCHIVE_ENDINGS)))
         return _find_in_archive(data_dir, quiet)
-    return _find_in_folder(data_dir, quiet, MAX_DEPTH)
+    layout = _find_in_folder(data_dir, MAX_DEPTH)
+    if layout:
+        return layout
+    found = _archives_of_pictures(data_dir)
+    if len(found) > 1:
+        raise InputError('%s: more than one archive: %s; name the one you mean'
+                         % (data_dir, ', '.join(path.name for path in found)))
+    return _find_in_archive(found[0], quiet) if found else None
 
 
-def _find_in_folder(folder, quiet, depth):
+def _find_in_folder(folder, depth):
     """Returns the Layout of a folder, or of the one data set within it, or None."""
     parts = _part_folders(folder)
     if 'train' in parts and not _is_class(parts['train']):
         return _read_parts(folder, parts)
     if parts and 'train' not in parts:
-        raise InputError('%s: %s, but no train' % (folder, ' and '.join(path.name for path in parts.values())))
-    classes = [inner for inner in _folders(folder) if _pictures(inner)]
-    if len(classes) < 2 and depth:
-        inside = [_find_in_folder(inner, quiet, depth - 1) for inner in _folders(folder) if inner not in classes]
-        inside = [layout for layout in inside if layout]
+        raise InputError('%s: holds %s, but no train; name the pictures to learn from so'
+                         % (folder, ' and '.join(path.name for path in parts.values())))
+    holding = [inner for inner in _folders(folder) if _pictures(inner)]
+    if len(holding) < 2 and depth:
+        inside = [_find_in_folder(inner, depth - 1) for inner in _folders(folder) if inner not in holding]
+        # Beside a folder of pictures, one of folders is a class too, as for Keras; unless it holds train.
+        inside = [layout for layout in inside if layout and (
+            layout.is_split or not holding and len(layout.parts['train']) > 1)]
         if len(inside) > 1:
             raise InputError('%s: more than one data set: %s; name the one you mean'
                              % (folder, ', '.join(str(layout.root) for layout in inside)))
         if inside:
             return inside[0]
-    if classes or _pictures(folder):
-        by_class, strays, kind = _read_classes(folder)
-        return Layout(folder, {'train': by_class}, False, tuple(strays), '%s: %s' % (folder, kind))
-    found = _labelled_archives(folder)
-    if len(found) > 1:
-        raise InputError('%s: more than one archive: %s; name the one you mean'
-                         % (folder, ', '.join(path.name for path in found)))
-    return _find_in_archive(found[0], quiet) if found and depth else None
+    by_class, strays, kind = _read_classes(folder)
+    if not any(by_class.values()) and not strays:
+        return None
+    return Layout(folder, {'train': by_class}, False, tuple(strays), '%s, %s' % (folder, kind))
 
 
 def _part_folders(folder):
@@ -111,16 +117,19 @@ def _is_class(folder):
 
 
 def _read_parts(folder, part_folders):
-    parts, strays, kinds = {}, [], []
+    parts, strays, kinds, unused = {}, [], [], ''
     for part in sorted(part_folders, key=list(PART_NAMES).index):
         by_class, strays_of_part, kind = _read_classes(part_folders[part])
-        if part == 'test' and not set(by_class) & set(parts['train']):
-            kinds.append('without %s, whose pictures have no class' % part_folders[part].name)
+        # As Kaggle's test pictures are: 1.jpg, or all in one folder, as Keras wants them.
+        if part == 'test' and len(by_class) < 2 and not set(by_class) & set(parts['train']):
+            unused = '; %s has no classes and is not used' % part_folders[part].name
             continue
         parts[part] = by_class
         strays.extend(strays_of_part)
-        kinds.append('%s (%s)' % (part_folders[part].name, kind))
-    return Layout(folder, parts, True, tuple(strays), '%s: %s' % (folder, ', '.join(kinds)))
+        kinds.append(kind)
+    description = '%s, %s, %s%s' % (folder, ' + '.join(part_folders[part].name for part in parts),
+                                    ' or '.join(sorted(set(kinds))), unused)
+    return Layout(folder, parts, True, tuple(strays), description)
 
 
 def _read_classes(folder):
@@ -156,13 +165,20 @@ def _entries(folder):
 
 
 def _folders(folder):
-    return [Path(entry.path) for entry in _entries(folder) if entry.is_dir()]
+    return [Path(entry.path) for entry in _entries(folder) if _is_dir(entry)]
 
 
 def _pictures(folder):
     """Returns what has a picture's extension and is no folder; a link that leads nowhere too, so that it is listed."""
     return [Path(entry.path) for entry in _entries(folder)
-            if os.path.splitext(entry.name)[1].lower() in PICTURE_EXTENSIONS and not entry.is_dir()]
+            if os.path.splitext(entry.name)[1].lower() in PICTURE_EXTENSIONS and not _is_dir(entry)]
+
+
+def _is_dir(entry):
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _pictures_below(folder, above=()):
@@ -176,15 +192,20 @@ def _pictures_below(folder, above=()):
     return found
 
 
-def _is_archive(path):
-    return path.name.lower().endswith(ARCHIVE_ENDINGS)
-
-
-def _labelled_archives(folder):
-    """Returns the archives of a folder; beside a training set's, not the ones of test pictures (Kaggle's test1.zip)."""
-    found = [Path(entry.path) for entry in _entries(folder) if _is_archive(Path(entry.path)) and entry.is_file()]
+def _archives_of_pictures(folder):
+    """Returns a folder's zips that hold pictures, or zips; beside train.zip not those of test pictures, as Kaggle's."""
+    found = [Path(entry.path) for entry in _entries(folder)
+             if entry.name.lower().endswith('.zip') and os.path.isfile(entry.path) and _may_hold_pictures(entry.path)]
     training = [path for path in found if path.name.lower().startswith('train')]
     return training if len(training) == 1 else found
+
+
+def _may_hold_pictures(archive):
+    try:
+        with zipfile.ZipFile(archive) as zipped:
+            return any(os.path.splitext(name)[1].lower() in PICTURE_EXTENSIONS | {'.zip'} for name in zipped.namelist())
+    except (zipfile.BadZipFile, ValueError, OSError):  # unpack says what is wrong with it
+        return True
 
 
 def _find_in_archive(archive, quiet):
@@ -203,7 +224,7 @@ def _find_in_archive(archive, quiet):
         with files.replacing_dir(folder) as beside:
             beside.mkdir()
             archives.unpack(archive, beside, max_bytes=free)
-    return _find_in_folder(folder, quiet, MAX_DEPTH)
+    return find(folder, quiet)
 
 
 def _unpacked_size(archive):

@@ -1,0 +1,563 @@
+"""Folders of labelled photographs: as people have them, with what is wrong in them, in one line each."""
+import io
+import os
+import shutil
+import struct
+import tarfile
+import time
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common import images
+from common.errors import InputError, UnavailableError
+from datasets import image_folder, layouts
+
+
+def picture(number, size=(9, 7), kind='PNG', mode='RGB', **options):
+    """The bytes of a picture of its own, for every number."""
+    pixels = np.random.RandomState(number).randint(0, 256, size[::-1] + (3,)).astype(np.uint8)
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(encoded, kind, **options)
+    return encoded.getvalue()
+
+
+def numbered(pattern, count, start=0):
+    """{pattern % number: a picture of its own}; the same number in the same pattern gives the same picture."""
+    return {pattern % number: picture(sum(map(ord, pattern)) * 1000 + number)
+            for number in range(start, start + count)}
+
+
+def write(folder, contents):
+    for name, content in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+def names(split):
+    return [path.name for path in split.paths]
+
+
+def counts(data):
+    return [np.bincount(split.labels, minlength=len(data.class_names)).tolist()
+            for split in (data.train, data.validation, data.test)]
+
+
+CLASSES = {**numbered('cats/c%d.png', 20), **numbered('dogs/d%d.png', 40)}
+COOKBOOK = {**numbered('train/cats/c%d.png', 5), **numbered('train/dogs/d%d.png', 3),
+            **numbered('validation/cats/c%d.png', 4), **numbered('validation/dogs/d%d.png', 6)}
+TEST = {**numbered('test/cats/c%d.png', 2), **numbered('test/dogs/d%d.png', 1)}
+FLAT = {**numbered('cat.%d.jpg', 20), **numbered('dog.%d.jpg', 20)}
+
+
+def below(folder, contents):
+    return {'%s/%s' % (folder, name): content for name, content in contents.items()}
+
+
+def renamed(contents, old, new):
+    return {name.replace(old, new): content for name, content in contents.items()}
+
+
+WITHOUT_VALIDATION = {name: content for name, content in {**COOKBOOK, **TEST}.items() if 'validation' not in name}
+DRAWN = '; of each class, 15 % as validation and 15 % as test, drawn with seed 0'
+HALVED = '; of each class in validation, 50 % as test, drawn with seed 0'
+LAYOUTS = {
+    'the cookbook': (COOKBOOK, '', [[5, 3], [2, 3], [2, 3]],
+                     ', train + validation, one folder per class' + HALVED),
+    'with a test set': ({**COOKBOOK, **TEST}, '', [[5, 3], [4, 6], [2, 1]],
+                        ', train + validation + test, one folder per class; split as it is'),
+    'val': (renamed(COOKBOOK, 'validation', 'val'), '', [[5, 3], [2, 3], [2, 3]],
+            ', train + val, one folder per class' + HALVED),
+    'capitals': (renamed(renamed(COOKBOOK, 'validation', 'Valid'), 'train', 'Training'), '', [[5, 3], [2, 3], [2, 3]],
+                 ', Training + Valid, one folder per class' + HALVED),
+    'no validation': (WITHOUT_VALIDATION, '', [[4, 2], [1, 1], [2, 1]], ', train + test, one folder per class; of each '
+                      'class in train, 15 % as validation, drawn with seed 0'),
+    'test without classes': ({**COOKBOOK, **numbered('test/%d.png', 5)}, '', [[5, 3], [2, 3], [2, 3]],
+                             ', train + validation, one folder per class; test has no classes and is not used'
+                             + HALVED),
+    "Keras's test": ({**COOKBOOK, **numbered('test/unknown/%d.png', 5)}, '', [[5, 3], [2, 3], [2, 3]],
+                     ', train + validation, one folder per class; test has no classes and is not used' + HALVED),
+    'train alone': (below('train', CLASSES), '', [[14, 28], [3, 6], [3, 6]], ', train, one folder per class; of each '
+                    'class in train, 15 % as validation and 15 % as test, drawn with seed 0'),
+    'classes': (CLASSES, '', [[14, 28], [3, 6], [3, 6]], ', one folder per class' + DRAWN),
+    'folders in a class': (renamed(CLASSES, '/c', '/more/c'), '', [[14, 28], [3, 6], [3, 6]], None),
+    'many folders in a class': (renamed(renamed(CLASSES, 'dogs/d1', 'dogs/pug/d1'), 'dogs/d', 'dogs/boxer/d'), '',
+                                [[14, 28], [3, 6], [3, 6]], ', one folder per class' + DRAWN),
+    'folders in both': (renamed(renamed(CLASSES, '/c', '/a/c'), '/d', '/b/d'), '', [[14, 28], [3, 6], [3, 6]], None),
+    'a class called train': ({**CLASSES, **numbered('train/t%d.png', 20)}, '', [[14, 28, 14], [3, 6, 3], [3, 6, 3]],
+                             ', one folder per class' + DRAWN),
+    'Microsoft': (below('PetImages', CLASSES), '/PetImages', [[14, 28], [3, 6], [3, 6]],
+                  ', one folder per class' + DRAWN),
+    'a data folder': ({**below('dogs_and_cats', COOKBOOK), **numbered('cifar10/%d.png', 3), 'mnist/x.gz': b'x'},
+                      '/dogs_and_cats', [[5, 3], [2, 3], [2, 3]],
+                      ', train + validation, one folder per class' + HALVED),
+    'Kaggle': (FLAT, '', [[14, 14], [3, 3], [3, 3]], ', the class in the name' + DRAWN),
+    'Kaggle in train': ({**below('train', FLAT), **numbered('test1/%d.jpg', 3)}, '', [[14, 14], [3, 3], [3, 3]],
+                        ', train, the class in the name; of each class in train, 15 % as validation and 15 % as test, '
+                        'drawn with seed 0'),
+    'Kaggle unpacked twice': (below('train/train', FLAT), '', [[14, 14], [3, 3], [3, 3]], None),
+    'many classes': ({'%02d/%d.png' % (k // 3, k): picture(k) for k in range(120)}, '', [[1] * 40] * 3,
+                     ', one folder per class' + DRAWN),
+}
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_layouts(tmp_path, layout):
+    contents, inside, expected, how = LAYOUTS[layout]
+    data = image_folder.load(write(tmp_path, contents), quiet=True)
+    assert counts(data) == expected
+    assert how is None or data.how == '%s%s%s' % (tmp_path, inside, how)
+    assert data.class_names == tuple(sorted(data.class_names)) and data.left_out == ()
+    used = []
+    for split in data[1:4]:
+        assert split.labels.dtype == np.int64 and len(split.labels) == len(split.paths)
+        for path, label in zip(split.paths, split.labels):
+            assert data.class_names[label] in str(path.relative_to(tmp_path))
+        used.extend(split.paths)
+    assert len(set(used)) == len(used) and set(data.sums) == set(used)
+    assert all(path.is_file() for path in used)
+
+
+def test_given_parts_are_kept(tmp_path):
+    data = image_folder.load(write(tmp_path, COOKBOOK), quiet=True)
+    assert {path.relative_to(tmp_path).parts[0] for path in data.train.paths} == {'train'}
+    assert {path.relative_to(tmp_path).parts[0] for path in data.validation.paths + data.test.paths} == {'validation'}
+
+
+# Archives
+
+
+def pack(path, contents):
+    if path.suffix.lower() == '.zip':
+        with zipfile.ZipFile(str(path), 'w') as archive:
+            for name, content in contents.items():
+                archive.writestr(name, content)
+    else:
+        with tarfile.open(str(path), 'w:gz') as archive:
+            for name, content in contents.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return path.read_bytes()
+
+
+MICROSOFT = {**numbered('PetImages/Cat/%d.jpg', 10), **numbered('PetImages/Dog/%d.jpg', 10),
+             'PetImages/Cat/666.jpg': b'', 'PetImages/Dog/11702.jpg': b'', 'PetImages/Cat/Thumbs.db': b'\xd0\xcf\x11',
+             'PetImages/Dog/Thumbs.db': b'\xd0\xcf\x11', 'readme[1].txt': b'read me', 'CDLA.pdf': b'%PDF'}
+
+
+@pytest.mark.parametrize('given', ['folder', 'file'])
+def test_microsofts_zip(tmp_path, capsys, given):
+    archive = tmp_path / 'kagglecatsanddogs_5340.zip'
+    packed = pack(archive, MICROSOFT)
+    data = image_folder.load(tmp_path if given == 'folder' else archive)
+    unpacked = tmp_path / 'kagglecatsanddogs_5340'
+    assert 'unpacking %s into %s' % (archive, unpacked) in capsys.readouterr().out
+    assert data.class_names == ('Cat', 'Dog') and counts(data) == [[6, 6], [2, 2], [2, 2]]
+    assert data.left_out == ((unpacked / 'PetImages/Cat/666.jpg', 'an empty file, not a picture'),
+                             (unpacked / 'PetImages/Dog/11702.jpg', 'an empty file, not a picture'))
+    assert archive.read_bytes() == packed
+    assert sorted(os.listdir(str(tmp_path))) == [unpacked.name, archive.name]
+    again = image_folder.load(tmp_path if given == 'folder' else archive)
+    assert 'unpacking' not in capsys.readouterr().out
+    assert again.train.paths == data.train.paths
+
+
+def test_kaggles_zip_of_zips(tmp_path):
+    contents = {'train.zip': pack(tmp_path / 'train.zip', below('train', FLAT)), 'sampleSubmission.csv': b'1,0',
+                'test1.zip': pack(tmp_path / 'test1.zip', numbered('test1/%d.jpg', 4))}
+    data_dir = tmp_path / 'data'
+    data_dir.mkdir()
+    pack(data_dir / 'dogs-vs-cats.zip', contents)
+    first, second = (image_folder.load(data_dir, quiet=True) for _ in range(2))
+    assert first.class_names == ('cat', 'dog') and counts(first) == [[14, 14], [3, 3], [3, 3]]
+    assert first.train.paths == second.train.paths and names(first.test) == names(second.test)
+    assert first.train.paths[0].parent == data_dir / 'dogs-vs-cats' / 'train' / 'train'
+
+
+@pytest.mark.parametrize('name', ['flowers.tgz', 'flowers.tar.gz', 'Flowers.ZIP'])
+def test_any_archive(tmp_path, name):
+    pack(tmp_path / name, {**below('flower_photos', {**CLASSES, **numbered('roses/%d.png', 3)}), 'LICENSE.txt': b'CC',
+                           **{'__MACOSX/' + key: b'' for key in ('cats/._c1.png', 'dogs/._d1.png')}})
+    data = image_folder.load(tmp_path / name, quiet=True)
+    assert data.class_names == ('cats', 'dogs', 'roses') and data.left_out == ()
+    assert data.train.paths[0].parent == tmp_path / name.split('.')[0] / 'flower_photos' / 'cats'
+
+
+def test_archives_of_other_things_are_left_alone(tmp_path, capsys):
+    pack(tmp_path / 'inception5h.zip', {'graph.pb': b'', 'labels.txt': b''})
+    pack(tmp_path / 'cifar-10-python.tar.gz', {'cifar-10-batches-py/data_batch_1': b''})
+    pack(tmp_path / 'pets.zip', CLASSES)
+    assert image_folder.load(tmp_path, quiet=True).train.paths[0].parent == tmp_path / 'pets' / 'cats'
+    assert not (tmp_path / 'inception5h').exists() and not (tmp_path / 'cifar-10-python').exists()
+
+
+@pytest.mark.parametrize('make, message', [
+    (lambda path: path.write_bytes(pack(path, CLASSES)[:-100]), r'a.zip: truncated or damaged \(.*\); get it anew'),
+    (lambda path: path.write_bytes(b'<html>'), r'a.zip: truncated or damaged \(.*\); get it anew'),
+    (lambda path: pack(path, {'../cats/1.png': b''}), "a.zip: the name '../cats/1.png' leads out of the folder"),
+])
+def test_bad_archives_leave_nothing(tmp_path, make, message):
+    make(tmp_path / 'a.zip')
+    with pytest.raises(InputError, match=message) as caught:
+        image_folder.load(tmp_path, quiet=True)
+    assert '\n' not in str(caught.value)
+    assert os.listdir(str(tmp_path)) == ['a.zip']
+
+
+def test_a_disk_too_small_for_an_archive(tmp_path, monkeypatch):
+    pack(tmp_path / 'a.zip', CLASSES)
+    needed = sum(map(len, CLASSES.values()))
+    monkeypatch.setattr(shutil, 'disk_usage', lambda folder: shutil._ntuple_diskusage(10 ** 6, 10 ** 6 - 50, 50))
+    message = 'a.zip: unpacks to %s bytes, but only 50 are free' % format(needed, ',')
+    with pytest.raises(UnavailableError, match=message):
+        image_folder.load(tmp_path, quiet=True)
+    assert os.listdir(str(tmp_path)) == ['a.zip']
+
+
+# What is left out
+
+
+def truncated(content):
+    return content[:len(content) // 2]
+
+
+BAD = {
+    'cats/cut.jpg': (truncated(picture(1, (90, 70), 'JPEG')), 'the picture is damaged or cut short'),
+    'cats/cut.png': (truncated(picture(1, (90, 70))), 'the picture is damaged or cut short'),
+    'cats/empty.jpg': (b'', 'an empty file, not a picture'),
+    'dogs/page.jpeg': (b'<!DOCTYPE html><html>404</html>', 'not a picture, or of a kind that cannot be read here'),
+    'dogs/apple.heic': (b'\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'not a picture, or of a kind that cannot be read here'),
+    'loose.png': (picture(2), "lies in no class's folder"),
+}
+
+
+def test_bad_pictures_are_listed_and_left_where_they_are(tmp_path):
+    write(tmp_path, {**CLASSES, **{name: content for name, (content, _) in BAD.items()}})
+    (tmp_path / 'dogs' / 'nowhere.png').symlink_to(tmp_path / 'gone.png')
+    os.mkfifo(str(tmp_path / 'dogs' / 'pipe.png'))
+    data = image_folder.load(tmp_path, quiet=True)
+    reasons = {path.relative_to(tmp_path).as_posix(): why for path, why in data.left_out}
+    assert set(reasons) == set(BAD) | {'dogs/nowhere.png', 'dogs/pipe.png'} and len(data.left_out) == len(reasons)
+    for name, (content, why) in BAD.items():
+        assert reasons[name].startswith(why)
+        assert (tmp_path / name).read_bytes() == content
+    assert reasons['dogs/nowhere.png'] == 'no such file'
+    assert reasons['dogs/pipe.png'].startswith('not a regular file')
+    assert counts(data) == [[14, 28], [3, 6], [3, 6]]
+
+
+def test_what_is_no_picture_is_passed_over(tmp_path):
+    others = {'cats/Thumbs.db': b'x', 'cats/.DS_Store': b'x', 'cats/._c1.png': b'x', '.ipynb_checkpoints/a.png': b'x',
+              'cats/.hidden/a.png': b'x', 'dogs/list.txt': b'x', '@eaDir/a.png': b'x', 'cats/@eaDir/a.jpg': b'x',
+              '__MACOSX/a.png': b'x', 'README': b'x', 'dogs/folder.png/d.txt': b'x'}
+    data = image_folder.load(write(tmp_path, {**CLASSES, **others}), quiet=True)
+    assert data.class_names == ('cats', 'dogs') and data.left_out == () and len(data.sums) == 60
+
+
+def test_flat_names_without_a_class(tmp_path):
+    data = image_folder.load(write(tmp_path, {**FLAT, 'IMG_0001.jpg': picture(0)}), quiet=True)
+    assert data.class_names == ('cat', 'dog')
+    assert data.left_out == ((tmp_path / 'IMG_0001.jpg', 'no class in its name; expected one like cat.123.jpg'),)
+
+
+def test_links_are_followed_once(tmp_path):
+    write(tmp_path / 'elsewhere', CLASSES)
+    data_dir = tmp_path / 'data'
+    (data_dir / 'dogs').mkdir(parents=True)
+    (data_dir / 'cats').symlink_to(tmp_path / 'elsewhere' / 'cats')
+    for k in range(5):
+        (data_dir / 'dogs' / ('d%d.png' % k)).symlink_to(tmp_path / 'elsewhere' / 'dogs' / ('d%d.png' % k))
+    (data_dir / 'dogs' / 'round').symlink_to(data_dir / 'dogs')
+    (data_dir / 'dogs' / 'loop').symlink_to('loop')
+    data = image_folder.load(data_dir, quiet=True)
+    assert len(data.sums) == 25 and data.left_out == ()
+
+
+def test_odd_pictures_are_good_ones(tmp_path):
+    odd = {'cats/one.png': picture(1, (1, 1)), 'cats/cmyk.jpg': picture(2, kind='JPEG', mode='CMYK'),
+           'cats/alpha.png': picture(3, mode='RGBA'), 'cats/grey.gif': picture(4, kind='GIF', mode='L'),
+           'cats/palette.png': picture(5, mode='P'), 'dogs/really-a-png.jpg': picture(6),
+           'dogs/LOUD.JPEG': picture(7, kind='JPEG'), 'dogs/a b.\u00e9.webp': picture(8, kind='WEBP')}
+    data = image_folder.load(write(tmp_path, odd), quiet=True)
+    assert len(data.sums) == 8 and data.left_out == ()
+
+
+# One line for each mistake
+
+
+def without(contents, part):
+    return {name: content for name, content in contents.items() if part not in name}
+
+
+BROKEN = {name: b'no picture' if name.startswith('dogs') else content for name, content in CLASSES.items()}
+MISTAKES = {
+    'nothing': ({}, r'%s: no pictures; expected one folder of pictures per class'),
+    'no pictures': ({'train/cats/a.txt': b'', 'train/dogs/b.txt': b'', 'validation/cats/c.txt': b''},
+                    r'%s: no pictures; expected one folder of pictures per class'),
+    'pictures without a class': (numbered('IMG_%d.png', 3), '%s/IMG_0.png: no class in its name; expected one like'),
+    'one class only': (without(CLASSES, 'dogs'), "%s: one class only, 'cats'; expected the pictures of at least two"),
+    'one class only, split': (without(COOKBOOK, 'dogs'), "%s: one class only, 'cats'"),
+    'one flat class': (without(FLAT, 'dog'), "%s: one class only, 'cat'"),
+    'a single picture': ({**without(CLASSES, 'dogs'), 'dogs/d.png': picture(0)},
+                         "%s: class 'dogs': a single picture; expected at least 3; add some, or remove the class"),
+    'a single one to learn from': ({**without(COOKBOOK, 'train/dogs'), 'train/dogs/d.png': picture(0)},
+                                   "%s: class 'dogs': a single picture in train; expected at least 2"),
+    'a single one to choose by': ({**without(COOKBOOK, 'validation/cats'), 'validation/cats/d.png': picture(0)},
+                                  "%s: class 'cats': a single picture in validation; expected at least 2"),
+    'two pictures': ({**without(CLASSES, 'dogs'), **numbered('dogs/d%d.png', 2)},
+                     "%s: class 'dogs': only 2 pictures; expected at least 3"),
+    'all unreadable': (BROKEN, "%s: class 'dogs': none of its 40 pictures can be read; the first that cannot is "
+                       '%s/dogs/d0.png: not a picture'),
+    'one readable': ({**BROKEN, 'dogs/d7.png': picture(0)},
+                     "%s: class 'dogs': a single one of its 40 pictures can be read; the first that cannot is "
+                     '%s/dogs/d0.png: not a picture'),
+    'all of validation unreadable': ({name: b'x' if 'validation/c' in name else content
+                                      for name, content in COOKBOOK.items()},
+                                     "%s: class 'cats': none of its 4 pictures in validation can be read"),
+    'other classes': (renamed(COOKBOOK, 'validation/dogs', 'validation/wolves'),
+                      r'%s: train and validation have different classes \(only in train: dogs; only in validation: '
+                      r'wolves\); give both the same folders'),
+    'a class less': ({**COOKBOOK, **numbered('train/birds/%d.png', 3)},
+                     r'%s: train and validation have different classes \(only in train: birds\)'),
+    'a test of other classes': ({**COOKBOOK, **TEST, **numbered('test/birds/%d.png', 3)},
+                                r'%s: train and test have different classes \(only in test: birds\)'),
+    'an empty validation': ({**without(COOKBOOK, 'validation'), 'validation/note.txt': b''},
+                            r'%s: train and validation have different classes \(only in train: cats, dogs\)'),
+    'an empty class': ({**CLASSES, 'birds/note.txt': b''}, "%s: class 'birds' has no pictures; add some, or remove"),
+    'an empty class in validation': ({**without(COOKBOOK, 'validation/dogs'), 'validation/dogs/note.txt': b''},
+                                     "%s: class 'dogs' has no pictures in validation"),
+    'validation without train': (without(COOKBOOK, 'train'), '%s: holds validation, but no train'),
+    'two names for a part': ({**COOKBOOK, **renamed(COOKBOOK, 'validation', 'val')},
+                             '%s: both val and validation; expected one of them'),
+    'two data sets': ({**below('a', COOKBOOK), **below('b', CLASSES)},
+                      '%s: more than one data set: %s/a, %s/b; name the one you mean'),
+    'two archives': ({'a.zip': b'', 'b.zip': b''}, '%s: more than one archive: a.zip, b.zip; name the one you mean'),
+}
+
+
+@pytest.mark.parametrize('mistake', MISTAKES)
+def test_mistakes(tmp_path, mistake):
+    contents, message = MISTAKES[mistake]
+    write(tmp_path, contents)
+    before = sorted(tmp_path.rglob('*'))
+    with pytest.raises(InputError, match='^' + message.replace('%s', str(tmp_path))) as caught:
+        image_folder.load(tmp_path, quiet=True)
+    assert '\n' not in str(caught.value)
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_paths_that_are_no_folder(tmp_path):
+    write(tmp_path, {'a.jpg': picture(0)})
+    with pytest.raises(InputError, match=r'a.jpg: a file; expected a folder of pictures, or an archive \(.zip'):
+        image_folder.load(tmp_path / 'a.jpg')
+    for missing in (tmp_path / 'gone', tmp_path / 'a.jpg' / 'below'):
+        with pytest.raises(InputError, match='%s: no such folder' % missing):
+            image_folder.load(missing)
+
+
+@pytest.mark.parametrize('closed', ['', 'train', 'train/cats', 'validation/dogs'])
+def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch, closed):
+    write(tmp_path, COOKBOOK)
+
+    def scandir(folder):  # the permissions of files stop no one who is root
+        if folder == str(tmp_path / closed):
+            raise PermissionError(13, 'Permission denied')
+        return list_folder(folder)
+
+    list_folder = os.scandir
+    monkeypatch.setattr(os, 'scandir', scandir)
+    with pytest.raises(InputError) as caught:
+        image_folder.load(tmp_path, quiet=True)
+    assert str(caught.value) == '%s: cannot be read (Permission denied)' % (tmp_path / closed)
+
+
+@pytest.mark.parametrize('contents', [
+    {}, {'mnist/train-images-idx3-ubyte.gz': b'x', '.gitkeep': b''}, numbered('sheets/%d.png', 3), None])
+def test_the_data_folder_without_photographs_says_how_to_get_some(tmp_path, monkeypatch, contents):
+    data_dir = tmp_path / 'data'
+    monkeypatch.setenv('RECIPES_DATA_DIR', str(data_dir))
+    if contents is not None:
+        data_dir.mkdir()
+        write(data_dir, contents)
+    with pytest.raises(UnavailableError) as caught:
+        image_folder.load(data_dir)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3 and str(data_dir) in lines[0]
+    assert image_folder.MICROSOFT_URL in lines[1] and 'https://www.kaggle.com/c/dogs-vs-cats' in lines[2]
+
+
+# The split
+
+
+def placed(data):
+    """{class and file name: part}"""
+    return {(path.parent.name, path.name): part for part, split in zip(image_folder.PARTS, data[1:4])
+            for path in split.paths}
+
+
+def test_the_split_depends_on_seed_and_names_alone(tmp_path):
+    here = image_folder.load(write(tmp_path / 'here', CLASSES), 3, quiet=True)
+    backwards = dict(reversed(sorted(CLASSES.items())))
+    there = image_folder.load(write(tmp_path / 'some' / 'where' / 'else', backwards), 3, quiet=True)
+    assert placed(here) == placed(there) and names(here.train) == names(there.train)
+    packed = tmp_path / 'there.zip'
+    pack(packed, below('PetImages', CLASSES))
+    assert placed(image_folder.load(packed, 3, quiet=True)) == placed(here)
+    assert placed(image_folder.load(tmp_path / 'here', 4, quiet=True)) != placed(here)
+
+
+def test_a_picture_more_or_less_moves_few(tmp_path):
+    before = placed(image_folder.load(write(tmp_path, CLASSES), quiet=True))
+    (tmp_path / 'cats' / 'c5.png').unlink()
+    (tmp_path / 'dogs' / 'd9.png').write_bytes(b'')
+    write(tmp_path, {'dogs/new.png': picture(0)})
+    after = placed(image_folder.load(tmp_path, quiet=True))
+    assert sum(before[key] != after[key] for key in set(before) & set(after)) <= 4
+
+
+def test_halves_of_validation(tmp_path):
+    write(tmp_path, {**COOKBOOK, **numbered('validation/cats/m%d.png', 51), **numbered('validation/dogs/m%d.png', 50)})
+    data = image_folder.load(tmp_path, 1, quiet=True)
+    assert counts(data)[1:] == [[27, 28], [28, 28]]
+    assert placed(data) != placed(image_folder.load(tmp_path, 2, quiet=True))
+
+
+# The same picture in more than one part
+
+
+def test_pictures_of_a_later_part_are_left_out_of_the_earlier(tmp_path, capsys):
+    write(tmp_path, {**COOKBOOK, **TEST})
+    for part, name in (('train', 'cats/copy1.png'), ('validation', 'dogs/copy2.png')):
+        shutil.copy(str(tmp_path / 'test' / 'cats' / 'c0.png'), str(tmp_path / part / name))
+    shutil.copy(str(tmp_path / 'validation' / 'cats' / 'c1.png'), str(tmp_path / 'train' / 'cats' / 'copy3.png'))
+    shutil.copy(str(tmp_path / 'train' / 'cats' / 'c2.png'), str(tmp_path / 'train' / 'cats' / 'copy4.png'))
+    data = image_folder.load(tmp_path, quiet=True)
+    assert dict(data.left_out) == {
+        tmp_path / 'train/cats/copy1.png': 'the same picture as %s' % (tmp_path / 'test/cats/c0.png'),
+        tmp_path / 'validation/dogs/copy2.png': 'the same picture as %s' % (tmp_path / 'test/cats/c0.png'),
+        tmp_path / 'train/cats/copy3.png': 'the same picture as %s' % (tmp_path / 'validation/cats/c1.png')}
+    assert counts(data) == [[6, 3], [4, 6], [2, 1]]  # a copy within a part does no harm
+    assert len(data.sums) == 22 and capsys.readouterr().err == ''
+    sums = [{data.sums[path] for path in split.paths} for split in data[1:4]]
+    assert not (sums[0] & sums[1] or sums[0] & sums[2] or sums[1] & sums[2])
+
+
+def test_copies_never_straddle_a_split_that_is_drawn(tmp_path):
+    write(tmp_path, {**CLASSES, **{name.replace('/', '/copy-'): content for name, content in CLASSES.items()}})
+    data = image_folder.load(tmp_path, quiet=True)
+    sums = [{data.sums[path] for path in split.paths} for split in data[1:4]]
+    assert not (sums[0] & sums[1] or sums[0] & sums[2] or sums[1] & sums[2])
+    assert len(set.union(*sums)) == 60 and len(data.sums) + len(data.left_out) == 120
+
+
+def test_a_training_set_that_is_the_validation_set(tmp_path, capsys):
+    contents = without(COOKBOOK, 'train')
+    write(tmp_path, {**contents, **renamed(contents, 'validation', 'train')})
+    data = image_folder.load(tmp_path, quiet=True)
+    warning = capsys.readouterr().err
+    assert warning.count('\n') == 1 and warning.startswith('warning: 10 pictures of train are in a later part too (')
+    assert counts(data)[0] == [4, 6] and data.left_out == ()
+
+
+# Batches
+
+
+def test_batches_are_what_keras_reads(tmp_path):
+    write(tmp_path, {'wide.jpg': picture(1, (300, 120), 'JPEG', quality=95), 'small.png': picture(2, (20, 31))})
+    paths = [tmp_path / 'wide.jpg', tmp_path / 'small.png'] * 3
+    batch = image_folder.load_batch(paths, 64, threads=2)
+    assert batch.dtype == np.uint8 and batch.shape == (6, 64, 64, 3)
+    for path, image in zip(paths, batch):  # keras.preprocessing.image.load_img(path, target_size=(64, 64), 'bilinear')
+        expected = Image.open(str(path)).convert('RGB').resize((64, 64), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(image, np.asarray(expected))
+
+
+def test_batches_of_odd_pictures(tmp_path):
+    half = np.zeros((40, 60, 3), np.uint8)
+    half[:, :30] = 200, 100, 50
+    upright = Image.fromarray(half)
+    exif = upright.getexif()
+    exif[images.ORIENTATION_TAG] = 6
+    upright.transpose(Image.Transpose.ROTATE_90).save(str(tmp_path / 'turned.png'), exif=exif)
+    alpha = upright.convert('RGBA')
+    alpha.putalpha(Image.fromarray((half[:, :, 0] > 0).astype(np.uint8) * 255))
+    alpha.save(str(tmp_path / 'alpha.png'))
+    upright.convert('CMYK').save(str(tmp_path / 'cmyk.tif'))
+    Image.new('L', (1, 1), 77).save(str(tmp_path / 'one.png'))
+    turned, alpha, cmyk, one = image_folder.load_batch(
+        [tmp_path / name for name in ('turned.png', 'alpha.png', 'cmyk.tif', 'one.png')], 20, 4)
+    for image, right in ((turned, 0), (alpha, 255), (cmyk, 0)):
+        assert np.abs(image[:, :9].astype(int) - [200, 100, 50]).max() <= 2 and np.abs(image[:, 11:] - right).max() <= 2
+    assert np.all(one == 77)
+    assert image_folder.load_batch([], 20, 2).shape == (0, 20, 20, 3)
+
+
+def test_a_batch_with_a_picture_that_went_bad(tmp_path):
+    write(tmp_path, {'a.png': picture(0), 'b.png': b''})
+    with pytest.raises(InputError, match='b.png: an empty file'):
+        image_folder.load_batch([tmp_path / 'a.png', tmp_path / 'b.png'], 8, 2)
+
+
+# Running
+
+
+def test_interrupted_it_stops_at_once(tmp_path, monkeypatch):
+    write(tmp_path, CLASSES)
+    read = []
+
+    def load_image(path):
+        read.append(path)
+        time.sleep(0.01)
+        return np.zeros((1, 1, 3), np.float32)
+
+    def update(self, figures):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(images, 'load_image', load_image)
+    monkeypatch.setattr(image_folder.Progress, 'update', update)
+    with pytest.raises(KeyboardInterrupt):
+        image_folder.load(tmp_path, quiet=True)
+    assert len(read) <= 20  # of 60; no more than were being read
+
+
+def test_progress_and_silence(tmp_path, capsys):
+    write(tmp_path, CLASSES)
+    image_folder.load(tmp_path)
+    assert 'image 60/60  unreadable 0' in capsys.readouterr().out
+    image_folder.load(tmp_path, quiet=True)
+    assert capsys.readouterr() == ('', '')
+
+
+def test_pillows_warnings_are_not_the_users_business(tmp_path):
+    damaged_exif = b'Exif\0\0II*\0' + struct.pack('<IHHHII', 8, 1, 0x010f, 2, 999, 9999)
+    odd = {'cats/c%d.jpg' % k: picture(k, kind='JPEG', exif=damaged_exif) for k in range(20)}
+    write(tmp_path, {**CLASSES, **odd})
+    filters = list(warnings.filters)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        data = image_folder.load(tmp_path, quiet=True)
+        image_folder.load_batch(data.train.paths, 8, 4)
+    assert caught == [] and len(data.sums) == 80
+    assert warnings.filters == filters
+
+
+@pytest.mark.real_data
+def test_real_cats_and_dogs(real_data_dir):
+    folder = real_data_dir / 'dogs_and_cats'
+    if not folder.is_dir():
+        pytest.skip('no dogs_and_cats in %s' % real_data_dir)
+    data = image_folder.load(folder, quiet=True)
+    assert data.class_names == ('cats', 'dogs') and data.left_out == ()
+    assert counts(data) == [[1000, 1000], [200, 200], [200, 200]]
+    batch = image_folder.load_batch(data.test.paths[:8], 224, 2)
+    assert batch.std(axis=(1, 2, 3)).min() > 20
+
+
+def test_the_constants_agree():
+    assert tuple(layouts.PART_NAMES) == image_folder.PARTS
