@@ -94,8 +94,7 @@ def carry(change, old, new):
       float32 [height, width, 3], what is to be added to the new frame: the same, moved with what it was added to;
       nothing where the scene has changed otherwise than by moving (a cut, something that comes into sight).
     """
-    old, new = images.to_grey(old), images.to_grey(new)
-    motion = optical_flow(old, new)
-    difference = ndimage.gaussian_filter(np.abs(new - move(old, motion)), NEIGHBOURHOOD)
+    motion = optical_flow(images.to_grey(old), images.to_grey(new))
+    difference = ndimage.gaussian_filter(np.abs(new - move(old, motion)).mean(axis=-1), NEIGHBOURHOOD)
     trust = np.exp(-np.square(difference / TOLERANCE))
     return move(change, motion) * trust[..., np.newaxis]
