@@ -3,6 +3,7 @@
 With RECIPES_OFFLINE=1 in the environment only the folder is looked at.
 """
 import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -81,8 +82,9 @@ def obtain(assets, folder, quiet=False):
       list of Found, in the order of `assets`.
 
     Raises:
-      UnavailableError: all sources failed. Says why each did, and where to put the files by hand.
-      InputError: a file in the folder is not the right one, or the folder cannot be read or written to.
+      UnavailableError: all sources failed, or the folder cannot be written to. Says why each did, and where to put the
+        files by hand.
+      InputError: a file in the folder is not the right one, or the folder is none or cannot be read.
       OSError: the disk is full.
     """
     folder = Path(folder)
@@ -92,7 +94,12 @@ def obtain(assets, folder, quiet=False):
         return found
     if os.environ.get('RECIPES_OFFLINE') == '1':
         raise _unavailable(missing, folder, ['RECIPES_OFFLINE=1 forbids to download'])
-    files.make_dir(folder, 'the folder')
+    try:
+        files.make_dir(folder, 'the folder')
+    except InputError as error:
+        if error.__cause__.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise _unavailable(missing, folder, [str(error)])
     with _only_here(folder, quiet), _Sources(folder, quiet) as sources:
         for k, asset in enumerate(assets):
             failures = []
@@ -110,6 +117,9 @@ def _find(asset, folder):
         path = folder / name
         try:
             if not path.is_file():
+                if os.path.lexists(str(path)):
+                    problems.append('%s is no file but %s; move it away and the right one is fetched' % (
+                        path, 'a link to nothing' if path.is_symlink() else 'a folder or the like'))
                 continue
             sha256, problem = _check(path, asset, bare=name == bare_name)
         except OSError as error:

@@ -105,7 +105,7 @@ def make_dir(path, option):
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise InputError('%s %s: cannot write there (%s); name a folder that can be written'
-                         % (option, path, error.strerror))
+                         % (option, path, error.strerror)) from error
     return path
 
 

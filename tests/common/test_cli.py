@@ -39,7 +39,8 @@ def test_success_is_0_and_a_bug_keeps_its_traceback():
 
 
 @pytest.mark.parametrize('error, code, last_line', [
-    ('KeyboardInterrupt', 130, 'recipe.py: interrupted: nothing was kept'), ('ZeroDivisionError', 1, 'ZeroDivisionError')])
+    ('KeyboardInterrupt', 130, 'recipe.py: interrupted: nothing was kept'),
+    ('ZeroDivisionError', 1, 'ZeroDivisionError')])
 def test_ctrl_c_during_the_imports_is_one_line(tmp_path, error, code, last_line):
     (tmp_path / 'recipe.py').write_text('import common\nraise %s' % error)
     done = subprocess.run([sys.executable, str(tmp_path / 'recipe.py')], stderr=subprocess.PIPE,

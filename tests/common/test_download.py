@@ -1,4 +1,5 @@
 """Where files come from: the folder, the mirrors, the package; and what is never taken."""
+import errno
 import gzip
 import hashlib
 import io
@@ -110,13 +111,24 @@ def test_the_bare_name_needs_a_checksum(folder):
 
 
 def test_a_folder_that_cannot_be_written_to_serves_what_it_has(folder, monkeypatch):
-    def read_only(*unused):
-        raise InputError('read-only')
-    monkeypatch.setattr(download.files, 'make_dir', read_only)
+    def read_only(**unused):
+        raise OSError(errno.EROFS, 'Read-only file system')
+    monkeypatch.setattr(download.files.tempfile, 'TemporaryFile', read_only)
     (folder / 'weights.h5').write_bytes(CONTENT)
     obtain([plain()], folder)
-    with pytest.raises(InputError, match='read-only'):
+    with pytest.raises(UnavailableError, match='cannot get digits.gz\n.*cannot write there .Read-only file system'):
         obtain([plain(), packed()], folder)
+
+
+def test_a_folder_or_a_link_to_nothing_with_the_files_name(folder):
+    (folder / 'weights.h5').symlink_to('nowhere')
+    with pytest.raises(InputError, match='weights.h5 is no file but a link to nothing; move it away'):
+        obtain([plain()], folder)
+    (folder / 'digits.gz').mkdir()
+    with pytest.raises(InputError, match='digits.gz is no file but a folder'):
+        obtain([packed()], folder)
+    (folder / 'digits').write_bytes(CONTENT)
+    assert obtain([packed()], folder)[0].path == folder / 'digits'
 
 
 def test_a_folder_below_a_file(tmp_path):

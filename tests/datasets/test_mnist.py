@@ -145,6 +145,15 @@ def test_the_sample_stands_in_for_mnist_with_one_warning(tmp_path, capsys):
     assert not (tmp_path / 'none').exists()
 
 
+def test_the_sample_stands_in_where_the_folder_cannot_be_written_to(tmp_path, capsys, monkeypatch):
+    def denied(**unused):
+        raise PermissionError(13, 'Permission denied')
+    monkeypatch.delenv('RECIPES_OFFLINE')
+    monkeypatch.setattr(download.files.tempfile, 'TemporaryFile', denied)
+    assert mnist.load(tmp_path, quiet=True).is_sample
+    assert 'cannot write there (Permission denied)' in capsys.readouterr().err
+
+
 def test_nothing_stands_in_for_fashion(tmp_path, monkeypatch):
     monkeypatch.setitem(mnist.DATASETS, 'fashion', mnist.DATASETS['fashion']._replace(system_dir=''))
     with pytest.raises(UnavailableError, match='dataset-fashion-mnist'):
