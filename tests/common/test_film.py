@@ -1,0 +1,233 @@
+"""common/film.py: frames in and out."""
+import re
+import subprocess
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common import film, images
+from common.errors import InputError, UnavailableError
+
+
+def colour(number):
+    """Returns the colour that tells frame `number` from the others."""
+    return [20 * number, 200 - 15 * number, 100]
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """Returns a function that keeps frames of one size and returns their folder."""
+    def keep(num_frames=6, height=48, width=64):
+        folder = tmp_path / '100% frames'  # ffmpeg takes % for the beginning of a number's format
+        folder.mkdir()
+        for number in range(num_frames):
+            image = np.empty([height, width, 3])
+            image[:] = colour(number)
+            image[:height // 2, :width // 2] = 255  # upright, and not mirrored
+            images.save_image(film.frame_path(folder, number), image)
+        return folder
+    return keep
+
+
+@pytest.fixture
+def video(tmp_path):
+    """Returns a function that makes a video with ffmpeg's own test pictures."""
+    def make(name='video.mp4', *options, sources=('testsrc=size=64x48:rate=10:duration=2',)):
+        path = tmp_path / name
+        inputs = [word for source in sources for word in ('-f', 'lavfi', '-i', source)]
+        subprocess.run([film.ffmpeg(), '-v', 'error', '-nostdin', *inputs, *options, str(path)], check=True)
+        return path
+    return make
+
+
+def streams_of(path):
+    """Returns the kinds of a video's streams and its duration in seconds, as ffmpeg tells them."""
+    told = subprocess.run([film.ffmpeg(), '-i', str(path)], stderr=subprocess.PIPE).stderr.decode()
+    hours, minutes, seconds = re.search(r'Duration: (\d+):(\d+):([\d.]+)', told).groups()
+    return re.findall(r'Stream #0.*: (Video|Audio):', told), 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+
+
+@pytest.mark.parametrize('extension', ['.gif', '.mp4', ''])
+@pytest.mark.parametrize('height, width', [(48, 64), (49, 65)])
+def test_what_is_written_can_be_read(frames, tmp_path, extension, height, width):
+    path = tmp_path / 'new folder' / ('film' + extension)
+    film.write_film(path, frames(6, height, width), 6, fps=10)
+    found = film.open_film(path)
+    even = extension == '.mp4'
+    assert (found.height, found.width) == ((48, 64) if even else (height, width))
+    assert found.num_frames == 6 and found.mistakes == []
+    assert found.fps == (10 if extension else film.FRAMES_PER_SECOND)
+    for number, image in enumerate(film.read_frames(found)):
+        np.testing.assert_allclose(image[40, 50], colour(number), atol=6)
+        np.testing.assert_allclose(image[5, 5], 255, atol=6)
+        np.testing.assert_allclose(image[5, 60], colour(number), atol=6)
+    assert number == 5
+    assert not [file for file in tmp_path.rglob('*') if 'part' in file.name or 'palette' in file.name]
+
+
+def test_a_single_frame(frames, tmp_path):
+    folder = frames(1)
+    for name in ('one.gif', 'one.mp4', 'one'):
+        film.write_film(tmp_path / name, folder, 1, fps=25)
+        assert film.open_film(tmp_path / name).num_frames == 1
+
+
+def test_a_gif_loops_without_flicker(frames, tmp_path):
+    folder = frames(4)
+    still = images.load_image(film.frame_path(folder, 2))
+    for number in range(4):
+        still[10:20, 40:50] = 60 * number
+        images.save_image(film.frame_path(folder, number), still)
+    film.write_film(tmp_path / 'still.gif', folder, 4, fps=10)
+    with Image.open(str(tmp_path / 'still.gif')) as picture:
+        assert picture.info['loop'] == 0 and picture.info['duration'] == 100
+    shown = np.stack(list(film.read_frames(film.open_film(tmp_path / 'still.gif'))))
+    assert np.ptp(shown[:, 24:], axis=0).max() == 0 and np.ptp(shown[:, 10:20, 40:50], axis=0).max() > 100
+
+
+def test_reading_starts_anywhere(video):
+    found = film.open_film(video())
+    every = list(film.read_frames(found))
+    assert len(every) == found.num_frames == 20
+    np.testing.assert_array_equal(next(film.read_frames(found, start=13)), every[13])
+
+
+def test_rates_are_exact_and_can_be_changed(video):
+    path = video('ntsc.mkv', sources=('testsrc=size=64x48:rate=30000/1001:duration=2',))
+    found = film.open_film(path)
+    assert found.fps == Fraction(30000, 1001) and found.num_frames == 60
+    fewer = film.open_film(path, fps=10)
+    assert fewer.fps == 10 and fewer.num_frames == len(list(film.read_frames(fewer))) == 20
+    assert film.open_film(path, most=7).num_frames == 7
+
+
+def test_pixels_are_square_and_upright(video):
+    found = film.open_film(video('wide.mkv', '-vf', 'setsar=2/1'))
+    assert (found.height, found.width) == (48, 128)
+    assert next(film.read_frames(found)).shape == (48, 128, 3)
+
+
+def test_sound_is_kept_as_long_as_the_pictures(frames, video, tmp_path):
+    source = video('loud.mkv', sources=('testsrc=size=64x48:rate=10:duration=2', 'sine=duration=3'))
+    film.write_film(tmp_path / 'loud.mp4', frames(6), 6, Fraction(10), sound=source)
+    streams, seconds = streams_of(tmp_path / 'loud.mp4')
+    assert streams == ['Video', 'Audio'] and seconds == pytest.approx(0.6, abs=0.1)
+    assert film.open_film(tmp_path / 'loud.mp4').num_frames == 6
+    film.write_film(tmp_path / 'mute.mp4', tmp_path / '100% frames', 6, Fraction(10), sound=video('mute.mkv'))
+    assert streams_of(tmp_path / 'mute.mp4')[0] == ['Video']
+
+
+@pytest.mark.parametrize('name, options', [('cut.mp4', ['-movflags', '+faststart']), ('cut.mkv', []), ('cut.mpg', [])])
+def test_a_video_that_breaks_off(video, name, options):
+    path = video(name, *options, sources=('testsrc2=size=64x48:rate=25:duration=4',))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:len(whole) * 3 // 4])
+    found = film.open_film(path)
+    mistake, = found.mistakes
+    assert 'what comes after frame %d of %s, which breaks off' % (found.num_frames, path) in mistake
+    assert 10 < found.num_frames < 100 and len(list(film.read_frames(found))) == found.num_frames
+
+
+def test_a_folder_of_all_kinds_of_frames(tmp_path):
+    image = Image.fromarray(np.uint8(np.random.RandomState(0).uniform(0, 255, [30, 40, 3])))
+    image.save(str(tmp_path / 'frame2.png'))
+    image.convert('L').resize((80, 50)).save(str(tmp_path / 'frame10.png'))
+    image.convert('P').resize((20, 40)).save(str(tmp_path / 'frame11.gif'))
+    image.convert('RGBA').save(str(tmp_path / 'frame12.png'))
+    (tmp_path / 'frame3.png').write_bytes(b'not a picture')
+    found = film.open_film(tmp_path, fps=12)
+    assert [path.name for path in found.pictures] == ['frame2.png', 'frame10.png', 'frame11.gif', 'frame12.png']
+    assert 'frame3.png: not a picture' in found.mistakes[0] and found.fps == 12
+    assert [frame.shape for frame in film.read_frames(found)] == [(30, 40, 3)] * 4
+    assert film.open_film(tmp_path, most=2).num_frames == 2
+
+
+def test_other_sizes_fill_the_first_ones_and_are_not_stretched(tmp_path):
+    images.save_image(tmp_path / '1.png', np.zeros([40, 40, 3]))
+    wide = np.zeros([20, 60, 3])
+    wide[5:15, 25:35] = 255
+    images.save_image(tmp_path / '2.png', wide)
+    _, frame = film.read_frames(film.open_film(tmp_path))
+    rows, columns = np.nonzero(frame[:, :, 0] > 128)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (10, 29, 10, 29)
+
+
+def test_what_counts_as_a_video(tmp_path):
+    image = Image.new('P', (8, 8))
+    image.save(str(tmp_path / 'still.gif'))
+    image.save(str(tmp_path / 'moving.gif'), save_all=True, append_images=[Image.new('P', (8, 8), 3)])
+    assert film.is_video(tmp_path / 'moving.gif') and film.is_video('some.MOV')
+    assert not film.is_video(tmp_path / 'still.gif') and not film.is_video('none.gif') and not film.is_video('a.png')
+
+
+def test_the_first_missing_frame_counts(frames):
+    folder = frames(5)
+    film.frame_path(folder, 3).unlink()
+    assert film.count_frames(folder) == 3
+
+
+@pytest.mark.parametrize('content, said', [
+    (None, 'no such file'), (b'', 'an empty file, not a video'),
+    (b'not a video', 'not a video that can be read (ffmpeg: ')])
+def test_what_cannot_be_read(tmp_path, content, said):
+    path = tmp_path / 'x.mp4'
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        film.open_film(path)
+    assert said in str(error.value).replace('%s: ' % path, '')
+
+
+def test_sound_alone_is_no_video(video):
+    with pytest.raises(InputError, match='not a video that can be read'):
+        film.open_film(video('sound.mp4', sources=('sine=duration=1',)))
+
+
+def test_a_folder_without_a_frame(tmp_path):
+    (tmp_path / 'a.png').write_bytes(b'not a picture')
+    with pytest.raises(InputError, match='no frame in this folder can be read .*not a picture'):
+        film.open_film(tmp_path)
+
+
+def test_outputs_are_tried(tmp_path):
+    for name in ('a.gif', 'new/b.MP4', 'new/c'):
+        film.check_output(tmp_path / name)
+    (tmp_path / 'empty').mkdir()
+    film.check_output(tmp_path / 'empty')
+    assert [path.name for path in tmp_path.iterdir()] == ['empty']
+    with pytest.raises(InputError, match=r"no film has the extension '\.mov'; known: \.gif, \.mp4, or none"):
+        film.check_output(tmp_path / 'a.mov')
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(InputError, match='cannot write there'):
+        film.check_output(tmp_path / 'file' / 'a.gif')
+    with pytest.raises(InputError, match='a new or an empty one'):
+        film.check_output(tmp_path)
+
+
+@pytest.mark.parametrize('missing', ['the package', 'the program'])
+def test_no_ffmpeg(frames, tmp_path, monkeypatch, missing):
+    import imageio_ffmpeg
+
+    def none():
+        raise RuntimeError('No ffmpeg exe could be found.')
+    if missing == 'the package':
+        monkeypatch.setitem(sys.modules, 'imageio_ffmpeg', None)
+    monkeypatch.setattr(imageio_ffmpeg, 'get_ffmpeg_exe', none)
+    with pytest.raises(UnavailableError, match='no ffmpeg.*pip install imageio-ffmpeg==.*without extension'):
+        film.check_output(tmp_path / 'a.mp4')
+    film.check_output(tmp_path / 'a')
+    film.write_film(tmp_path / 'a', frames(2), 2, fps=5)
+    assert film.open_film(tmp_path / 'a').num_frames == 2
+
+
+def test_what_ffmpeg_cannot_write(frames, tmp_path):
+    folder = frames(2)
+    film.frame_path(folder, 0).write_bytes(b'no picture')
+    film.frame_path(folder, 1).write_bytes(b'no picture')
+    (tmp_path / 'old.mp4').write_bytes(b'old')
+    with pytest.raises(UnavailableError, match='cannot be written, the frames are in'):
+        film.write_film(tmp_path / 'old.mp4', folder, 2, fps=10)
+    assert (tmp_path / 'old.mp4').read_bytes() == b'old'

@@ -1,0 +1,143 @@
+"""synthesis/sequence.py: what a frame starts from, and the loop over frames."""
+from argparse import ArgumentParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common import film, images
+from common.errors import InputError
+from synthesis import motion, sequence
+
+
+def picture(seed=0, height=30, width=40):
+    noise = np.random.RandomState(seed).uniform(0, 255, [6, 8, 3])
+    return np.rint(images.resize_image(noise, height, width))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Path of a folder with the frames of a film, the last after a cut."""
+    path = tmp_path / 'film'
+    for number, seed in enumerate((0, 0, 0, 1)):
+        images.save_image(path / ('%d.png' % number), picture(seed))
+    return path
+
+
+def options(*argv):
+    parser = ArgumentParser()
+    parser.add_argument('--content', nargs='+', type=Path)
+    parser.add_argument('--output', type=Path)
+    parser.add_argument('--size', type=int)
+    sequence.add_options(parser)
+    return parser.parse_args([str(word) for word in argv])
+
+
+def test_a_camera_starts_from_the_last_frame_moved():
+    camera = sequence.Camera(picture(), 9, zoom=1.1, degrees=3)
+    start, content = camera.frame(0, None)
+    assert start is content is camera.first
+    last = picture(5)
+    np.testing.assert_array_equal(camera.frame(1, last)[0], motion.move(last, motion.camera(30, 40, 1.1, 3), order=3))
+    assert len({camera.seed(7, number) for number in range(9)}) == 9 and camera.seed(7, 0) == 7
+
+
+def test_footage_starts_from_what_is_filmed_and_a_share_of_the_last_change(folder):
+    footage = sequence.Footage(film.open_film(folder), blend=0.5)
+    start, content = footage.frame(0, None)
+    np.testing.assert_array_equal(start, picture())
+    np.testing.assert_array_equal(start, content)
+    last = np.clip(picture() + 40, 0, 255)
+    start, content = footage.frame(1, last)
+    np.testing.assert_array_equal(content, picture())
+    np.testing.assert_allclose(start, picture() + 0.5 * (last - picture()), atol=0.5)
+    assert footage.seed(7, 3) == 7
+
+
+def test_footage_can_begin_anywhere_and_without_a_blend(folder):
+    source = film.open_film(folder)
+    last = np.clip(picture() + 40, 0, 255)
+    for blend in (0.5, 0.0):
+        one, other = sequence.Footage(source, blend), sequence.Footage(source, blend)
+        for number in range(3):
+            expected = one.frame(number, last if number else None)
+        found = other.frame(2, last)
+        np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[0], picture())
+
+
+def test_a_cut_carries_next_to_nothing(folder):
+    footage = sequence.Footage(film.open_film(folder), blend=1.0)
+    footage.frame(2, picture())
+    start, content = footage.frame(3, np.clip(picture() + 80, 0, 255))
+    np.testing.assert_array_equal(content, picture(1))
+    assert np.abs(start - content).mean() < 20
+
+
+def test_footage_at_another_size(folder):
+    footage = sequence.Footage(film.open_film(folder), size=80)
+    assert footage.first.shape == footage.frame(0, None)[0].shape == (60, 80, 3)
+
+
+def test_a_film_is_made_frame_by_frame_and_goes_on_where_one_is_missing(tmp_path):
+    camera, asked, reports = sequence.Camera(picture(), 6, zoom=1.1), [], []
+
+    def paint(number, start, content):
+        asked.append(number)
+        return start + number / 3  # does not fit into 8 bits
+    one, other = tmp_path / 'one', tmp_path / 'other'
+    sequence.make_frames(camera, paint, one, lambda: reports.append(film.count_frames(one)))
+    assert asked == [0, 1, 2, 3, 4, 5] and reports == [1, 2, 3, 4, 5, 6]
+
+    def die(number, start, content):
+        if number == 3:
+            raise KeyboardInterrupt
+        return paint(number, start, content)
+    with pytest.raises(KeyboardInterrupt):
+        sequence.make_frames(camera, die, other, lambda: None)
+    asked.clear()
+    sequence.make_frames(camera, paint, other, lambda: None)
+    assert asked == [3, 4, 5]
+    for number in range(6):
+        assert film.frame_path(one, number).read_bytes() == film.frame_path(other, number).read_bytes()
+
+
+@pytest.mark.parametrize('argv, wanted', [
+    ([], False), (['--content', 'a.jpg'], False), (['--content', 'a.jpg', '--output', 'b.png'], False),
+    (['--content', 'a.mp4'], True), (['--content', 'a.jpg', '--output', 'b.gif'], True), (['--rotate', '0'], True),
+    (['--frames', '3'], True), (['--fps', '5'], True), (['--content', 'a', '--frame-blend', '0'], True)])
+def test_when_a_film_is_wanted(argv, wanted):
+    assert sequence.is_wanted(options(*argv)) is wanted
+
+
+def test_scenes_and_their_defaults(folder):
+    def load(path):
+        return picture()
+    camera = sequence.open_scene(options('--frames', '7'), load)
+    assert isinstance(camera, sequence.Camera) and (camera.num_frames, camera.fps) == (7, film.FRAMES_PER_SECOND)
+    np.testing.assert_array_equal(camera.motion, motion.camera(30, 40, sequence.ZOOM))
+    camera = sequence.open_scene(options('--content', 'a.png', '--rotate', '5', '--fps', '12.5'), load)
+    np.testing.assert_array_equal(camera.motion, motion.camera(30, 40, 1, 5))
+    assert (camera.num_frames, camera.fps) == (sequence.NUM_FRAMES, 12.5)
+    footage = sequence.open_scene(options('--content', folder, '--frames', '3'), load)
+    assert (footage.num_frames, footage.fps, footage.blend) == (3, film.FRAMES_PER_SECOND, sequence.FRAME_BLEND)
+    assert footage.sound is None
+    assert sequence.open_scene(options('--content', folder, '--frame-blend', '0'), load).blend == 0
+
+
+@pytest.mark.parametrize('argv, said', [
+    (['--content', '{folder}', '--zoom', '1.1'], '--zoom moves into a picture; .*film is a film'),
+    (['--content', '{folder}', '--rotate', '2'], '--rotate moves into'),
+    (['--content', 'a.png', '--frame-blend', '0.5'], '--frame-blend is for a video .*a.png is a picture'),
+    (['--content', 'a.png', 'b.png', '--frames', '2'], 'not of 2')])
+def test_what_does_not_go_together(folder, argv, said):
+    with pytest.raises(InputError, match=said):
+        sequence.open_scene(options(*(word.format(folder=folder) for word in argv)), lambda path: picture())
+
+
+def test_digests_tell_contents_apart(folder):
+    before = sequence.Footage(film.open_film(folder)).digest()
+    assert before == sequence.Footage(film.open_film(folder)).digest()
+    images.save_image(folder / '2.png', picture(8))
+    assert before != sequence.Footage(film.open_film(folder)).digest()
+    assert sequence.Camera(picture(), 2).digest() != sequence.Camera(picture(1), 2).digest()
