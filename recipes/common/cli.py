@@ -101,18 +101,18 @@ def make_parser(doc, data=False, models=False, xla=('off', 'on')):
     parser = _Parser(description=doc.strip().splitlines()[0], formatter_class=_HelpFormatter, allow_abbrev=False)
     where = parser.add_argument_group('where things are')
     if data:
-        where.add_argument('--data-dir', type=Path, default=default_dir('data'), metavar='DIR', help='data sets')
+        where.add_argument('--data-dir', type=_path, default=default_dir('data'), metavar='DIR', help='data sets')
     if models:
-        where.add_argument('--models-dir', type=Path, default=default_dir('models'), metavar='DIR',
+        where.add_argument('--models-dir', type=_path, default=default_dir('models'), metavar='DIR',
                            help='published weights')
-    where.add_argument('--output-dir', type=Path, default=PROJECT_DIR / 'output', metavar='DIR', help='runs')
+    where.add_argument('--output-dir', type=_path, default=PROJECT_DIR / 'output', metavar='DIR', help='runs')
     how = parser.add_argument_group('how it runs')
     how.add_argument('--seed', type=whole_number(0, 2 ** 31 - 1), default=0,
                      help='same seed, same machine, same result')
     how.add_argument('--device', choices=('auto', 'cpu', 'gpu'), default='auto', help='auto: a CUDA GPU, if any')
     how.add_argument('--threads', type=whole_number(1, 1024), default=session.num_cpus(), help='threads on a CPU')
     how.add_argument('--xla', choices=xla, default=xla[0], help='compile the graph with XLA')
-    how.add_argument('--resume', nargs='?', const=True, default=None, metavar='DIR',
+    how.add_argument('--resume', nargs='?', type=_path, const=True, default=None, metavar='DIR',
                      help='go on with the latest run, or with the one in DIR')
     how.add_argument('--quiet', action='store_true', help='print the result only')
     return parser
@@ -121,6 +121,13 @@ def make_parser(doc, data=False, models=False, xla=('off', 'on')):
 def default_dir(name):
     """Returns the Path of data/ or models/ of this project, or what RECIPES_DATA_DIR or RECIPES_MODELS_DIR names."""
     return Path(os.environ.get('RECIPES_%s_DIR' % name.upper()) or PROJECT_DIR / name)
+
+
+def _path(text):
+    """An argparse type: a Path. Path('') would be the working directory, and a --resume of it none."""
+    if not text:
+        raise argparse.ArgumentTypeError('expected the name of a folder')
+    return Path(text)
 
 
 def parse_args(parser, argv, recipe, free=(), preset=None):

@@ -80,6 +80,8 @@ def parse(argv):
     (['--steps', '0'], '0 given, expected a whole number of at least 1'),
     (['--steps', 'many'], 'many given, expected a whole number of at least 1'),
     (['--seed', '-1'], '-1 given, expected a whole number from 0 to 2147483647'),
+    (['--resume', ''], '--resume: expected the name of a folder'),
+    (['--output-dir', ''], '--output-dir: expected the name of a folder'),
     (['--nonsense'], 'unrecognized arguments: --nonsense')])
 def test_a_wrong_option_is_one_line(capsys, argv, text):
     main = cli.exit_codes(lambda argv=None: parse(argv))
