@@ -275,8 +275,9 @@ def save_checkpoint(run_dir, saver, sess, step, state):
     try:
         saver.save(sess, str(folder / 'model'), global_step=step, write_meta_graph=False)
     except (tf.errors.OpError, ValueError) as error:
-        raise UnavailableError('cannot write the checkpoint of step %d into %s: %s; the one before is kept'
-                               % (step, folder, str(error).splitlines()[0]))
+        kept = '; the one before is kept' if (folder / STATE).exists() else ''
+        raise UnavailableError('cannot write the checkpoint of step %d into %s: %s%s'
+                               % (step, folder, str(error).splitlines()[0], kept))
     for path in folder.glob('model-%d.*' % step):
         flush_to_disk(path)
     _write_json(folder / STATE, dict(state, step=step))
