@@ -395,7 +395,7 @@ class Journal:
         if self.args.save_every and self.progress.done % self.args.save_every == 0:
             name = '%s_step%04d.png' % (self.job.name, self.progress.done)
             images.save_image(self.args.run_dir / name, state.image)
-        if self.stop.requested:
+        if self.stop.requested and self.progress.done < self.progress.total:
             self.save_state()
             raise cli.Interrupted('after %d of %d steps; the picture so far is %s; go on with --resume %s'
                                   % (self.progress.done, self.progress.total, self.save_so_far(), self.args.run_dir))

@@ -17,6 +17,7 @@ from common.errors import ComputationError
 from common.session import tf
 from networks import vgg
 from synthesis import memory, pairs, scales, tiles
+from synthesis.journal import Journal
 from synthesis.lbfgs import LBFGS
 
 RECIPES = Path(style_transfer.__file__).parent
@@ -389,6 +390,18 @@ def test_killed_or_interrupted_and_resumed_gives_the_same_bytes(program, picture
         rows = [[{**row, 'seconds': 0} for row in runs.read_metrics(folder / 'metrics.csv')]
                 for folder in (whole, run_dir)]
         assert rows[0] == rows[1] and len(rows[0]) == 60
+
+
+def test_ctrl_c_in_the_last_iteration_ends_as_if_there_had_been_none(recipe, pictures, tmp_path, monkeypatch):
+    take_note = Journal.__call__
+
+    def interrupted(journal, step):
+        if step.total == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        take_note(journal, step)
+    monkeypatch.setattr(Journal, '__call__', interrupted)
+    assert recipe('--content', pictures[0], '--style', pictures[1], '--iterations', 2) == 0
+    assert 'results' in runs.read_record(latest(tmp_path))
 
 
 # What cannot be done.

@@ -79,7 +79,7 @@ class Journal:
         self.progress.update({'size': f'{width}x{height}', **step.losses._asdict()})
         if self.save_every and step.total % self.save_every == 0:
             images.save_image(self.run_dir / f'{self.name}_{step.total:05d}.png', self.picture_in_work())
-        if self.stop.requested:
+        if self.stop.requested and step.total < self.iterations:  # else nothing of this picture is missing
             self.save_checkpoint()
             raise cli.Interrupted(f'after {step.total} of {self.iterations} iterations; the picture so far is in '
                                   f'{self.save_picture(self.picture_in_work())}; go on with --resume {self.run_dir}')
