@@ -20,7 +20,7 @@ TAR_ENDINGS = ('.tar', '.tar.gz', '.tgz')
 ZIP_ENDINGS = ('.zip', '.whl')
 
 
-def unpack(archive, folder, max_bytes, members=None):
+def unpack(archive, folder, max_bytes, members=None, on_file=lambda: None):
     """Unpacks the files of an archive; they get their names when all of them are whole.
 
     Only plain files are made, and the folders they lie in. The bytes that come out are counted, so the bound holds
@@ -32,6 +32,7 @@ def unpack(archive, folder, max_bytes, members=None):
       max_bytes: int, the most that may be unpacked, all files together.
       members: names of the members wanted (the others are passed over), or None for all. A .gz has one member, named
         like the file without its ending.
+      on_file: function, called after every file.
 
     Returns:
       list of Path, the files in the archive's order.
@@ -44,7 +45,7 @@ def unpack(archive, folder, max_bytes, members=None):
     archive, folder = Path(archive), Path(folder)
     wanted = None if members is None else set(members)
     with tempfile.TemporaryDirectory(prefix='.unpacking-', dir=str(folder)) as temporary:
-        names = _unpack_into(Path(temporary), archive, max_bytes, wanted)
+        names = _unpack_into(Path(temporary), archive, max_bytes, wanted, on_file)
         missing = sorted((wanted or set()) - set(names))
         if missing:
             raise InputError('%s: holds no %s' % (archive, ', '.join(missing)))
@@ -84,7 +85,7 @@ def read(archive, file_names, max_bytes):
                 yield name, content
 
 
-def _unpack_into(folder, archive, max_bytes, wanted):
+def _unpack_into(folder, archive, max_bytes, wanted, on_file):
     """Unpacks into an empty folder; returns the names of the members."""
     names, left = [], max_bytes
     with _damage_told(archive):
@@ -102,6 +103,7 @@ def _unpack_into(folder, archive, max_bytes, wanted):
                 raise InputError('the name %s comes twice' % name)
             files.flush_to_disk(target)
             names.append(name)
+            on_file()
             if len(names) > MAX_FILES:
                 raise InputError('holds more than %d files' % MAX_FILES)
     return names

@@ -3,6 +3,8 @@
 Known are folders of one class each, with or without train/, validation/ and test/ around them; Kaggle's flat names,
 `cat.123.jpg`; and archives of any of these, which are unpacked beside. Nothing is moved, copied or opened here.
 """
+import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -13,6 +15,7 @@ from typing import Dict, NamedTuple, Tuple
 from common import archives, files
 from common.errors import InputError, UnavailableError
 from common.images import PICTURE_EXTENSIONS
+from common.progress import Progress
 
 # What the folders of a split are called, in lower case.
 PART_NAMES = {'train': ('train', 'training'), 'validation': ('validation', 'valid', 'val'), 'test': ('test', 'testing')}
@@ -214,23 +217,40 @@ def _find_in_archive(archive, quiet):
     folder = archive.with_name(archive.name[:-len(ending)])
     if not folder.exists():
         files.make_dir(folder.parent, 'unpacking %s:' % archive.name)
-        free = shutil.disk_usage(str(folder.parent)).free
-        needed = _unpacked_size(archive)
-        if needed > free:
-            raise UnavailableError('%s: unpacks to %s bytes, but only %s are free beside it'
-                                   % (archive, format(needed, ','), format(free, ',')))
-        if not quiet:
-            print('unpacking %s into %s' % (archive, folder), flush=True)
-        with files.replacing_dir(folder) as beside:
-            beside.mkdir()
-            archives.unpack(archive, beside, max_bytes=free)
+        with archive.open('rb') as locked:
+            with contextlib.suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(locked, fcntl.LOCK_EX)
+            if not folder.exists():  # by now: another process may have made it
+                _unpack(archive, folder, quiet)
     return find(folder, quiet)
 
 
-def _unpacked_size(archive):
-    """Returns the bytes that a zip's headers promise; 0 where they say nothing, or it is no zip."""
+def _unpack(archive, folder, quiet):
+    """Makes `folder` of what an archive holds, whole or not at all."""
+    free = shutil.disk_usage(str(folder.parent)).free
+    num_files, needed = _promised_by(archive)
+    if needed > free:
+        raise UnavailableError('%s: unpacks to %s bytes, but only %s are free beside it'
+                               % (archive, format(needed, ','), format(free, ',')))
+    if not quiet:
+        print('unpacking %s into %s' % (archive, folder), flush=True)
+    beside = folder.with_name('.%s.part' % folder.name)
+    shutil.rmtree(str(beside), ignore_errors=True)  # of a process that was killed
+    beside.mkdir()
+    try:
+        with Progress(num_files, unit='file', quiet=quiet or not num_files) as progress:
+            archives.unpack(archive, beside, max_bytes=free, on_file=progress.update)
+        os.replace(str(beside), str(folder))
+        files.flush_to_disk(folder.parent)
+    finally:
+        shutil.rmtree(str(beside), ignore_errors=True)
+
+
+def _promised_by(archive):
+    """Returns (number of files, bytes) that a zip unpacks to by its own account; zeros where it is no whole zip."""
     try:
         with zipfile.ZipFile(str(archive)) as zipped:
-            return sum(info.file_size for info in zipped.infolist())
+            inside = [info for info in zipped.infolist() if not info.is_dir()]
+            return len(inside), sum(info.file_size for info in inside)
     except (zipfile.BadZipFile, ValueError, OSError):  # unpack says what is wrong with it
-        return 0
+        return 0, 0

@@ -7,12 +7,13 @@ import tarfile
 import time
 import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from common import images
+from common import archives, images
 from common.errors import InputError, UnavailableError
 from datasets import image_folder, layouts
 
@@ -157,7 +158,8 @@ def test_microsofts_zip(tmp_path, capsys, given):
     packed = pack(archive, MICROSOFT)
     data = image_folder.load(tmp_path if given == 'folder' else archive)
     unpacked = tmp_path / 'kagglecatsanddogs_5340'
-    assert 'unpacking %s into %s' % (archive, unpacked) in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith('unpacking %s into %s\nfile %d/%d' % (archive, unpacked, len(MICROSOFT), len(MICROSOFT)))
     assert data.class_names == ('Cat', 'Dog') and counts(data) == [[6, 6], [2, 2], [2, 2]]
     assert data.left_out == ((unpacked / 'PetImages/Cat/666.jpg', 'an empty file, not a picture'),
                              (unpacked / 'PetImages/Dog/11702.jpg', 'an empty file, not a picture'))
@@ -218,6 +220,31 @@ def test_a_disk_too_small_for_an_archive(tmp_path, monkeypatch):
     with pytest.raises(UnavailableError, match=message):
         image_folder.load(tmp_path, quiet=True)
     assert os.listdir(str(tmp_path)) == ['a.zip']
+
+
+def test_what_a_killed_process_left_is_replaced(tmp_path):
+    pack(tmp_path / 'a.zip', CLASSES)
+    write(tmp_path / '.a.part', {'.unpacking-x/cats/old.png': picture(0), 'cats/old.png': picture(1)})
+    assert len(image_folder.load(tmp_path, quiet=True).sums) == 60
+    assert sorted(os.listdir(str(tmp_path))) == ['a', 'a.zip']
+    assert sorted(os.listdir(str(tmp_path / 'a'))) == ['cats', 'dogs']
+
+
+def test_two_processes_unpack_once(tmp_path, monkeypatch):
+    pack(tmp_path / 'a.zip', CLASSES)
+    unpacked = []
+
+    def unpack(archive, folder, **options):
+        unpacked.append(archive)
+        time.sleep(0.05)
+        return unpack_for_real(archive, folder, **options)
+
+    unpack_for_real = archives.unpack
+    monkeypatch.setattr(archives, 'unpack', unpack)
+    with ThreadPoolExecutor(2) as pool:  # each opens the archive, as processes do
+        first, second = pool.map(lambda _: layouts.find(tmp_path, quiet=True), range(2))
+    assert first == second and len(unpacked) == 1
+    assert sorted(os.listdir(str(tmp_path))) == ['a', 'a.zip']
 
 
 # What is left out
