@@ -84,7 +84,8 @@ def describe_device(device='auto', threads=None):
     Raises:
       UnavailableError: 'gpu' is asked for and there is none that TensorFlow can use.
     """
-    cpu = 'CPU, %d threads' % (threads or num_cpus())
+    threads = threads or num_cpus()
+    cpu = 'CPU, %d thread%s' % (threads, '' if threads == 1 else 's')
     if device == 'cpu':
         return 'CPU asked for: ' + cpu
     gpus = _gpu_descriptions(threads)

@@ -37,6 +37,7 @@ def test_real_errors_still_show():
 
 def test_the_device_is_described():
     assert session.describe_device('cpu', 3) == 'CPU asked for: CPU, 3 threads'
+    assert session.describe_device('cpu', 1) == 'CPU asked for: CPU, 1 thread'
 
 
 def test_without_a_gpu_the_cpu_is_taken_and_a_gpu_asked_for_is_an_error(monkeypatch):
