@@ -17,7 +17,8 @@ connected, 1024 units, ReLU -> dropout -> 10 logits. 3,274,634 weights.
 
 Usage:
     python recipes/mnist_convnet.py                      500 steps: about 99 % of the test digits
-    python recipes/mnist_convnet.py --steps 4300 --augment --keep-prob 0.5    ten epochs: about 99.5 %
+    python recipes/mnist_convnet.py --steps 4300 --augment --keep-prob 0.5 --validate-every 430
+                                                         ten epochs: about 99.5 %
     python recipes/mnist_convnet.py --book               the cookbook chapter's settings; it claims nearly 95 %
     python recipes/mnist_convnet.py --predict my.jpg     your own digit, with the latest run
     python recipes/mnist_convnet.py --resume             go on with a run that was stopped
@@ -33,7 +34,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from common import cli, evaluation, files, images, plotting, runs, session
-from common.errors import ComputationError, InputError
+from common.errors import ComputationError, InputError, UnavailableError
 from common.progress import Progress
 from common.session import tf
 from datasets import mnist
@@ -87,7 +88,7 @@ class Graph(NamedTuple):
     loss: Any            # float32 [], mean softmax cross-entropy
     accuracy: Any        # float32 [], fraction of the batch
     learning_rate: Any   # float32 []
-    train_op: Any        # one step of Adam
+    train_op: Any        # one step of Adam; None, as is the learning rate, where there is no training
     filters_summary: Any  # for TensorBoard
     saver: Any           # all variables
 
@@ -156,13 +157,14 @@ def convnet(inputs, weights, keep_prob, dropout_seed):
     return Layers(conv1, pool1, conv2, pool2, hidden, logits)
 
 
-def build_graph(args, pixel_mean=0.0, pixel_std=255.0):
+def build_graph(args, pixel_mean=0.0, pixel_std=255.0, training=True):
     """Adds the network, its loss and its optimiser to the default graph.
 
     Args:
       args: the options seed, steps, learning_rate and book.
       pixel_mean, pixel_std: float, the training images' mean and standard deviation in [0, 255]. They are saved with
         the weights. The book has 0 and 255.
+      training: bool; False leaves out the optimiser and its variables, twice the size of the weights.
 
     Returns:
       Graph.
@@ -184,9 +186,11 @@ def build_graph(args, pixel_mean=0.0, pixel_std=255.0):
         loss = tf.reduce_mean(cross_entropy)
     with tf.name_scope('accuracy'):
         accuracy = tf.reduce_mean(tf.cast(tf.equal(tf.argmax(layers.logits, axis=1), labels), tf.float32))
-    with tf.name_scope('train'):
-        learning_rate = tf.constant(args.learning_rate) if args.book else schedule(global_step, args)
-        train_op = tf.train.AdamOptimizer(learning_rate).minimize(loss, global_step)
+    learning_rate = train_op = None
+    if training:
+        with tf.name_scope('train'):
+            learning_rate = tf.constant(args.learning_rate) if args.book else schedule(global_step, args)
+            train_op = tf.train.AdamOptimizer(learning_rate).minimize(loss, global_step)
     filters_summary = tf.summary.image('conv1', tf.transpose(weights.conv1, [3, 0, 1, 2]), max_outputs=CONV1_MAPS)
     return Graph(inputs, labels, keep_prob, weights, layers, tf.nn.softmax(layers.logits), loss, accuracy,
                  learning_rate, train_op, filters_summary, tf.train.Saver(max_to_keep=0))
@@ -254,7 +258,7 @@ def train(sess, graph, data, args, first_step, after_step):
         _, loss, accuracy = sess.run([graph.train_op, graph.loss, graph.accuracy], {
             graph.images: batch, graph.labels: data.train_labels[chosen], graph.keep_prob: args.keep_prob})
         if not np.isfinite(loss):
-            raise ComputationError('the loss is %s in step %d; the checkpoint before it is kept; try a smaller '
+            raise ComputationError('the loss is %s in step %d; checkpoints before it are kept; try a smaller '
                                    '--learning-rate' % (loss, step + 1))
         if after_step(step + 1, float(loss), float(accuracy)):
             return
@@ -290,7 +294,7 @@ class Journal:
         self.sess, self.graph, self.data, self.args = sess, graph, data, args
         self.state = state or {
             'step': 0, 'best_step': None, 'validation_loss': float('inf'), 'validation_accuracy': 0.0,
-            'disappointments': 0, 'first_loss': None, 'training_seconds': 0.0}
+            'disappointments': 0, 'first_loss': None, 'training_seconds': 0.0, 'seconds': 0.0}
         self.metrics = runs.MetricsLog(args.run_dir / 'metrics.csv', METRICS, keep_until=self.state['step'])
         self.writer = tf.summary.FileWriter(str(args.run_dir / 'tensorboard'), sess.graph) if args.tensorboard else None
         self.progress = Progress(args.steps, self.state['step'], 'step', args.quiet)
@@ -308,14 +312,16 @@ class Journal:
         if self.state['first_loss'] is None:
             self.state['first_loss'] = loss
         self.figures.update(loss=loss, training='%.1f %%' % (100 * accuracy))
-        self.progress.update(self.figures)
         validate = step % self.args.validate_every == 0 or step == self.args.steps
         row = {'step': step, 'loss': loss, 'training_accuracy': accuracy}
-        if step % RECORD_EVERY == 0 and not validate:
+        if validate:
+            self.state['training_seconds'] += time.time() - self.clock
+            row.update(self.validate())
+            self.clock = time.time()
+        self.progress.update(self.figures)
+        if validate or step % RECORD_EVERY == 0:
             self.record(row)
         self.state['training_seconds'] += time.time() - self.clock
-        if validate:
-            self.record(dict(row, **self.validate()))
         if validate or time.time() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
             self.save()
         self.clock = time.time()
@@ -346,6 +352,7 @@ class Journal:
 
     def save(self):
         """Saves a checkpoint from which the training goes on exactly as if it had not stopped."""
+        self.state['seconds'] = time.time() - self.args.started
         runs.save_checkpoint(self.args.run_dir, self.graph.saver, self.sess, self.state['step'], self.state)
         self.saved_at = time.time()
 
@@ -380,14 +387,14 @@ def look_at_data(data, run_dir, seed, say):
     strip = 255 - data.train_images[:400].reshape(-1, IMAGE_SIZE ** 2)  # reversed grey: ink is black
     plotting.plot_image_grid(run_dir / 'flattened.png', [strip], title='the first %d images, each a row of %d pixels'
                              % strip.shape)
-    plotting.plot_image_grid(run_dir / 'examples.png', data.train_images[:100],
-                             [names[label] for label in data.train_labels[:100]], columns=20)
+    plotting.plot_image_grid(run_dir / 'examples.png', data.train_images[:80],
+                             [names[label] for label in data.train_labels[:80]], columns=8)  # room for 'T-shirt/top'
 
 
 def plot_training(metrics, run_dir):
     """Draws the curves of the book: the loss, and the accuracies."""
     plotting.plot_curves(run_dir / 'loss.png', {'training batch': metrics.column('loss')},
-                         'Softmax cross-entropy per step', 'step', 'loss', log=True)
+                         'Softmax cross-entropy, every %d steps' % RECORD_EVERY, 'step', 'loss', log=True)
     plotting.plot_curves(run_dir / 'accuracy.png', {
         'training batch, with dropout': metrics.column('training_accuracy'),
         'validation': metrics.column('validation_accuracy')}, 'Accuracy', 'step', 'accuracy')
@@ -435,13 +442,19 @@ def export(args, run_dir, step):
 
     Returns:
       Path of the SavedModel's folder, run_dir/saved_model.
+
+    Raises:
+      UnavailableError: it cannot be written; the disk is full, for instance.
     """
     with tf.Graph().as_default(), session.open_session(device=args.device, threads=args.threads) as sess:
-        graph = build_graph(args)
+        graph = build_graph(args, training=False)
         runs.restore_checkpoint(run_dir, graph.saver, sess, step)
         outputs = {'probabilities': graph.probabilities, 'classes': tf.argmax(graph.probabilities, axis=1)}
-        with files.replacing_dir(run_dir / 'saved_model') as beside:
-            tf.saved_model.simple_save(sess, str(beside), {'images': graph.images}, outputs)
+        try:
+            with files.replacing_dir(run_dir / 'saved_model') as beside:
+                tf.saved_model.simple_save(sess, str(beside), {'images': graph.images}, outputs)
+        except tf.errors.OpError as error:
+            raise UnavailableError('cannot write the SavedModel into %s: %s' % (run_dir, error.message.splitlines()[0]))
     return run_dir / 'saved_model'
 
 
@@ -511,13 +524,16 @@ def classify_files(args):
     digits = np.stack([mnist.prepare_digit(images.load_image(path), path) for path in args.predict])
     chosen = args.run or args.run_dir or True
     run_dir = runs.locate(args.output_dir, RECIPE, chosen, '--run' if args.run else '--predict')
+    settings = argparse.Namespace(**runs.read_record(run_dir)['settings'])
+    if chosen is True and settings.dataset != args.dataset:
+        raise InputError('--predict: the latest run, %s, has learnt %s; for that: --dataset %s; or name one that has '
+                         'learnt %s: --run DIR' % (run_dir, settings.dataset, settings.dataset, args.dataset))
     step = (runs.load_state(run_dir) or {}).get('best_step')
     if step is None:
         raise InputError('--predict: the run in %s has no trained weights yet; train with '
                          'python recipes/mnist_convnet.py, or name another run with --run DIR' % run_dir)
-    settings = argparse.Namespace(**runs.read_record(run_dir)['settings'])
     with tf.Graph().as_default(), session.open_session(device=args.device, threads=args.threads) as sess:
-        graph = build_graph(settings)
+        graph = build_graph(settings, training=False)
         runs.restore_checkpoint(run_dir, graph.saver, sess, step)
         probabilities = predict(sess, graph, digits)
     names = mnist.DATASETS[settings.dataset].class_names
@@ -526,23 +542,25 @@ def classify_files(args):
     sheet = run_dir / 'predictions.png'
     plotting.plot_image_grid(sheet, digits, ['%s: %s' % (path.name, names[np.argmax(row)])
                                              for path, row in zip(args.predict, probabilities)])
-    print('what the network saw: %s' % sheet)
+    print('by the run in %s, which has learnt %s; what it saw: %s' % (run_dir, settings.dataset, sheet.name))
 
 
 def parse_args(argv):
     """Parses the command line; see --help."""
     parser = cli.make_parser(__doc__, data=True)
     training = parser.add_argument_group('training')
-    training.add_argument('--dataset', choices=sorted(mnist.DATASETS, reverse=True), default='mnist')
+    training.add_argument('--dataset', choices=sorted(mnist.DATASETS, reverse=True), default='mnist',
+                          help='digits, or clothes; for --predict, what the latest run has to have learnt')
     training.add_argument('--steps', type=cli.whole_number(1), default=500, help='batches to train on')
     training.add_argument('--batch-size', type=cli.whole_number(1), default=128, help='images')
     training.add_argument('--learning-rate', type=cli.real_number(1e-7, 1.0), default=0.002, help='at its highest')
     training.add_argument('--keep-prob', type=cli.real_number(0.01, 1.0), default=0.8,
                           help='probability that dropout keeps a hidden unit')
     training.add_argument('--augment', action='store_true', help='shift, turn and scale the training images a little')
-    training.add_argument('--validate-every', type=cli.whole_number(1), default=100, metavar='STEPS')
+    training.add_argument('--validate-every', type=cli.whole_number(1), default=100, metavar='STEPS',
+                          help='from one look at the validation images to the next')
     training.add_argument('--early-stopping', type=cli.whole_number(0), default=0, metavar='N',
-                          help='stop after N validations without a better accuracy; 0: never')
+                          help='stop after N validations without a lower loss; 0: never')
     training.add_argument('--book', action='store_true', help="the cookbook chapter's settings")
     more = parser.add_argument_group('what else it does')
     more.add_argument('--tensorboard', action='store_true', help="write TensorBoard's log into the run's folder")
@@ -551,14 +569,19 @@ def parse_args(argv):
                       help='classify photographs or drawings with a trained run: one digit each, on paper that fills '
                       'the picture')
     more.add_argument('--run', type=Path, metavar='DIR', help='the run that --predict takes instead of the latest')
-    return cli.parse_args(parser, argv, RECIPE, free=('tensorboard', 'export', 'predict', 'run'),
+    args = cli.parse_args(parser, argv, RECIPE, free=('tensorboard', 'export', 'predict', 'run'),
                           preset=lambda asked: BOOK if asked.book else {})
+    if args.run and not args.predict:
+        raise InputError('--run %s: the run that --predict takes, and there is no --predict; to go on with a run: '
+                         '--resume DIR' % args.run)
+    return args
 
 
 @cli.exit_codes
 def main(argv=None):
     """Runs the recipe; returns its exit code."""
-    args, started = parse_args(argv), time.time()
+    started = time.time()
+    args = parse_args(argv)
     if args.predict:
         return classify_files(args)
     say = (lambda *text: None) if args.quiet else print
@@ -573,6 +596,7 @@ def main(argv=None):
         data={'source': data.source, 'sums': data.sums, 'training_images': len(data.train_images)})
     check_same_data(args.run_dir, data)
     runs.write_record(args.run_dir, device=device)
+    args.started = started - (runs.load_state(args.run_dir) or {}).get('seconds', 0.0)  # what came before counts too
     say('this run: %s' % args.run_dir)
     look_at_data(data, args.run_dir, args.seed, say)
 
@@ -582,11 +606,12 @@ def main(argv=None):
         raise cli.Interrupted('what the last checkpoint holds is kept; %s' % how_to_go_on(args))
     if args.export:
         say('SavedModel: %s' % export(args, args.run_dir, state['best_step']))
-    seconds = time.time() - started
+    seconds = time.time() - args.started
     runs.write_record(args.run_dir, seconds=seconds, results={
         'test_accuracy': accuracy.value, 'test_accuracy_low': accuracy.low, 'test_accuracy_high': accuracy.high,
         'test_images': accuracy.total, 'validation_accuracy': state['validation_accuracy'],
-        'best_step': state['best_step'], 'first_loss': state['first_loss'], 'seconds': seconds,
+        'validation_loss': state['validation_loss'], 'best_step': state['best_step'],
+        'first_loss': state['first_loss'], 'seconds': seconds,
         'seconds_per_step': state['training_seconds'] / state['step']})
     print('test accuracy %s after %d steps in %.0f s; pictures in %s'
           % (accuracy, state['best_step'], seconds, args.run_dir))

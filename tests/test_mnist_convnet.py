@@ -102,27 +102,94 @@ def test_the_learning_rate_warms_up_and_ends_at_zero():
     np.testing.assert_allclose(found, [0.002 / 50, 0.002 * 0.5 * (1 + np.cos(np.pi * 49 / 200)), 0.001, 0], atol=1e-9)
 
 
-def test_dropout_keeps_its_share_and_the_same_seed_keeps_the_same_units():
-    args = options()
-    weights = recipe.create_weights()
-    pixels = tf.ones([20, 28, 28, 1])
-    logits = [recipe.convnet(pixels, weights, keep_prob, seed).logits
-              for keep_prob, seed in ((0.6, [0, 1]), (0.6, [0, 1]), (0.6, [0, 2]), (1.0, [0, 1]), (1.0, [0, 2]))]
+def test_the_optimiser_follows_the_schedule():
+    graph = recipe.build_graph(options('--steps', '10'))
+    step = tf.train.get_global_step()
+    batch = {graph.images: np.ones([4, 28, 28]), graph.labels: [0, 1, 2, 3]}
     with session.open_session() as sess:
-        tf.set_random_seed(args.seed)
+        def changes_at(steps_done):
+            sess.run(tf.global_variables_initializer())
+            step.load(steps_done, sess)
+            before = sess.run(graph.weights.output_bias)
+            sess.run(graph.train_op, batch)
+            return np.abs(sess.run(graph.weights.output_bias) - before).max()
+        # Adam's first step moves each weight by the learning rate.
+        np.testing.assert_allclose([changes_at(0), changes_at(10)], [0.002 / recipe.WARMUP_STEPS, 0], rtol=1e-3)
+
+
+def test_dropout_keeps_its_share_and_the_same_seed_keeps_the_same_units():
+    weights = recipe.create_weights()._replace(  # its output is what dropout makes of the hidden units
+        hidden_bias=tf.ones([1024]), output=tf.eye(1024), output_bias=tf.zeros([1024]))
+    pixels = tf.ones([20, 28, 28, 1])
+    layers = [recipe.convnet(pixels, weights, keep_prob, seed)
+              for keep_prob, seed in ((0.6, [0, 1]), (0.6, [0, 1]), (0.6, [0, 2]), (1.0, [0, 1]))]
+    with session.open_session() as sess:
         sess.run(tf.global_variables_initializer())
-        same, again, other, whole, whole_again = sess.run(logits)
+        hidden, (same, again, other, whole) = sess.run([layers[0].hidden, [layer.logits for layer in layers]])
+    kept = (same != 0) & (hidden > 0)
+    np.testing.assert_allclose(same[kept], hidden[kept] / 0.6, rtol=1e-5)
+    assert abs(kept.sum() / (hidden > 0).sum() - 0.6) < 0.02
     np.testing.assert_array_equal(same, again)
-    assert np.abs(same - other).max() > 1e-4
-    np.testing.assert_array_equal(whole, whole_again)
-    np.testing.assert_allclose(same.mean(axis=0), whole.mean(axis=0), atol=0.15)  # its expectation
+    assert np.mean((same != 0) != (other != 0)) > 0.3
+    np.testing.assert_array_equal(whole, hidden)
+
+
+@pytest.mark.parametrize('augment', [False, True])
+def test_training_is_fed_with_what_the_options_say(augment):
+    args, data, fed = options('--keep-prob', '0.3', '--batch-size', '8', '--steps', '2'), mnist.load_sample(), []
+    args.augment = augment
+    graph = recipe.Graph(*recipe.Graph._fields)
+
+    class Session:
+        def run(self, fetches, feed):
+            assert graph.train_op in fetches
+            fed.append(feed)
+            return None, 1.0, 0.5
+    recipe.train(Session(), graph, data, args, 0, lambda *figures: False)
+    for step, feed in enumerate(fed):
+        chosen = recipe.batch_indices(step, 8, len(data.train_images), seed=0)
+        assert feed['keep_prob'] == 0.3 and (feed['labels'] == data.train_labels[chosen]).all()
+        assert (feed['images'] == data.train_images[chosen]).all() == (not augment)
+        assert np.abs(feed['images'].mean() - data.train_images[chosen].mean()) < 10  # augmented, the same digits still
+    assert len(fed) == 2
+
+
+def test_the_best_weights_are_tested_predicted_with_and_exported(tmp_path, monkeypatch, capsys):
+    after_step, report, tested = recipe.Journal.after_step, recipe.report, []
+
+    def spoil_after_two(journal, step, *figures):
+        ended = after_step(journal, step, *figures)
+        if step == 2:  # everything is a 0 from here on
+            journal.graph.weights.output_bias.load([200.0] + 9 * [0.0], journal.sess)
+        return ended
+    monkeypatch.setattr(recipe.Journal, 'after_step', spoil_after_two)
+    monkeypatch.setattr(recipe, 'report', lambda data, probabilities, run_dir: (
+        tested.append(probabilities), report(data, probabilities, run_dir))[1])
+    assert recipe.main(arguments(tmp_path, '--export', '--quiet')) == 0
+    run_dir = latest(tmp_path)
+    results = runs.read_record(run_dir)['results']
+    assert runs.load_state(run_dir)['step'] == 4 and results['best_step'] == 2 and results['validation_loss'] < 3
+    assert tested[0].max() < 0.99
+    exported = tf.train.NewCheckpointReader(str(run_dir / 'saved_model' / 'variables' / 'variables'))
+    best = tf.train.NewCheckpointReader(str(run_dir / 'checkpoints' / 'model-2'))
+    names = set(exported.get_variable_to_shape_map())
+    assert {'weights/conv1', 'weights/output_bias', 'pixel_mean'} <= names
+    assert not [name for name in names if 'Adam' in name or 'beta' in name]
+    assert all((exported.get_tensor(name) == best.get_tensor(name)).all() for name in names)
+    digit = tmp_path / 'digit.png'
+    images.save_image(digit, np.repeat(255.0 - mnist.load_sample().test_images[0][:, :, np.newaxis], 3, axis=2))
+    capsys.readouterr()
+    assert recipe.main(['--predict', str(digit), '--output-dir', str(tmp_path / 'output')]) == 0
+    out = capsys.readouterr().out
+    assert '100.0 %' not in out and 'by the run in %s, which has learnt mnist' % run_dir in out
 
 
 def test_a_run_writes_pictures_and_a_record(tmp_path, capsys):
-    assert recipe.main(arguments(tmp_path)) == 0
+    assert recipe.main(arguments(tmp_path, '--validate-every', '4')) == 0
     out, err = capsys.readouterr()
     run_dir = latest(tmp_path)
-    assert 'sample' in err and 'no CUDA GPU found' in out or 'CUDA GPU found' in out
+    assert 'sample' in err
+    assert 'CUDA GPU found' in out
     assert out.splitlines()[-1].startswith('test accuracy ') and '1,000 images' in out.splitlines()[-1]
     for name in ('one_image', 'flattened', 'examples', 'loss', 'accuracy', 'confusion_matrix', 'mistakes', 'filters',
                  'activations'):
@@ -132,7 +199,10 @@ def test_a_run_writes_pictures_and_a_record(tmp_path, capsys):
     assert record['results']['test_images'] == 1000 and 0 <= record['results']['test_accuracy'] <= 1
     assert 2.2 < record['results']['first_loss'] < 2.4
     assert record['settings']['steps'] == 4 and record['seed'] == 0 and 'sample' in record['data']['source']
-    assert [row['step'] for row in runs.read_metrics(run_dir / 'metrics.csv')] == [2, 4]
+    metrics, = runs.read_metrics(run_dir / 'metrics.csv')
+    assert metrics['step'] == 4
+    shown, = [line for line in out.splitlines() if line.startswith('step 4/4')]
+    assert 'validation %.2f %%' % (100 * metrics['validation_accuracy']) in shown
 
 
 def test_a_short_training_reads_digits(trained):
@@ -197,7 +267,12 @@ def test_ctrl_c_saves_and_resume_equals_never_stopped(tmp_path, capsys, monkeypa
     message = capsys.readouterr().err.splitlines()[-1]
     assert 'step 3 of 4 is saved' in message and '--resume %s' % latest(tmp_path / 'stopped') in message
     monkeypatch.setattr(recipe.Journal, 'after_step', after_step)
+    state_path = latest(tmp_path / 'stopped') / 'checkpoints' / 'state.json'
+    state = json.loads(state_path.read_text())
+    assert 0 < state['seconds'] < 100
+    state_path.write_text(json.dumps(dict(state, seconds=5000.0)))  # as if it had taken so long
     assert recipe.main(['--resume', str(latest(tmp_path / 'stopped')), '--data-dir', str(tmp_path)]) == 0
+    assert 5000 < runs.read_record(latest(tmp_path / 'stopped'))['results']['seconds'] < 5100
     assert final_weights(latest(tmp_path / 'stopped')) == final_weights(latest(tmp_path / 'whole'))
     metrics = [(latest(tmp_path / name) / 'metrics.csv').read_bytes() for name in ('whole', 'stopped')]
     assert metrics[0] == metrics[1]
@@ -257,6 +332,7 @@ def test_early_stopping_ends_the_training_and_keeps_the_best(tmp_path, monkeypat
     (['--resume', '.'], 2, 'no run in .'),
     (['--resume'], 2, 'no run in'),
     (['--predict', 'missing.png'], 2, 'missing.png'),
+    (['--run', 'output'], 2, '--run output: the run that --predict takes, and there is no --predict'),
     (['--device', 'gpu'], 3, 'no CUDA GPU')])
 def test_a_users_mistake_is_one_line_and_writes_nothing(tmp_path, capsys, monkeypatch, more, code, text):
     monkeypatch.setattr(session, '_gpu_descriptions', lambda threads: [])
@@ -279,6 +355,17 @@ def test_predict_wants_a_picture_with_ink_and_a_trained_run(tmp_path, trained, c
     images.save_image(digit, np.repeat(255.0 - mnist.load_sample().test_images[0][:, :, np.newaxis], 3, axis=2))
     assert recipe.main(['--predict', str(digit), '--output-dir', str(tmp_path)]) == 2
     assert 'no run in' in capsys.readouterr().err
+
+
+def test_predict_reads_no_digit_with_a_run_that_has_learnt_clothes(tmp_path, capsys):
+    run_dir = runs.create(tmp_path, recipe.RECIPE, settings={'dataset': 'fashion'})
+    digit = tmp_path / 'digit.png'
+    images.save_image(digit, np.repeat(255.0 - mnist.load_sample().test_images[0][:, :, np.newaxis], 3, axis=2))
+    for more, text in (([], 'the latest run, %s, has learnt fashion' % run_dir),
+                       (['--dataset', 'fashion'], 'has no trained weights yet'),
+                       (['--run', str(run_dir)], 'has no trained weights yet')):
+        assert recipe.main(['--predict', str(digit), '--output-dir', str(tmp_path)] + more) == 2
+        assert text in capsys.readouterr().err
 
 
 def test_resume_refuses_another_recipe_and_other_settings(tmp_path, trained, capsys):
