@@ -1,8 +1,10 @@
 import io
 import os
 import struct
+import sys
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -229,6 +231,26 @@ def test_decompression_bomb(tmp_path, photograph, monkeypatch, factor):
     path = save(tmp_path / 'bomb.png', photograph)
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', int(60 * 90 / factor))
     check_error(path, '5,400 pixels', format(int(60 * 90 / factor), ','))
+
+
+def test_a_picture_that_is_too_large_is_refused_in_every_thread(tmp_path, monkeypatch):
+    path = tmp_path / 'large.png'
+    Image.new('RGB', (9, 7)).save(str(path))
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 50)
+
+    def is_refused(_):
+        with pytest.raises(InputError, match='63 pixels, more than the 50'):
+            images.load_image(path)
+        return True
+
+    filters, interval = list(warnings.filters), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads get into each other's way
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(is_refused, range(500)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert warnings.filters == filters
 
 
 def test_no_permission(tmp_path, photograph, monkeypatch):
