@@ -416,7 +416,7 @@ def test_ctrl_c_in_the_last_iteration_ends_as_if_there_had_been_none(recipe, pic
     (['--style-blend', '0'], 'one of them above 0'),
     (['--style-blend', '-1'], 'expected a number of at least 0'),
     (['--style-layers', 'conv9_1'], "no layer 'conv9_1'"),
-    (['--content-layers', 'conv42'], 'did you mean conv4_2'),
+    (['--content-layers', 'conv42'], "did you mean 'conv4_2'"),
     (['--network', 'vgg16', '--content-layers', 'conv3_4'], "VGG-16 has no layer 'conv3_4'"),
     (['--style-layers', 'conv1_1:x'], 'the weight of a layer is a number above 0'),
     (['--style-layers', 'conv1_1:0'], 'the weight of a layer is a number above 0'),

@@ -1,4 +1,5 @@
 """The three ways a recipe ends early; common/cli.py turns each into its exit code."""
+import difflib
 
 
 class InputError(ValueError):
@@ -11,3 +12,10 @@ class UnavailableError(RuntimeError):
 
 class ComputationError(RuntimeError):
     """The computation failed, with a NaN for instance; the last good state is kept (exit code 1)."""
+
+
+def did_you_mean(name, names):
+    """Returns "did you mean 'conv4_2' or 'conv4_1'?", with the nearest of `names` (iterable of str), or ''."""
+    nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or [
+        longer for longer in names if name in longer][:3]
+    return 'did you mean %s?' % ' or '.join(map(repr, nearest)) if nearest else ''

@@ -3,7 +3,6 @@
 Source: Simonyan and Zisserman 2014, arXiv 1409.1556, configurations D and E.
 """
 import collections
-import difflib
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from common import download
 from common.checksums import digest
-from common.errors import InputError, UnavailableError
+from common.errors import InputError, UnavailableError, did_you_mean
 from common.session import tf
 from networks import vgg_files
 
@@ -65,9 +64,8 @@ def check_layer(layer, network):
     """Raises InputError, with the nearest names, where the network has no such layer."""
     names = layer_names(network)
     if layer not in names:
-        nearest = difflib.get_close_matches(layer, names, n=3, cutoff=0.5)
-        raise InputError('%s has no layer %r; %s' % (TITLES[network], layer, 'did you mean %s?' % ' or '.join(nearest)
-                                                     if nearest else 'it has ' + ', '.join(names)))
+        raise InputError('%s has no layer %r; %s' % (TITLES[network], layer, did_you_mean(layer, names)
+                                                     or 'it has ' + ', '.join(names)))
 
 
 def stride(layer, network='vgg19'):

@@ -4,11 +4,10 @@
 its channels with one voice, `softmax2_pre_activation:tabby` a class; `*0.5` at the end of any is its weight. Several
 are added. An objective sees the network only as a dict from layer name to tensor.
 """
-import difflib
 import math
 from typing import NamedTuple, Optional, Tuple, Union
 
-from common.errors import InputError
+from common.errors import InputError, did_you_mean
 from common.session import tf
 
 FORMS = 'LAYER, LAYER:CHANNEL, LAYER:CHANNEL@Y,X, LAYER:CLASS NAME or LAYER:mean, with *WEIGHT or without'
@@ -90,9 +89,8 @@ def resolve(objective, end_points, labels=None):
     """
     text, layer, channel, position, _ = objective
     if layer not in end_points:
-        nearest = difflib.get_close_matches(layer, end_points, n=3, cutoff=0.4)
-        raise InputError('--objective %s: no layer %r; %s--list-layers shows all' % (
-            text, layer, 'did you mean %s? ' % ' or '.join(map(repr, nearest)) if nearest else ''))
+        raise InputError('--objective %s: no layer %r; %s' % (
+            text, layer, (did_you_mean(layer, end_points) + ' --list-layers shows all').strip()))
     num_channels = end_points[layer].shape[-1].value
     if isinstance(channel, str) and channel != 'mean':
         channel = _find_class(objective, end_points[layer].shape, labels)
@@ -126,10 +124,9 @@ def _find_class(objective, shape, labels):
         for synonym in [label] + label.split(','):
             numbers.setdefault(synonym.strip().lower(), number)
     if name.lower() not in numbers:
-        nearest = difflib.get_close_matches(name.lower(), numbers, n=3) or [
-            synonym for synonym in numbers if name.lower() in synonym][:3]
+        nearest = did_you_mean(name.lower(), numbers)
         raise InputError('--objective %s: no class %r%s' % (
-            text, name, '; did you mean %s?' % ' or '.join(map(repr, nearest)) if nearest else ' in the labels'))
+            text, name, '; ' + nearest if nearest else ' in the labels'))
     return numbers[name.lower()]
 
 

@@ -35,7 +35,7 @@ def test_stride():
 
 
 def test_unknown_layer_names_the_nearest():
-    with pytest.raises(InputError, match=r"^VGG-16 has no layer 'conv5_4'; did you mean conv5_3 or "):
+    with pytest.raises(InputError, match=r"^VGG-16 has no layer 'conv5_4'; did you mean 'conv5_3' or "):
         vgg.check_layer('conv5_4', 'vgg16')
     with pytest.raises(InputError, match="no layer 'mixed'; it has conv1_1, conv1_2, pool1"):
         vgg.stride('mixed')
