@@ -594,7 +594,8 @@ def main(argv=None):
     with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess, journal:
         for job in jobs[len(journal.pictures):]:
             paint_or_report(job, args, sess, graph, cover, journal, alone=len(jobs) == 1)
-    return conclude(run_dir, journal.pictures, left_out, seconds=time.time() - started, estimated_memory=need,
+    seconds = time.time() - started + journal.seconds_resumed
+    return conclude(run_dir, journal.pictures, left_out, seconds=seconds, estimated_memory=need,
                     memory_before=memory_before)
 
 

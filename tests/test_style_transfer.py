@@ -404,6 +404,22 @@ def test_ctrl_c_in_the_last_iteration_ends_as_if_there_had_been_none(recipe, pic
     assert 'results' in runs.read_record(latest(tmp_path))
 
 
+def test_the_seconds_before_an_interruption_count(recipe, pictures, tmp_path, monkeypatch):
+    take_note = Journal.__call__
+
+    def interrupted(journal, step):
+        os.kill(os.getpid(), signal.SIGINT)
+        take_note(journal, step)
+    monkeypatch.setattr(Journal, '__call__', interrupted)
+    assert recipe('--content', pictures[0], '--style', pictures[1], '--iterations', 2) == 130
+    monkeypatch.setattr(Journal, '__call__', take_note)
+    checkpoint = runs.load_arrays(latest(tmp_path) / 'checkpoint.npz')
+    assert 0 < checkpoint['seconds'] < 60
+    runs.save_arrays(latest(tmp_path) / 'checkpoint.npz', **{**checkpoint, 'seconds': 5000.0})
+    assert recipe('--resume') == 0
+    assert 5000 < runs.read_record(latest(tmp_path))['results']['seconds'] < 5060
+
+
 # What cannot be done.
 
 @pytest.mark.parametrize('options, message', [

@@ -17,6 +17,7 @@ class Journal:
 
     Attributes:
       pictures: List of dicts, what is recorded of every picture that is finished, or has failed.
+      seconds_resumed: What the run had taken, as far as its checkpoint knows, before it was resumed.
     """
 
     def __init__(self, run_dir, num_pictures, iterations, columns, save_every=None, output=None, quiet=False):
@@ -37,6 +38,8 @@ class Journal:
         self.checkpoint_path = run_dir / 'checkpoint.npz'
         checkpoint = runs.load_arrays(self.checkpoint_path) if self.checkpoint_path.exists() else None
         self.checkpoint = checkpoint if checkpoint and int(checkpoint['picture']) == len(self.pictures) else None
+        self.seconds_resumed = sum(picture.get('seconds', 0.0) for picture in self.pictures) + (
+            float(self.checkpoint['seconds']) if self.checkpoint else 0.0)
         done = len(self.pictures) * iterations + (int(self.checkpoint['total']) if self.checkpoint else 0)
         self.progress = progress.Progress(num_pictures * iterations, done, 'iteration', quiet)
         columns = ['step', 'picture', 'height', 'width', 'seconds', *columns]
