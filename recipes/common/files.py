@@ -24,9 +24,9 @@ def replacing(path):
     """
     path = Path(path)
     beside = path.with_name('.%s.part%s' % (uuid.uuid4().hex, path.suffix))
-    # tempfile makes files for their owner alone; this one has the permissions that the user's umask gives
-    os.close(os.open(str(beside), os.O_CREAT | os.O_EXCL, 0o666))
     try:
+        # tempfile makes files for their owner alone; this one has the permissions that the user's umask gives
+        os.close(os.open(str(beside), os.O_CREAT | os.O_EXCL, 0o666))
         yield beside
         put_in_place(beside, path)
     except OSError as error:  # a write that fails names no file, or the temporary one

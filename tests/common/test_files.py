@@ -66,6 +66,15 @@ def test_an_exception_leaves_no_new_file(tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize('folder', ['missing', 'file'])
+def test_an_error_names_the_file_that_was_to_be_made(tmp_path, folder):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(OSError) as caught:
+        with files.replacing(tmp_path / folder / 'run.json'):
+            pass
+    assert caught.value.filename == str(tmp_path / folder / 'run.json')
+
+
 def test_sigkill_in_the_middle_leaves_the_old_file(tmp_path):
     path = tmp_path / 'run.json'
     path.write_text('old')
