@@ -1,6 +1,5 @@
 """Archives that people have, and archives that nobody should have made."""
 import gzip
-import io
 import stat
 import tarfile
 import zipfile
@@ -9,33 +8,7 @@ import pytest
 
 from common.archives import read, unpack
 from common.errors import InputError
-
-
-def make_tar(path, entries):
-    """Writes a tar; entries are (name, content) or TarInfo."""
-    with tarfile.open(str(path), 'w:gz' if path.suffix != '.tar' else 'w') as tar:
-        for entry in entries:
-            if isinstance(entry, tarfile.TarInfo):
-                tar.addfile(entry, io.BytesIO(bytes(entry.size)))
-            else:
-                info = tarfile.TarInfo(entry[0])
-                info.size = len(entry[1])
-                tar.addfile(info, io.BytesIO(entry[1]))
-    return path
-
-
-def make_zip(path, entries):
-    """Writes a zip; entries are (name or ZipInfo, content)."""
-    with zipfile.ZipFile(str(path), 'w', zipfile.ZIP_DEFLATED) as zipped:
-        for name, content in entries:
-            zipped.writestr(name, content)
-    return path
-
-
-def special(name, kind, target=''):
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, target
-    return info
+from packing import make_tar, make_zip, special
 
 
 @pytest.fixture

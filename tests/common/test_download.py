@@ -2,12 +2,10 @@
 import errno
 import gzip
 import hashlib
-import io
 import os
 import socket
 import subprocess
 import sys
-import tarfile
 import threading
 import time
 
@@ -16,6 +14,7 @@ import pytest
 from common import download
 from common.download import Asset, Package, obtain
 from common.errors import InputError, UnavailableError
+from packing import make_tar
 
 CONTENT = bytes((k * k >> 7) % 256 for k in range(10240))
 PACKED = gzip.compress(CONTENT)
@@ -317,11 +316,7 @@ def npm(tmp_path, monkeypatch):
         log = tmp_path / 'calls'
 
         def pack(self, **members):
-            with tarfile.open(str(self.archive), 'w:gz') as tar:
-                for name, data in members.items():
-                    info = tarfile.TarInfo('package/data/' + name)
-                    info.size = len(data)
-                    tar.addfile(info, io.BytesIO(data))
+            make_tar(self.archive, [('package/data/' + name, data) for name, data in members.items()])
             return Package('npm', 'digits', '1.0.0', sha256(self.archive.read_bytes()), 'package/data/digits')
 
         def calls(self):

@@ -1,6 +1,5 @@
 """CIFAR-10: found in whatever form, checked, split; nothing taken for what it is not, nothing written by reading."""
 import hashlib
-import io
 import os
 import pickle
 import tarfile
@@ -11,6 +10,7 @@ import pytest
 from common import download
 from common.errors import InputError, UnavailableError
 from datasets import cifar10, cifar10_batches
+from packing import make_tar, special
 
 PER_BATCH, NUM_VALIDATION = 20, 7
 PYTHON, BINARY = cifar10.FORMATS
@@ -54,14 +54,7 @@ def small_set(monkeypatch):
 
 def pack(files, path, specials=()):
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(str(path), 'w:gz', compresslevel=1) as tar:
-        for info in specials:
-            tar.addfile(info)
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return path
+    return make_tar(path, [*specials, *files.items()])
 
 
 def unpack(files, folder):
@@ -176,12 +169,6 @@ def test_a_pickle_that_tries_to_run_something_is_refused(small_set, tmp_path, pa
     assert 'data_batch_3: refused: its pickle asks for posix.mkdir, which no batch of CIFAR-10' in refusal(
         tmp_path / 'data')
     assert not (tmp_path / 'ran').exists()
-
-
-def special(name, kind, target):
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, target
-    return info
 
 
 @pytest.mark.parametrize('extra, specials, message', [

@@ -3,10 +3,8 @@ import io
 import os
 import shutil
 import struct
-import tarfile
 import time
 import warnings
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +14,7 @@ from PIL import Image
 from common import archives, images
 from common.errors import InputError, UnavailableError
 from datasets import image_folder, layouts
+from packing import make_tar, make_zip
 
 
 def picture(number, size=(9, 7), kind='PNG', mode='RGB', **options):
@@ -134,17 +133,8 @@ def test_given_parts_are_kept(tmp_path):
 
 
 def pack(path, contents):
-    if path.suffix.lower() == '.zip':
-        with zipfile.ZipFile(str(path), 'w') as archive:
-            for name, content in contents.items():
-                archive.writestr(name, content)
-    else:
-        with tarfile.open(str(path), 'w:gz') as archive:
-            for name, content in contents.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(content)
-                archive.addfile(info, io.BytesIO(content))
-    return path.read_bytes()
+    make = make_zip if path.suffix.lower() == '.zip' else make_tar
+    return make(path, contents.items()).read_bytes()
 
 
 MICROSOFT = {**numbered('PetImages/Cat/%d.jpg', 10), **numbered('PetImages/Dog/%d.jpg', 10),
