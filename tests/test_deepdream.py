@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 import deepdream
-from common import images, runs
+from common import film, images, runs
 from common.errors import ComputationError, UnavailableError
 from common.session import open_session, tf
 from networks import inception
-from synthesis import objectives
+from synthesis import motion, objectives
 
 RECIPES = Path(deepdream.__file__).parent
 FAST = ['--octaves', '2', '--steps', '2', '--tile-size', '64', '--threads', '1', '--quiet']
@@ -368,6 +368,151 @@ def test_list_layers(dreams, capsys):
     assert 'mixed4c                     6 channels' in capsys.readouterr().out
 
 
+# Films
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Path of a video of 80 x 64 pixels, 6 frames, that moves a little and has a sound."""
+    path = tmp_path / 'clip.mkv'
+    subprocess.run([film.ffmpeg(), '-v', 'error', '-nostdin', '-f', 'lavfi', '-i', 'testsrc=size=80x64:rate=10',
+                    '-f', 'lavfi', '-i', 'sine', '-t', '0.6', str(path)], check=True)
+    return path
+
+
+def frames_of(folder):
+    """Returns the bytes of the frames that a run keeps."""
+    return [path.read_bytes() for path in sorted((folder / 'frames').iterdir())]
+
+
+def test_a_zoom_into_a_picture(dreams, picture, tmp_path, run_dir, capsys):
+    output = tmp_path / 'zoom.gif'
+    assert dreams('--content', picture, '--zoom', '1.1', '--rotate', '2', '--frames', '4', '--fps', '10', '--output',
+                  output) == 0
+    assert '4 frames dreamt' in capsys.readouterr().out
+    frames = [images.load_image(path) for path in sorted((run_dir / 'frames').iterdir())]
+    assert [frame.shape for frame in frames] == [(100, 128, 3)] * 4
+    found = film.open_film(output)
+    assert (found.num_frames, found.fps, found.height, found.width) == (4, 10, 100, 128)
+    for old, new in zip(frames, frames[1:]):
+        moved = motion.move(old, motion.camera(100, 128, 1.1, 2), order=3)
+        assert 0.5 < np.abs(new - moved).mean() < 0.5 * np.abs(new - old).mean()  # it has moved, and dreamt on
+    record = runs.read_record(run_dir)
+    assert record['results']['frames'] == 4 and record['pictures'][0]['width'] == 128
+    rows = runs.read_metrics(run_dir / 'metrics.csv')
+    assert [row['frame'] for row in rows] == [1, 2, 3, 4] and rows[3]['objective'] > rows[3]['objective_before']
+
+
+def test_a_films_first_frame_is_the_pictures_dream(dreams, picture, run_dir):
+    assert dreams('--content', picture) == 0
+    dream = (run_dir / 'pond_dream.png').read_bytes()
+    assert dreams('--content', picture, '--frames', '1') == 0
+    assert frames_of(run_dir) == [dream]
+    assert film.open_film(run_dir / 'pond_dream.mp4').num_frames == 1
+
+
+def test_a_video_dreams_and_keeps_its_sound(dreams, clip, tmp_path, run_dir):
+    images.save_image(tmp_path / 'mask.png', np.full([10, 10], 255))
+    assert dreams('--content', clip, '--output', tmp_path / 'dream.mp4', '--mask', tmp_path / 'mask.png') == 0
+    found = film.open_film(tmp_path / 'dream.mp4')
+    assert (found.num_frames, found.fps, found.height, found.width) == (6, 10, 64, 80)
+    assert b'Audio: aac' in subprocess.run([film.ffmpeg(), '-i', str(found.path)], stderr=subprocess.PIPE).stderr
+    dreamt = [images.load_image(path) for path in sorted((run_dir / 'frames').iterdir())]
+    changes = [np.abs(new - old).mean() for new, old in zip(dreamt, film.read_frames(film.open_film(clip)))]
+    assert len(dreamt) == len(changes) == 6 and 1 < min(changes) and max(changes) < 20
+
+
+def test_a_still_video_flickers_less_with_the_blend(dreams, picture, tmp_path, run_dir):
+    random = np.random.RandomState(0)
+    still = images.load_image(picture)
+    for number in range(5):
+        images.save_image(tmp_path / 'still' / ('%d.png' % number), still + random.normal(0, 2, still.shape))
+    flicker = []
+    for blend in ('0', '0.8'):
+        assert dreams('--content', tmp_path / 'still', '--frame-blend', blend, '--steps', '10') == 0
+        frames = [images.load_image(path) for path in sorted((run_dir / 'frames').iterdir())]
+        flicker.append(np.mean([np.abs(new - old).mean() for old, new in zip(frames[1:], frames[2:])]))
+    assert flicker[1] < 0.8 * flicker[0]
+
+
+FILM_KILLED = '''
+import os, signal, sys, deepdream
+class Mortal(deepdream.FilmJournal):
+    def report(self, state):
+        super().report(state)
+        if self.progress.done == 2: os.kill(os.getpid(), signal.SIGKILL)
+deepdream.FilmJournal = Mortal
+deepdream.main(sys.argv[1:])
+'''
+
+
+@pytest.mark.parametrize('kind', ['a zoom', 'a video'])
+def test_a_film_killed_and_resumed(dreams, picture, clip, tmp_path, tiny_inception_path, run_dir, kind):
+    options = ['--content', str(clip if kind == 'a video' else picture), '--frames', '5']
+    assert dreams(*options) == 0
+    whole = frames_of(run_dir)
+    assert len(whole) == len(set(whole)) == 5
+    killed = subprocess.run([sys.executable, '-c', FILM_KILLED, *FAST, '--models-dir', str(tiny_inception_path.parent),
+                             '--output-dir', str(tmp_path / 'output'), *options], cwd=str(RECIPES),
+                            stderr=subprocess.PIPE)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert frames_of(run_dir) == whole[:2]
+    assert dreams('--resume', fast=False) == 0
+    assert frames_of(run_dir) == whole
+    assert [row['frame'] for row in runs.read_metrics(run_dir / 'metrics.csv')] == [1, 2, 3, 4, 5]
+    assert dreams('--resume', '--output', tmp_path / 'again', fast=False) == 0  # a film that is done, in another form
+    assert [path.read_bytes() for path in sorted((tmp_path / 'again').iterdir())] == whole
+
+
+def test_a_film_stopped_and_resumed(dreams, picture, run_dir, monkeypatch, capsys):
+    assert dreams('--content', picture, '--frames', '4') == 0
+    whole, climbs, climb = frames_of(run_dir), [], deepdream.climb
+
+    def climb_and_stop(*args):
+        climbs.append(1)
+        if len(climbs) == 11:  # 4 steps a frame
+            os.kill(os.getpid(), signal.SIGINT)
+        return climb(*args)
+    monkeypatch.setattr(deepdream, 'climb', climb_and_stop)
+    assert dreams('--content', picture, '--frames', '4') == 130
+    message = capsys.readouterr().err
+    assert 'after 2 of 4 frames, which are in' in message and 'go on with --resume' in message
+    assert message.count('\n') == 1 and frames_of(run_dir) == whole[:2]
+    assert dreams('--resume', fast=False) == 0 and frames_of(run_dir) == whole
+
+
+def test_a_film_that_breaks_off_is_made_as_far_as_it_goes(dreams, clip, tmp_path, run_dir, capsys):
+    whole = clip.read_bytes()
+    clip.write_bytes(whole[:len(whole) * 4 // 5])
+    assert dreams('--content', clip, '--output', tmp_path / 'dream.gif') == 2
+    message = capsys.readouterr().err
+    assert 'left out: what comes after frame' in message and message.count('\n') == 1
+    assert 0 < film.open_film(tmp_path / 'dream.gif').num_frames < 6
+
+
+def test_without_opencv_a_video_dreams_and_it_is_told_once(dreams, clip, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'cv2', None)
+    monkeypatch.setattr(motion, 'flow_method', motion.flow_method.__wrapped__)
+    assert dreams('--content', clip, '--output', tmp_path / 'dream') == 0
+    message = capsys.readouterr().err
+    assert 'warning: no OpenCV' in message and message.count('\n') == 1
+    assert dreams('--content', clip, '--output', tmp_path / 'other', '--frame-blend', '0') == 0
+    assert capsys.readouterr().err == ''
+
+
+def test_not_a_number_keeps_the_frames(dreams, picture, run_dir, monkeypatch, capsys):
+    tiled_gradient, calls = deepdream.tiled_gradient, []
+
+    def breaks(*args, **kwargs):
+        calls.append(1)
+        value, gradient = tiled_gradient(*args, **kwargs)
+        return (value, gradient * np.nan) if len(calls) == 10 else (value, gradient)
+    monkeypatch.setattr(deepdream, 'tiled_gradient', breaks)
+    assert dreams('--content', picture, '--zoom', '1.1', '--frames', '5') == 1
+    assert 'the frames so far are in' in capsys.readouterr().err
+    assert len(frames_of(run_dir)) == 2
+
+
 # What it says when something is wrong
 
 
@@ -396,10 +541,23 @@ def test_list_layers(dreams, capsys):
     (['--content', '{picture}', '--step-size', 'nan'], 'nan given, expected a number'),
     (['--content', '{picture}', '--blend', '2'], '2 given, expected a number from 0 to 1'),
     (['--resume', '{folder}'], 'no run in'),
+    (['--content', '{picture}', '--frames', '0'], '0 given, expected a whole number of at least 1'),
+    (['--content', '{picture}', '--zoom', '0'], '0 given, expected a number from 0.5 to 2'),
+    (['--content', '{picture}', '--zoom', '1.1', '--output', 'x.avi'], "no film has the extension '.avi'; known: .gif"),
+    (['--content', '{picture}', '--zoom', '1.1', '--output', '{picture}/x.gif'], 'cannot write there'),
+    (['--content', '{picture}', '{picture}', '--zoom', '1.1'], 'one picture, one video or one folder of frames, not'),
+    (['--content', '{picture}', '--zoom', '1.1', '--save-every', '1'], 'a film keeps every frame'),
+    (['--content', '{picture}', '--frame-blend', '0.5'], 'is for a video'),
+    (['--content', '{picture}', '--zoom', '1.1', '--size', '40'], '40 x 31 pixels are too few for any octave'),
+    (['--content', '{folder}', '--fps', '10'], 'no picture in this folder'),
+    (['--content', 'none.mp4'], 'none.mp4: no such file'),
+    (['--content', '{video}'], 'not a video that can be read'),
 ])
 def test_one_line_and_nothing_written(dreams, picture, tmp_path, tiny_inception_path, capsys, options, said):
     (tmp_path / 'folder').mkdir()
-    places = {'picture': picture, 'folder': tmp_path / 'folder', 'labels': tiny_inception_path.parent / 'labels.txt'}
+    (tmp_path / 'video.mp4').write_bytes(b'not a video')
+    places = {'picture': picture, 'folder': tmp_path / 'folder', 'labels': tiny_inception_path.parent / 'labels.txt',
+              'video': tmp_path / 'video.mp4'}
     before = sorted(tmp_path.rglob('*'))
     assert dreams(*(option.format(**places) for option in options)) == 2
     message = capsys.readouterr().err
