@@ -28,6 +28,8 @@ Usage:
     python recipes/deepdream.py --content noise --objective mixed4d_3x3_bottleneck_pre_relu:139
     python recipes/deepdream.py --content sky.jpg --zoom 1.05 --rotate 1 --frames 100 --output zoom.gif
     python recipes/deepdream.py --content holiday.mp4 --size 480 --output dream.mp4
+    python recipes/deepdream.py --channels mixed4c:0-35                 a sheet of what each channel likes to see
+    python recipes/deepdream.py --all-layers --content sky.jpg          a sheet of what each layer makes of a picture
     python recipes/deepdream.py --list-layers
 
 Source: Mordvintsev, Olah, Tyka 2015, Inceptionism, and the DeepDream notebook of TensorFlow's examples.
@@ -47,7 +49,7 @@ from common.errors import ComputationError, InputError, UnavailableError
 from common.progress import Progress
 from common.session import tf
 from networks import inception, vgg
-from synthesis import color, motion, objectives, pyramid, sequence, tiles
+from synthesis import color, feature_sheet, motion, objectives, pyramid, sequence, tiles
 
 RECIPE = 'deepdream'
 NETWORKS = ('inception', 'vgg19', 'vgg16')
@@ -89,6 +91,7 @@ class DreamGraph(NamedTuple):
     gradient: Any       # float32 [1, height, width, 3]
     terms: Any          # the Objectives that were added up
     end_points: Any     # {layer: tensor}
+    channels: Any = None    # int32 [batch], of a sheet's pictures; then the objective is float32 [batch], too
 
 
 class Octave(NamedTuple):
@@ -214,11 +217,41 @@ def build_graph(network, terms, guided=False):
               for term in terms if guided}
     with tf.name_scope('objective'):
         objective = objectives.total(terms, end_points, tf.shape(tile)[1:3], positions, guides)
+    return DreamGraph(tile, positions, guides, objective, differentiate(objective, tile), terms, end_points)
+
+
+def differentiate(objective, tile):
+    """Adds the gradient of an objective, or of the sum of a batch's, with respect to the tile to the graph."""
     try:
-        gradient, = tf.gradients(objective, tile)
+        return tf.gradients(objective, tile)[0]
     except LookupError as error:
-        raise InputError('--objective: TensorFlow has no gradient for an operation below it (%s)' % error)
-    return DreamGraph(tile, positions, guides, objective, gradient, terms, end_points)
+        raise InputError('TensorFlow has no gradient for an operation below the objective (%s)' % error)
+
+
+def build_sheet_graph(network, choose, height, width):
+    """Builds the network for a batch of pictures, and a gradient for each batch of panels, in the default graph.
+
+    Args:
+      network: Network.
+      choose: function of end_points to the Panels that are to dream.
+      height, width: int, pixels of a picture.
+
+    Returns:
+      list of (Panels, DreamGraph), one for each batch; those of one layer's channels share a graph.
+    """
+    tile = tf.placeholder(tf.float32, [None, None, None, 3], name='tile')
+    end_points, tile_shape = network.build(tile), tf.shape(tile)[1:3]
+    positions, channels = tf.placeholder(tf.int32, [None, 2]), tf.placeholder(tf.int32, [None], name='channels')
+    graphs, batches = {}, []
+    for panels in feature_sheet.in_batches(choose(end_points), height, width):
+        layers = tuple(sorted({panel.layer for panel in panels}))
+        if layers not in graphs:
+            with tf.name_scope('objective'):
+                objective = feature_sheet.objective(panels, end_points, channels, tile_shape)
+            graphs[layers] = DreamGraph(tile, positions, {}, objective, differentiate(objective, tile),
+                                        [objectives.parse(layer) for layer in layers], end_points, channels)
+        batches.append((panels, graphs[layers]))
+    return batches
 
 
 def guide_features(sess, graph, guide):
@@ -517,6 +550,8 @@ def find_jobs(args):
         jobs.append(Job(len(jobs), name, path, octaves, str(path) == NOISE))
     if not jobs:
         raise InputError(left_out[0])
+    if args.all_layers and len(paths) > 1:
+        raise InputError('--all-layers: one picture for all layers; --content names %d' % len(paths))
     if args.output and len(jobs) > 1:
         raise InputError("--output %s: one file for %d pictures; leave it out, they go into the run's folder"
                          % (args.output, len(jobs)))
@@ -625,6 +660,61 @@ def run_film(scene, job, args, gradient_of, mask):
     return [record]
 
 
+def dream_sheet(job, args, network, mask, started):
+    """Dreams on a sheet's panels, batch by batch, and draws the sheet; returns the exit code."""
+    content = load_content(job.content, args)
+    mask = mask if mask is None else images.resize_image(mask, *content.shape[:2]) / 255
+    choose = partial(feature_sheet.choose_channels, args.channels) if args.channels else feature_sheet.choose_layers
+    with tf.Graph().as_default() as tf_graph:
+        batches = build_sheet_graph(network, choose, *content.shape[:2])
+        tf_graph.finalize()
+    device = session.describe_device(args.device, args.threads)
+    with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess:
+        gradients = [partial(tiled_gradient, sess=sess, graph=graph, tile_size=args.tile_size, grid=network.grid,
+                             feed={graph.channels: [panel.channel or 0 for panel in panels]})
+                     for panels, graph in batches]
+        octaves = [octaves_that_fit(job, graph, lambda image, shift: gradient_of(_copies(image, panels), shift))
+                   for (panels, graph), gradient_of in zip(batches, gradients)]
+        open_run(args, network, args.channels or ['every layer'], [job], None, device)
+        todo = [feature_sheet.Batch(panels, fitting) for (panels, _), fitting in zip(batches, octaves)]
+        with feature_sheet.Journal(args.run_dir, todo, args.quiet) as journal:
+            for batch, gradient_of in list(zip(todo, gradients))[journal.batch:]:
+                state = journal.saved_state and State(**journal.saved_state)
+                try:
+                    dreams = dream(_copies(content, batch.panels), batch.octaves, gradient_of, args.seed, args.jitter,
+                                   args.laplacian_levels, mask, state, journal.report)
+                except ComputationError as error:
+                    raise ComputationError('%s; the pictures so far are in %s' % (error, journal.folder))
+                journal.batch_done([finish(image, content, args, job.from_noise) for image in dreams])
+    return conclude_sheet(args, network, content, time.time() - started)
+
+
+def _copies(image, panels):
+    return np.broadcast_to(image, (len(panels), *image.shape))
+
+
+def conclude_sheet(args, network, content, seconds):
+    """Draws the sheets of the panels, records the results and says them in words; returns the exit code."""
+    title = ('What channels of %s like to see' if args.channels else 'What each layer of %s makes of a picture')
+    paths = feature_sheet.draw_sheets(args.run_dir, title % network.name, None if args.channels else content)
+    panels = runs.read_record(args.run_dir)['panels']
+    silent = [str(feature_sheet.Panel(panel['layer'], panel['channel'])) for panel in panels if panel['silent']]
+    if silent:
+        print('%s: warning: silent from beginning to end (objective 0), so nothing changed: %s; try the layer before '
+              'its ReLU, where there is one (..._pre_relu)' % (RECIPE, ', '.join(silent)), file=sys.stderr)
+    if args.output:
+        copies = [args.output.with_name(path.stem.replace('sheet', args.output.stem) + args.output.suffix)
+                  for path in paths]
+        for path, copy in zip(paths, copies):
+            images.save_image(copy, images.load_image(path))
+        paths = copies
+    print('%d %s in %.0f s: %s' % (len(panels), 'channels' if args.channels else 'layers', seconds,
+                                   ', '.join(map(str, paths))))
+    runs.write_record(args.run_dir, seconds=seconds, sheets=paths, versions=runs.versions(),
+                      results={'pictures': len(panels), 'silent': silent, 'seconds': seconds})
+    return 0
+
+
 def parse_args(argv):
     """Parses the command line; see --help."""
     parser = cli.make_parser(__doc__, models=True)
@@ -662,6 +752,7 @@ def parse_args(argv):
     how.add_argument('--preserve-color', action='store_true', help="keep the content's colours")
     how.add_argument('--save-every', type=cli.whole_number(1), metavar='STEPS', help='save pictures on the way')
     how.add_argument('--book', action='store_true', help="the cookbook chapter's settings")
+    feature_sheet.add_options(parser)
     sequence.add_options(parser)
     args = cli.parse_args(parser, argv, RECIPE, free=('output', 'list_layers', 'save_every'), preset=preset)
     check_args(args)
@@ -670,9 +761,11 @@ def parse_args(argv):
 
 def preset(asked):
     """Returns the options that are others by default, for the book's settings and where there is no picture."""
-    from_noise = Path(NOISE) in (asked.content or ())
+    from_noise = Path(NOISE) in (asked.content or ()) or asked.channels
     return {**(FROM_NOISE if from_noise else {}), **(BOOK if asked.book else {}),
-            **({'size': BOOK_NOISE_SIZE} if from_noise and asked.book else {})}
+            **({'size': BOOK_NOISE_SIZE} if from_noise and asked.book else {}),
+            **(feature_sheet.LAYERS if asked.all_layers else {}),
+            **({'content': [Path(NOISE)], **feature_sheet.CHANNELS} if asked.channels else {})}
 
 
 def _several(kind):
@@ -698,6 +791,8 @@ def check_args(args):
         raise InputError('--graph %s: no such file' % args.graph)
     # whether a resumed run is a film's, its folder says
     args.film = (args.run_dir / FRAMES).is_dir() if args.run_dir else sequence.is_wanted(args)
+    if feature_sheet.is_wanted(args):
+        feature_sheet.check_options(args, NOISE)
     if args.film and args.save_every:
         raise InputError('--save-every %d: a film keeps every frame, and no steps between' % args.save_every)
     if args.film:
@@ -716,7 +811,7 @@ def list_layers(network):
     return 0
 
 
-def open_run(args, network, graph, jobs, scene, device):
+def open_run(args, network, objective, jobs, scene, device):
     """Makes the run's folder, or checks that what is to be resumed has not changed since."""
     facts = {'network': network.name, 'weights': network.sha256}
     if scene:
@@ -725,7 +820,7 @@ def open_run(args, network, graph, jobs, scene, device):
         facts['inputs'] = [hashlib.sha256(load_content(job.content, args).tobytes()).hexdigest() for job in jobs]
     if args.run_dir is None:
         args.run_dir = runs.create(args.output_dir, RECIPE, settings=args.settings, seed=args.seed, device=device,
-                                   objective=[term.text for term in graph.terms], source=network.source)
+                                   objective=objective, source=network.source)
         if scene:
             (args.run_dir / FRAMES).mkdir()
     runs.check_unchanged(args.run_dir, **facts)
@@ -797,6 +892,8 @@ def main(argv=None):
     mask = args.mask and images.load_grey(args.mask)
     guide = args.guide and load_guide(args.guide)
     network = load_network(args)
+    if feature_sheet.is_wanted(args):
+        return dream_sheet(jobs[0], args, network, mask, started)
     terms = args.terms or [objectives.parse(default_objective(network, jobs, args))]
     with tf.Graph().as_default() as tf_graph:
         graph = build_graph(network, terms, guided=guide is not None)
@@ -806,7 +903,7 @@ def main(argv=None):
         gradient_of = partial(tiled_gradient, sess=sess, graph=graph, feed=guide_features(sess, graph, guide),
                               tile_size=args.tile_size, grid=network.grid)
         jobs = [job._replace(octaves=octaves_that_fit(job, graph, gradient_of)) for job in jobs]
-        open_run(args, network, graph, jobs, scene, device)
+        open_run(args, network, [term.text for term in graph.terms], jobs, scene, device)
         for mistake in left_out:
             print('%s: left out: %s' % (RECIPE, mistake), file=sys.stderr)
         if scene:

@@ -248,6 +248,31 @@ def plot_sheet(path, images, captions):
     pages.save(path, page.draw())
 
 
+def plot_rows(path, rows, title, gap=10):
+    """Draws rows of pictures pixel for pixel, each with its caption below, a row with its heading above.
+
+    Args:
+      path: where to write it.
+      rows: list of (heading, list of (image, caption)): str, '' for none; [height, width] or [height, width, 3] in
+        [0, 255], of any sizes.
+      title: str.
+      gap: pixels between pictures.
+    """
+    cell_width = max(image.shape[1] for _, row in rows for image, _ in row)
+    page = pages.Page(max(len(row) for _, row in rows) * (cell_width + gap) - gap, title)
+    for heading, row in rows:
+        top = page.height + (gap if page.height else 0)
+        if heading:
+            page.write(heading, 0, top, LABEL_SIZE)
+            top += pages.line_height(LABEL_SIZE)
+        below = top + max(image.shape[0] for image, _ in row) + 3
+        for column, (image, caption) in enumerate(row):
+            left = column * (cell_width + gap)
+            page.put(pages.to_rgb(image), left + (cell_width - image.shape[1]) // 2, top)
+            page.write(caption, left + cell_width / 2, below, CAPTION_SIZE, centred=True)
+    pages.save(path, page.draw())
+
+
 def _even_columns(count, most):
     """Chooses how many tiles in a row, up to `most`: what fills the last row, and rather long rows than many."""
     full = [columns for columns in range(4, most + 1) if count % columns == 0]

@@ -88,9 +88,7 @@ def resolve(objective, end_points, labels=None):
       InputError: there is no such layer, channel, class or position.
     """
     text, layer, channel, position, _ = objective
-    if layer not in end_points:
-        raise InputError('--objective %s: no layer %r; %s' % (
-            text, layer, (did_you_mean(layer, end_points) + ' --list-layers shows all').strip()))
+    check_layer('--objective ' + text, layer, end_points)
     num_channels = end_points[layer].shape[-1].value
     if isinstance(channel, str) and channel != 'mean':
         channel = _find_class(objective, end_points[layer].shape, labels)
@@ -100,6 +98,13 @@ def resolve(objective, end_points, labels=None):
     if position and end_points[layer].shape.rank != 4:
         raise InputError('--objective %s: %s has no positions; leave @%g,%g out' % ((text, layer) + position))
     return objective._replace(channel=channel)
+
+
+def check_layer(asked, layer, end_points):
+    """Raises InputError, with the nearest names, where there is no such layer; `asked` is the option with its value."""
+    if layer not in end_points:
+        raise InputError('%s: no layer %r; %s' % (
+            asked, layer, (did_you_mean(layer, end_points) + ' --list-layers shows all').strip()))
 
 
 def _find_class(objective, shape, labels):
@@ -160,6 +165,39 @@ def total(objectives, end_points, tile_shape, positions=None, guides=None):
             per_position = only_at(per_position, positions[number], tile_shape)
         terms.append(objective.weight * tf.reduce_sum(per_position) * _pixels_per_position(per_position, tile_shape))
     return tf.add_n(terms)
+
+
+def of_each_channel(activations, channels, tile_shape):
+    """Computes for every picture of a batch the objective of a channel of its own.
+
+    Args:
+      activations: a layer's, float32 [batch, height, width, num_channels]; or, behind a pooling over all positions or
+        over windows of them, [batch * num_windows, num_channels].
+      channels: int32 [batch], the number of each picture's channel.
+      tile_shape: int32 [2], the pictures' height and width in pixels.
+
+    Returns:
+      float32 [batch], what `total` is for that picture and channel alone.
+    """
+    chosen = tf.one_hot(channels, activations.shape[-1].value)
+    if activations.shape.rank == 2:
+        rows = tf.reshape(activations, [tf.size(channels), -1, activations.shape[-1].value])
+        return (tf.reduce_mean(tf.reduce_sum(rows * chosen[:, tf.newaxis], axis=-1), axis=1)
+                * tf.cast(tf.reduce_prod(tile_shape), tf.float32))
+    per_position = tf.reduce_sum(activations * chosen[:, tf.newaxis, tf.newaxis], axis=-1)
+    return tf.reduce_sum(per_position, axis=[1, 2]) * _pixels_per_position(per_position[:1], tile_shape)
+
+
+def of_each_layer(layers, end_points, tile_shape):
+    """Computes for every picture of a batch the objective of a layer of its own: float32 [batch].
+
+    Args:
+      layers: sequence of str, a layer for each picture.
+      end_points: dict from layer name to tensor, [batch, height, width, channels].
+      tile_shape: int32 [2], the pictures' height and width in pixels.
+    """
+    return tf.stack([total([parse(layer)], {layer: end_points[layer][number:number + 1]}, tile_shape)
+                     for number, layer in enumerate(layers)])
 
 
 def _per_position(channel, activations):

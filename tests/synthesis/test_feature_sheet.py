@@ -1,0 +1,169 @@
+"""synthesis/feature_sheet.py: which panels are meant, how they are cut into batches and laid out."""
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+from common import images, runs
+from common.errors import InputError
+from common.session import tf
+from synthesis import feature_sheet, objectives
+from synthesis.feature_sheet import Panel
+
+
+def end_points(**num_channels):
+    return OrderedDict((name, tf.placeholder(tf.float32, [None, None, None, count]))
+                       for name, count in num_channels.items())
+
+
+# Which panels
+
+
+@pytest.mark.parametrize('texts, expected', [
+    (['mixed4c:0-3'], [('mixed4c', 0), ('mixed4c', 1), ('mixed4c', 2), ('mixed4c', 3)]),
+    (['mixed4c:1,5,2-3'], [('mixed4c', 1), ('mixed4c', 5), ('mixed4c', 2), ('mixed4c', 3)]),
+    ([' mixed4c : 1 , 3 - 4 '], [('mixed4c', 1), ('mixed4c', 3), ('mixed4c', 4)]),
+    (['mixed4c:5', 'conv:0', 'mixed4c:4-5'], [('mixed4c', 5), ('mixed4c', 4), ('conv', 0)]),
+    (['conv'], [('conv', 0), ('conv', 1)]),
+])
+def test_channels_as_they_are_written(texts, expected):
+    assert feature_sheet.choose_channels(texts, end_points(conv=2, mixed4c=6)) == expected
+
+
+@pytest.mark.parametrize('text, said', [
+    (':1', 'the layer is missing'),
+    ('mixed4c:', "'' is no channel and no range"),
+    ('mixed4c:1,', "'' is no channel and no range"),
+    ('mixed4c:a-b', "'a-b' is no channel and no range"),
+    ('mixed4c:-3', "'-3' is no channel and no range"),
+    ('mixed4c:1-2-3', "'1-2-3' is no channel and no range"),
+    ('mixed4c:5-2', 'the range 5-2 ends before it begins; write 2-5'),
+    ('mixed4c:0-6', 'no channel 6; mixed4c has 6, 0 to 5'),
+    ('mixed4c:7-9', 'no channel 7; mixed4c has 6, 0 to 5'),
+    ('mixed4x:0', "no layer 'mixed4x'; did you mean 'mixed4c'"),
+])
+def test_what_is_wrong_with_a_spec(text, said):
+    with pytest.raises(InputError) as error:
+        feature_sheet.choose_channels([text], end_points(mixed4c=6))
+    assert said in str(error.value) and '--channels ' + text in str(error.value)
+
+
+def test_every_layer_once():
+    points = end_points(conv_pre_relu=2, conv=2, pool=2, lonely_pre_relu=3)
+    points['logits'] = tf.placeholder(tf.float32, [None, 10])
+    assert feature_sheet.choose_layers(points) == [('conv', None), ('pool', None), ('lonely_pre_relu', None)]
+
+
+# Batches
+
+
+def test_batches_hold_every_panel_once_in_order_and_no_two_layers_channels():
+    panels = [Panel('a', channel) for channel in range(30)] + [Panel('b', channel) for channel in range(3)]
+    batches = feature_sheet.in_batches(panels, 128, 128)
+    assert sum(batches, []) == panels
+    assert [len(batch) for batch in batches] == [10, 10, 10, 3]  # as equal as they can be, 12 at most
+    assert [len(batch) for batch in feature_sheet.in_batches(panels, 1000, 1000)] == [1] * 33
+
+
+def test_layers_share_batches():
+    panels = [Panel('layer%d' % number) for number in range(5)]
+    assert [len(batch) for batch in feature_sheet.in_batches(panels, 192, 256)] == [2, 3]
+
+
+# Each picture's own objective
+
+
+@pytest.mark.parametrize('size, shape', [((32, 48), [3, 8, 12, 4]), ((30, 41), [3, 8, 11, 4]), ((32, 48), [3, 4]),
+                                         ((32, 48), [6, 4])])
+def test_a_batch_of_channels_is_what_each_is_alone(size, shape):
+    values = np.random.RandomState(0).normal(size=shape).astype(np.float32)
+    layer = tf.placeholder(tf.float32, [None] * (len(shape) - 1) + [4])
+    tile_shape, channels = tf.constant(size), tf.placeholder(tf.int32, [None])
+    batched = feature_sheet.objective([Panel('a', 0)], {'a': layer}, channels, tile_shape)
+    single = [objectives.total([objectives.parse('a:%d' % channel)], {'a': layer}, tile_shape) for channel in range(4)]
+    rows = len(values) // 3
+    with tf.Session() as sess:
+        together = sess.run(batched, {layer: values, channels: [3, 0, 3]})
+        alone = [sess.run(single[channel], {layer: values[rows * number:rows * (number + 1)]})
+                 for number, channel in enumerate([3, 0, 3])]
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+def test_a_batch_of_layers_is_what_each_is_alone():
+    random, tile_shape = np.random.RandomState(0), tf.constant([32, 32])
+    layers = {'low': tf.constant(random.normal(size=[2, 16, 16, 3]), tf.float32),
+              'high': tf.constant(random.normal(size=[2, 4, 4, 5]), tf.float32)}
+    together = feature_sheet.objective([Panel('low'), Panel('high')], layers, None, tile_shape)
+    alone = [objectives.total([objectives.parse(name)], {name: layer[number:number + 1]}, tile_shape)
+             for number, (name, layer) in enumerate(layers.items())]
+    with tf.Session() as sess:
+        np.testing.assert_array_equal(*sess.run([together, alone]))
+
+
+# The sheet
+
+
+@pytest.fixture
+def run_of(tmp_path):
+    """Returns a function of panels that makes the folder of a run in which they are done, each of another grey."""
+    def make(panels, silent=(), size=(64, 64)):
+        records = []
+        (tmp_path / feature_sheet.PICTURES).mkdir()
+        for number, panel in enumerate(panels):
+            name = panel.file_name(number + 1)
+            images.save_image(tmp_path / feature_sheet.PICTURES / name, np.full((*size, 3), 10 + number, np.float32))
+            records.append({'layer': panel.layer, 'channel': panel.channel, 'file': name, 'silent': number in silent})
+        runs.write_record(tmp_path, recipe='deepdream', panels=records)
+        return tmp_path
+    return make
+
+
+def places(path, count):
+    """Returns (row, column) of the top left pixel of the greys 10, 11, ... of a sheet; None where there is none."""
+    sheet = images.load_image(path)
+    found = [np.argwhere((sheet == 10 + number).all(axis=-1)) for number in range(count)]
+    return [tuple(where[0]) if len(where) >= 64 * 64 else None for where in found]
+
+
+def test_a_sheet_of_channels_is_square_and_shows_them_in_order(run_of):
+    path, = feature_sheet.draw_sheets(run_of([Panel('mixed4c', channel) for channel in range(9)]), 'Nine channels')
+    corners = places(path, 9)
+    assert corners == sorted(corners) and len({row for row, _ in corners}) == len({left for _, left in corners}) == 3
+
+
+def test_every_layers_channels_begin_a_row(run_of):
+    panels = [Panel('a', 0), Panel('a', 1), Panel('a', 2), Panel('b', 0), Panel('b', 1)]
+    path, = feature_sheet.draw_sheets(run_of(panels), 'Two layers')
+    corners = places(path, 5)
+    assert [left for _, left in corners] == [*[left for _, left in corners[:3]], *[left for _, left in corners[:2]]]
+    assert corners[2][0] < corners[3][0]
+
+
+def test_many_channels_take_several_sheets(run_of):
+    panels = [Panel('a', channel) for channel in range(100)]
+    paths = feature_sheet.draw_sheets(run_of(panels), 'A hundred')
+    assert [path.name for path in paths] == ['sheet_1.png', 'sheet_2.png']
+    on_first, on_second = places(paths[0], 100), places(paths[1], 100)
+    assert all((first is None) != (second is None) for first, second in zip(on_first, on_second))
+    assert max(images.load_image(path).shape[0] for path in paths) < 2000
+
+
+def test_layers_follow_the_picture_and_modules_stay_together(run_of):
+    panels = [Panel('conv1'), Panel('pool1')] + [Panel('mixed3a_%d' % number) for number in range(7)] + [Panel('top')]
+    path, = feature_sheet.draw_sheets(run_of(panels), 'Layers', np.full([64, 64, 3], 200, np.float32))
+    corners = places(path, 10)
+    sheet = images.load_image(path)
+    picture = tuple(np.argwhere((sheet == 200).all(axis=-1))[0])
+    assert picture[0] == corners[0][0] == corners[1][0] and picture[1] < corners[0][1] < corners[1][1]
+    assert len({row for row, _ in corners[2:9]}) == 1 and corners[2][0] > corners[1][0] and corners[2][1] == picture[1]
+    assert corners[9][0] == corners[2][0]
+
+
+def test_a_silent_panel_is_marked(run_of):
+    run_dir = run_of([Panel('mixed4c', 0), Panel('mixed4c', 1)])
+    loud = images.load_image(feature_sheet.draw_sheets(run_dir, 'Two')[0])
+    records = runs.read_record(run_dir)['panels']
+    runs.write_record(run_dir, panels=[records[0], dict(records[1], silent=True)])
+    marked = images.load_image(feature_sheet.draw_sheets(run_dir, 'Two')[0])
+    changed = np.argwhere((loud != marked).any(axis=-1))
+    assert len(changed) and changed[:, 1].min() > loud.shape[1] // 2
