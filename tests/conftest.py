@@ -1,4 +1,5 @@
 """What every test gets: a graph of its own, no network but the loopback, nothing of the user's home."""
+import importlib.util
 import os
 import shutil
 import socket
@@ -77,6 +78,17 @@ def tiny_vgg_weights():
             weights['conv%d_%d' % (block, number)] = kernel.astype(np.float32), bias.astype(np.float32)
             num_inputs = 2
     return weights
+
+
+@pytest.fixture
+def narrow_vgg16(monkeypatch):
+    """The module tests/narrow_vgg16.py, with its network in VGG-16's place."""
+    path = Path(__file__).with_name('narrow_vgg16.py')
+    spec = importlib.util.spec_from_file_location('narrow_vgg16', str(path))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.patch(monkeypatch.setattr)
+    return module
 
 
 @pytest.fixture
