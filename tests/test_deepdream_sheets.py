@@ -124,6 +124,19 @@ def test_stopped_and_resumed(dreams, run_dir, monkeypatch, capsys, stop_after):
     assert len(steps) == 16 and files(run_dir) == whole
 
 
+def test_ctrl_c_in_the_last_step_comes_too_late(dreams, run_dir, monkeypatch):
+    steps, climb = [], deepdream.climb
+
+    def climb_and_stop(*args):
+        steps.append(len(steps))
+        if len(steps) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return climb(*args)
+    monkeypatch.setattr(deepdream, 'climb', climb_and_stop)
+    assert dreams('--channels', 'mixed4c:0-1') == 0
+    assert (run_dir / 'sheet.png').exists()
+
+
 KILLED = '''
 import os, signal, sys, deepdream
 from synthesis import feature_sheet

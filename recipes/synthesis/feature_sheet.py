@@ -234,10 +234,11 @@ class Journal:
                               'objective': objective})
         self.log.append(step=self.progress.done, batch=self.batch + 1, octave=state.octave + 1, height=octave.height,
                         width=octave.width, objective=objective)
-        if self.stop.requested or time.time() - self.saved > SECONDS_BETWEEN_STATES:
+        stopping = self.stop.requested and self.progress.done < self.progress.total
+        if stopping or time.time() - self.saved > SECONDS_BETWEEN_STATES:
             runs.save_arrays(self.run_dir / STATE, batch=self.batch, **state._asdict())
             self.saved = time.time()
-        if self.stop.requested:
+        if stopping:
             raise cli.Interrupted('after %d of %d steps; the %d pictures that are done are in %s; go on with --resume '
                                   '%s' % (self.progress.done, self.progress.total, len(self.panels), self.folder,
                                           self.run_dir))

@@ -57,3 +57,12 @@ def test_normalizing_leaves_zeros_and_no_levels_alone():
     gradient = np.random.RandomState(2).normal(size=[16, 16, 3]).astype(np.float32)
     assert pyramid.normalize(gradient, 0) is gradient
     assert not pyramid.normalize(np.zeros([16, 16, 3], np.float32), 3).any()
+
+
+def test_a_batch_is_treated_picture_by_picture():
+    batch = np.random.RandomState(0).normal(size=[3, 37, 50, 3]).astype(np.float32) * [[[[1]]], [[[1e-3]]], [[[0]]]]
+    batch = batch.astype(np.float32)
+    together = pyramid.normalize(batch, 3)
+    for one, of_batch in zip(batch, together):
+        np.testing.assert_allclose(of_batch, pyramid.normalize(one, 3), rtol=1e-5, atol=1e-6)
+    assert together[0].std() == pytest.approx(together[1].std(), rel=0.2) and not together[2].any()
