@@ -1,0 +1,58 @@
+"""Which images each training step takes, and their preparation in a thread while the network computes."""
+import collections
+from concurrent import futures
+from functools import lru_cache
+
+import numpy as np
+
+
+def batch_indices(step, batch_size, num_images, seed):
+    """Says which training images the given step takes: every image once an epoch, each epoch in an order of its own.
+
+    Args:
+      step: int, steps done before.
+      batch_size: int, at most num_images.
+      num_images: int.
+      seed: int.
+
+    Returns:
+      int [batch_size].
+    """
+    epoch, start = divmod(step * batch_size, num_images)
+    order = _epoch_order(epoch, num_images, seed)[start:start + batch_size]
+    missing = batch_size - len(order)
+    return np.concatenate([order, _epoch_order(epoch + 1, num_images, seed)[:missing]]) if missing else order
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(epoch, num_images, seed):
+    return np.random.RandomState([seed, epoch]).permutation(num_images)
+
+
+def prefetch(make, items, ahead=2):
+    """Makes something of each item in a thread, a few items ahead of the caller, who gets the results in order.
+
+    One thread alone: `make` runs for one item at a time, so it may use what is not safe in threads, and what it makes
+    does not depend on who was faster.
+
+    Args:
+      make: function of an item.
+      items: iterable.
+      ahead: int, how many results at most wait for the caller.
+
+    Yields:
+      make(item) for each item. What make raises is raised here.
+    """
+    waiting = collections.deque()
+    executor = futures.ThreadPoolExecutor(1)
+    try:
+        for item in items:
+            waiting.append(executor.submit(make, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+        executor.shutdown()
