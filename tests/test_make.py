@@ -373,7 +373,8 @@ def test_changed_requirements_bring_dev_back_too(machine):
 
 # ---- make ----
 
-RECIPES = {'mnist': 'mnist_convnet.py', 'style': 'style_transfer.py', 'dream': 'deepdream.py'}
+RECIPES = {'mnist': 'mnist_convnet.py', 'style': 'style_transfer.py', 'dream': 'deepdream.py',
+           'transfer': 'vgg16_transfer.py'}
 
 
 def targets():
@@ -399,6 +400,19 @@ def test_a_recipe_runs_with_its_options(machine, target):
     assert machine.noted()[-1] == 'run recipes/%s --steps 50 --content my picture.jpg' % RECIPES[target]
     machine.run('make', target)
     assert machine.noted() == ['run recipes/' + RECIPES[target]]  # at once
+
+
+def test_transfer_is_told_where_the_photographs_are(machine):
+    machine.run('make', 'DATA=my photographs', 'ARGS=--quiet', 'transfer')
+    assert machine.noted()[-1] == 'run recipes/vgg16_transfer.py --data-dir my photographs --quiet'
+
+
+def test_features_are_removed_and_runs_are_not(machine):
+    run_dir, features = machine.root / 'output/vgg16_transfer/2026', machine.root / 'output/vgg16_transfer/features/a'
+    run_dir.mkdir(parents=True)
+    features.mkdir(parents=True)
+    assert machine.run('make', 'clean-features').returncode == 0
+    assert run_dir.exists() and not features.exists()
 
 
 def test_each_recipe_of_the_makefile_is_there():

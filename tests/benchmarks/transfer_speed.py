@@ -1,0 +1,82 @@
+"""How long transfer learning takes: the recipe's default run against the cookbook's 50 epochs, one after the other.
+
+    python tests/benchmarks/transfer_speed.py --data-dir DIR [--models-dir DIR] [--work-dir DIR] [--book-steps 12]
+
+The default run starts without features; then a second one, to the end of stage 1, finds them. Of the cookbook's way
+(every image through all of VGG-16 at 256 pixels, block 5 trained) some steps are timed, without validation, and their
+median stands for all of them: 50 epochs of as many images. Run it when nothing else is running.
+"""
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+RECIPES = Path(__file__).resolve().parents[2] / 'recipes'
+BOOK_EPOCHS = 50
+
+BOOK_STEPS = '''
+import sys, time
+import vgg16_transfer as recipe
+from common import session
+from common.session import keras, tf
+from datasets import photographs
+from networks import vgg, vgg_keras
+num_steps = int(sys.argv[1])
+args = recipe.parse_args(['--book', '--quiet'] + sys.argv[2:])
+data = photographs.load(args.data_dir, quiet=True)
+_, weights, _, _ = vgg.obtain_weights(args.models_dir, 'vgg16')
+with tf.Graph().as_default(), session.open_session() as sess:
+    keras.backend.set_session(sess)
+    model = recipe.build_model(args, len(data.class_names))
+    _, stage = recipe.build_stages(model, args, (0, num_steps), [1.0] * len(data.class_names))
+    sess.run(tf.global_variables_initializer())
+    vgg_keras.set_weights(model, weights, as_in_book=True)
+    clock = [time.time()]
+    recipe.train(sess, stage, lambda *images: photographs.read_images(*images, args.size, args.threads), data.train,
+                 num_steps, args, 0, lambda *unused: clock.append(time.time()))
+    print(len(data.train.labels), ' '.join('%.3f' % (b - a) for a, b in zip(clock, clock[1:])))
+'''
+
+
+def run(*command):
+    """Runs a program in recipes/; returns its seconds, its last line and the highest memory of all so far, bytes."""
+    started = time.time()
+    out = subprocess.run([sys.executable] + list(command), cwd=str(RECIPES), check=True, stdout=subprocess.PIPE,
+                         universal_newlines=True).stdout
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return time.time() - started, out.splitlines()[-1], peak
+
+
+def main():
+    """Times all three and prints the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--data-dir', required=True)
+    parser.add_argument('--models-dir')
+    parser.add_argument('--work-dir', help='where runs and features go; a temporary folder unless given')
+    parser.add_argument('--book-steps', type=int, default=12)
+    args = parser.parse_args()
+    where = ['--data-dir', args.data_dir] + (['--models-dir', args.models_dir] if args.models_dir else [])
+    with tempfile.TemporaryDirectory() as folder:
+        output = args.work_dir or folder
+        ours = ['vgg16_transfer.py', '--quiet', '--output-dir', output] + where
+        whole, result, peak = run(*ours)
+        print('default run, features included: %.0f s, %.2f GB at its highest; %s' % (whole, peak / 1e9, result),
+              flush=True)
+        print(json.loads((Path(output) / 'vgg16_transfer' / 'latest' / 'run.json').read_text())['results'], flush=True)
+        head, result, _ = run(*ours, '--fine-tune', 'none')
+        print('second run, stage 1 and its report: %.0f s; %s' % (head, result), flush=True)
+        _, result, _ = run('-c', BOOK_STEPS, str(args.book_steps), *where)
+    num_images, *seconds = result.split()
+    step = sorted(map(float, seconds[2:]))[len(seconds[2:]) // 2]  # the first two warm up
+    book = step / 16 * int(num_images) * BOOK_EPOCHS
+    print('the cookbook: %.2f s a step of 16 (median of %d: %s), so %.0f s for %d epochs of %s images' % (
+        step, len(seconds[2:]), result, book, BOOK_EPOCHS, num_images))
+    print('ratio: %.1f' % (book / whole))
+
+
+if __name__ == '__main__':
+    main()
