@@ -50,7 +50,7 @@ RECIPE = 'vgg16_transfer'
 # --fine-tune: the deepest layer that stays frozen. Up to block4_pool are the cookbook's 15 frozen layers.
 FROZEN_UP_TO = {'none': 'block5_pool', 'block5': 'block4_pool', 'block4': 'block3_pool', 'all': None}
 MOMENTUM = 0.9                    # of --book
-EVALUATION_BATCH = 50             # images
+EVALUATION_BATCH = 16             # images; more of them would take gigabytes in VGG-16's first layers
 VALIDATIONS_PER_EPOCH = 2         # of stage 2; stage 1 has one
 SHOWN = 8                         # Grad-CAMs of right, and of wrong predictions
 MAX_ON_SHEET = 48                 # predicted pictures
@@ -264,7 +264,7 @@ def fine_tune(sess, stage, read, data, num_steps, saver, state, args):
     def keep(state):
         runs.save_checkpoint(args.run_dir, saver, sess, state['step'], state)
 
-    every = max(1, _epoch_steps(data, args) // VALIDATIONS_PER_EPOCH)
+    every = -(-_epoch_steps(data, args) // VALIDATIONS_PER_EPOCH)
     journal = Journal('stage2', num_steps, every, lambda: predict(sess, stage, read, data.validation),
                       data.validation.labels, keep, args, state)
     fit(sess, stage, read, data, journal, args)

@@ -19,11 +19,11 @@ class Journal:
       validate_every: int, steps.
       validate: function without arguments to probabilities of the validation images, [num_images, num_classes].
       labels: int64 [num_images], theirs.
-      keep: function of the journal's state, called where the weights are the best so far and, if `save_between`, every
-        few seconds in between.
+      keep: function of the journal's state, called after each validation: state['best_step'] is state['step'] where the
+        weights are the best so far.
       args: the options run_dir, early_stopping and quiet.
       state: what the last checkpoint's journal knew; None at the start.
-      save_between: bool.
+      save_between: bool, call `keep` every SECONDS_BETWEEN_CHECKPOINTS between validations too.
     """
 
     def __init__(self, name, num_steps, validate_every, validate, labels, keep, args, state=None, save_between=True):
