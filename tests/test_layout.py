@@ -142,9 +142,10 @@ def outcome_of_import(module, home, search_path=RECIPES):
     """What the import of `module` in a process of its own does and ought not to; '' where all is well."""
     environ = dict(os.environ, PYTHONPATH=str(search_path), HOME=str(home), PYTHONDONTWRITEBYTECODE='1')
     environ.pop('MPLCONFIGDIR', None)
-    return subprocess.run([sys.executable, '-c', IMPORT_AND_LOOK, module], cwd=str(home), env=environ,
+    said = subprocess.run([sys.executable, '-c', IMPORT_AND_LOOK, module], cwd=str(home), env=environ,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           encoding='utf-8').stdout
+    return said.replace('Matplotlib is building the font cache; this may take a moment.\n', '')  # on a busy machine
 
 
 @every_file
