@@ -46,20 +46,15 @@ import numpy as np
 
 from common import cli, film, images, plotting, runs, session
 from common.errors import ComputationError, InputError, UnavailableError
-from common.progress import Progress
 from common.session import tf
 from networks import inception, vgg
 from synthesis import color, feature_sheet, motion, objectives, pyramid, sequence, tiles
+from synthesis.journal import Journal
 
 RECIPE = 'deepdream'
 NETWORKS = ('inception', 'vgg19', 'vgg16')
 NOISE, BUNDLED = 'noise', 'raccoon'
 GUIDE_SIZE = 512                    # pixels of a guide's longer side, at most: larger things than a tile are never seen
-SECONDS_BETWEEN_STATES = 10.0
-STATE = 'state.npz'
-FRAMES = 'frames'                   # the folder in a film's run where its frames are kept
-FILM_METRICS = ('frame', 'seconds', 'objective_before', 'objective')
-METRICS = ('step', 'picture', 'octave', 'height', 'width', 'objective')
 # What else is good where there is no picture to start from: small to large in more octaves, all frequencies alike.
 FROM_NOISE = {'size': 448, 'octaves': 5, 'steps': '20', 'step_size': '1', 'laplacian_levels': 4}
 # What --book sets: the chapter's figures. Its objective is the mean of a layer, not of its squares; its noise is pale.
@@ -117,6 +112,35 @@ class State(NamedTuple):
     step: int           # steps done in this octave
     image: Any          # float32 [(batch, )height, width, 3] at the octave's size
     values: Any         # float64 [num_octaves, 2(, batch)]: the objective before an octave and in its last step
+
+
+class Step(NamedTuple):
+    """What the journal learns after every step; see Journal.__call__."""
+    octaves: Any        # list of Octave
+    state: State
+
+    @property
+    def total(self):
+        """Steps in all octaves so far."""
+        return num_steps(self.octaves[:self.state.octave]) + self.state.step
+
+    @property
+    def size(self):
+        """Height and width."""
+        return self.state.image.shape[:2]
+
+    @property
+    def figures(self):
+        """The octave, from 1, and the objective."""
+        return {'octave': self.state.octave + 1, 'objective': self.state.values[self.state.octave, 1]}
+
+    def picture(self):
+        """Returns the picture at the octave's size."""
+        return self.state.image
+
+    def checkpoint(self):
+        """Returns what it takes to go on."""
+        return self.state._asdict()
 
 
 def load_network(args):
@@ -399,126 +423,6 @@ def finish(image, content, args, from_noise):
     return args.blend * image + (1 - args.blend) * content
 
 
-class Journal:
-    """What one dream leaves on the disk on its way: its state to resume from, metrics, pictures; the progress bar.
-
-    Args:
-      args: the options.
-      stop: from cli.stop_requested.
-      job: Job.
-      steps_before: int, what the jobs before it take.
-      state: State to go on from, or None.
-      seconds: float, what it has taken before it was stopped.
-    """
-
-    def __init__(self, args, stop, job, steps_before=0, state=None, seconds=0.0):
-        self.args, self.stop, self.job, self.steps_before, self.state = args, stop, job, steps_before, state
-        self.started, self.saved, self.pause = time.time() - seconds, time.time(), SECONDS_BETWEEN_STATES
-        done = num_steps(job.octaves[:state.octave]) + state.step if state else 0
-        self.progress = Progress(num_steps(job.octaves), done, quiet=args.quiet)
-        self.log = runs.MetricsLog(args.run_dir / 'metrics.csv', METRICS, steps_before + done)
-
-    def report(self, state):
-        """Takes note of a step; ends the dream, with all kept, where the user asked for that."""
-        self.state, octave, objective = state, self.job.octaves[state.octave], state.values[state.octave, 1]
-        self.progress.update({'octave': '%d/%d (%dx%d)' % (state.octave + 1, len(self.job.octaves), octave.width,
-                                                           octave.height), 'objective': objective})
-        self.log.append(step=self.steps_before + self.progress.done, picture=self.job.number, octave=state.octave + 1,
-                        height=octave.height, width=octave.width, objective=objective)
-        if self.args.save_every and self.progress.done % self.args.save_every == 0:
-            name = '%s_step%04d.png' % (self.job.name, self.progress.done)
-            images.save_image(self.args.run_dir / name, state.image)
-        if self.stop.requested and self.progress.done < self.progress.total:
-            self.save_state()
-            raise cli.Interrupted('after %d of %d steps; the picture so far is %s; go on with --resume %s'
-                                  % (self.progress.done, self.progress.total, self.save_so_far(), self.args.run_dir))
-        if time.time() - self.saved > self.pause:
-            self.save_state()
-
-    def save_state(self):
-        """Saves what it takes to go on; the larger the picture, the less often."""
-        started = time.time()
-        runs.save_arrays(self.args.run_dir / STATE, job=self.job.number, seconds=started - self.started,
-                         **self.state._asdict())
-        self.saved = time.time()
-        self.pause = max(SECONDS_BETWEEN_STATES, 20 * (self.saved - started))
-
-    def save_so_far(self):
-        """Saves the unfinished dream at the content's size; returns its path, or None before the first step."""
-        if self.state is None:
-            return None
-        content = load_content(self.job.content, self.args)
-        return self.save(enlarge(content, self.state.image, content.shape[:2]), content)
-
-    def save(self, image, content):
-        """Saves a picture, finished as asked for, and the sheet of before and after; returns the picture's path."""
-        result = finish(image, content, self.args, self.job.from_noise)
-        path = self.args.run_dir / (self.job.name + '.png')
-        images.save_image(path, result)
-        plotting.plot_sheet(self.args.run_dir / (self.job.name + '_sheet.png'), [content, result], ['before', 'after'])
-        if self.args.output:
-            images.save_image(self.args.output, result)
-        return self.args.output or path
-
-    def plot(self):
-        """Draws how the objective rose, an octave a curve."""
-        curves = {}
-        for row in self.log.rows:
-            if row['picture'] == self.job.number:
-                steps, values = curves.setdefault('%(width)d x %(height)d' % row, ([], []))
-                steps.append(row['step'] - self.steps_before)
-                values.append(row['objective'])
-        plotting.plot_curves(self.args.run_dir / (self.job.name + '_objective.png'), curves,
-                             'The objective in each octave', 'step', 'objective')
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *unused):
-        self.progress.close()
-        self.log.close()
-
-
-class FilmJournal:
-    """What a film leaves on the disk besides its frames; the progress bar. A context manager that Ctrl-C stops.
-
-    Args:
-      args: the options.
-      num_frames: int.
-    """
-
-    def __init__(self, args, num_frames):
-        self.args, self.folder, self.started = args, args.run_dir / FRAMES, time.time()
-        done = film.count_frames(self.folder)
-        self.progress = Progress(num_frames, done, 'frame', quiet=args.quiet)
-        self.log = runs.MetricsLog(args.run_dir / 'metrics.csv', FILM_METRICS, done)
-
-    def report(self, state):
-        """Takes note of a step within a frame; ends the film where the user asked for that."""
-        self.state = state
-        if self.stop.requested:
-            raise cli.Interrupted('after %d of %d frames, which are in %s; go on with --resume %s'
-                                  % (self.progress.done, self.progress.total, self.folder, self.args.run_dir))
-
-    def frame_done(self):
-        """Takes note of a frame that is kept."""
-        before, last = self.state.values[-1]
-        self.progress.update({'objective': last})
-        self.log.append(frame=self.progress.done, seconds=round(time.time() - self.started, 3), objective_before=before,
-                        objective=last)
-        self.started = time.time()
-
-    def __enter__(self):
-        self.stopping = cli.stop_requested()
-        self.stop = self.stopping.__enter__()
-        return self
-
-    def __exit__(self, *exception):
-        self.stopping.__exit__(*exception)
-        self.progress.close()
-        self.log.close()
-
-
 def num_steps(octaves):
     """Returns the steps of these octaves."""
     return sum(octave.steps for octave in octaves)
@@ -614,27 +518,43 @@ def run_job(job, args, gradient_of, mask, journal):
     content = load_content(job.content, args)
     if mask is not None:
         mask = images.resize_image(mask, *content.shape[:2]) / 255
-    try:
-        image = dream(content, job.octaves, gradient_of, args.seed, args.jitter, args.laplacian_levels, mask,
-                      journal.state, journal.report)
-    except ComputationError as error:
-        raise ComputationError('%s; the last good picture: %s' % (error, journal.save_so_far()))
-    path, values = journal.save(image, content), journal.state.values
-    journal.plot()
+
+    def finish_so_far(image):
+        return finish(enlarge(content, image, content.shape[:2]), content, args, job.from_noise)
+
+    saved = journal.begin(job.name, finish_so_far)
+    state = saved and State(int(saved['octave']), int(saved['step']), saved['image'], saved['values'])
+    journal.step = saved and Step(job.octaves, state)  # which may have been the last
+    image = dream(content, job.octaves, gradient_of, args.seed, args.jitter, args.laplacian_levels, mask, state,
+                  lambda state: journal(Step(job.octaves, state)))
+    result, values = finish(image, content, args, job.from_noise), journal.step.state.values
+    path = journal.save_picture(result)
+    plotting.plot_sheet(args.run_dir / (job.name + '_sheet.png'), [content, result], ['before', 'after'])
+    plot_objective(args.run_dir / (job.name + '_objective.png'), journal.rows())
     if not values.any():
         print('%s: warning: the objective was 0 from beginning to end, so nothing changed; a layer after its ReLU can '
               'be silent: try the one before (..._pre_relu)' % RECIPE, file=sys.stderr)
     return {'content': job.content, 'path': path, 'height': content.shape[0], 'width': content.shape[1],
-            'seconds': time.time() - journal.started,
+            'seconds': journal.seconds(),
             'octaves': [dict(octave._asdict(), objective_before=before, objective_last=last)
                         for octave, (before, last) in zip(job.octaves, values)]}
+
+
+def plot_objective(path, rows):
+    """Draws how the objective rose, an octave a curve."""
+    curves = {}
+    for row in rows:
+        steps, values = curves.setdefault('%(width)d x %(height)d' % row, ([], []))
+        steps.append(row['step'])
+        values.append(row['objective'])
+    plotting.plot_curves(path, curves, 'The objective in each octave', 'step', 'objective')
 
 
 def run_film(scene, job, args, gradient_of, mask):
     """Dreams on one frame after the other, those that are kept already left out, and makes a film of them.
 
     Returns:
-      list of one dict, what run.json records of it.
+      (list of one dict, what run.json records of it; float, seconds that it had taken before the run was resumed).
     """
     height, width = scene.first.shape[:2]
     if mask is not None:
@@ -647,7 +567,9 @@ def run_film(scene, job, args, gradient_of, mask):
                       mask, report=journal.report)
         return finish(image, content, args, job.from_noise)
 
-    with FilmJournal(args, scene.num_frames) as journal:
+    columns = 'objective_before', 'objective'
+    with sequence.Journal(args.run_dir, scene.num_frames, columns, lambda state: dict(zip(columns, state.values[-1])),
+                          args.quiet) as journal:
         try:
             sequence.make_frames(scene, dream_on, journal.folder, journal.frame_done)
         except ComputationError as error:
@@ -657,7 +579,7 @@ def run_film(scene, job, args, gradient_of, mask):
     record = {'content': job.content, 'path': path, 'height': height, 'width': width, 'frames': scene.num_frames,
               'fps': float(scene.fps), 'seconds_per_frame': np.mean(journal.log.column('seconds')[1])}
     runs.write_record(args.run_dir, pictures=[record])
-    return [record]
+    return [record], journal.seconds_resumed
 
 
 def dream_sheet(job, args, network, mask, started):
@@ -790,7 +712,7 @@ def check_args(args):
     if args.graph and not args.graph.is_file():
         raise InputError('--graph %s: no such file' % args.graph)
     # whether a resumed run is a film's, its folder says
-    args.film = (args.run_dir / FRAMES).is_dir() if args.run_dir else sequence.is_wanted(args)
+    args.film = (args.run_dir / sequence.FRAMES).is_dir() if args.run_dir else sequence.is_wanted(args)
     if feature_sheet.is_wanted(args):
         feature_sheet.check_options(args, NOISE)
     if args.film and args.save_every:
@@ -822,7 +744,7 @@ def open_run(args, network, objective, jobs, scene, device):
         args.run_dir = runs.create(args.output_dir, RECIPE, settings=args.settings, seed=args.seed, device=device,
                                    objective=objective, source=network.source)
         if scene:
-            (args.run_dir / FRAMES).mkdir()
+            (args.run_dir / sequence.FRAMES).mkdir()
     runs.check_unchanged(args.run_dir, **facts)
     if not args.quiet:
         objective = runs.read_record(args.run_dir)['objective']
@@ -831,30 +753,28 @@ def open_run(args, network, objective, jobs, scene, device):
 
 
 def run_jobs(jobs, args, gradient_of, mask):
-    """Dreams on one picture after the other; returns what run.json records of them.
+    """Dreams on one picture after the other.
+
+    Returns:
+      (list of dict, what run.json records of them; float, seconds that they had taken before the run was resumed).
 
     Raises:
       ComputationError: a dream failed and there is no other.
     """
-    pictures = runs.read_record(args.run_dir).get('pictures', [])
-    state_path = args.run_dir / STATE
-    saved = runs.load_arrays(state_path) if state_path.exists() else None
-    with cli.stop_requested() as stop:
-        for job in jobs[len(pictures):]:
-            steps_before, state, seconds = sum(num_steps(other.octaves) for other in jobs[:job.number]), None, 0.0
-            if saved and saved['job'] == job.number:
-                state = State(int(saved['octave']), int(saved['step']), saved['image'], saved['values'])
-                seconds = float(saved['seconds'])
+    totals = [num_steps(job.octaves) for job in jobs]
+    with Journal(args.run_dir, totals, ('octave', 'objective'), 'step', args.save_every, args.output,
+                 args.quiet) as journal:
+        for job in jobs[len(journal.pictures):]:
             try:
-                with Journal(args, stop, job, steps_before, state, seconds) as journal:
-                    pictures.append(run_job(job, args, gradient_of, mask, journal))
+                journal.end(**run_job(job, args, gradient_of, mask, journal))
             except ComputationError as error:
+                good = journal.picture_in_work()
+                kept = '' if good is None else '; the last good picture: %s' % journal.save_picture(good)
                 if len(jobs) == 1:
-                    raise
-                print('%s: failed: %s: %s' % (RECIPE, job.content, error), file=sys.stderr)
-                pictures.append({'content': job.content, 'error': str(error)})
-            runs.write_record(args.run_dir, pictures=pictures)
-    return pictures
+                    raise ComputationError('%s%s' % (error, kept))
+                print('%s: failed: %s: %s%s' % (RECIPE, job.content, error, kept), file=sys.stderr)
+                journal.end(content=job.content, error=str(error))
+    return journal.pictures, journal.seconds_resumed
 
 
 def conclude(args, pictures, left_out, seconds):
@@ -907,10 +827,10 @@ def main(argv=None):
         for mistake in left_out:
             print('%s: left out: %s' % (RECIPE, mistake), file=sys.stderr)
         if scene:
-            pictures = run_film(scene, jobs[0], args, gradient_of, mask)
+            pictures, seconds = run_film(scene, jobs[0], args, gradient_of, mask)
         else:
-            pictures = run_jobs(jobs, args, gradient_of, mask)
-    return conclude(args, pictures, left_out, time.time() - started)
+            pictures, seconds = run_jobs(jobs, args, gradient_of, mask)
+    return conclude(args, pictures, left_out, time.time() - started + seconds)
 
 
 if __name__ == '__main__':

@@ -42,6 +42,8 @@ from synthesis.tiled_loss import make_evaluate, sum_over_tiles
 RECIPE = 'style_transfer'
 NOISE = 20  # grey levels either way around ImageNet's mean
 LARGEST_SIDE = 2 ** 20  # pixels: a tile that holds every picture
+OPTIMISER = 'optimiser_'  # begins the names of the optimiser's arrays in a checkpoint
+CURVES = 'total', 'content', 'style'
 FIRST_STEP = 1.0  # grey levels that L-BFGS's first step moves a pixel on average
 # Memory, fitted to measured peaks: TensorFlow itself in bytes, copies of every activation (with what the allocator does
 # not give back from scale to scale) and of the weights, vectors of the picture's size.
@@ -306,6 +308,20 @@ class Step(NamedTuple):
     losses: Losses
     optimiser: object  # its `x` is the picture, float32 [height * width * 3]; `state()` is what a checkpoint needs
 
+    @property
+    def figures(self):
+        """The losses by name."""
+        return self.losses._asdict()
+
+    def picture(self):
+        """Returns the picture as it stands: float32 [height, width, 3] in [0, 255]."""
+        return np.clip(self.optimiser.x.reshape(*self.size, 3), 0, 255)
+
+    def checkpoint(self):
+        """Returns all that it takes to go on; see `go_on_after`."""
+        state = {OPTIMISER + key: array for key, array in self.optimiser.state().items()}
+        return dict(scale=self.scale, iteration=self.iteration, **state)
+
 
 def stylize(sess, graph, cover, content_image, style_images, plan, start, make_optimiser, report, blend=(1.0,),
             style_size=scales.style_size, resume_from=None):
@@ -535,6 +551,14 @@ def choose_tiles(args, network, jobs):
     return tile_size, halo, need, line
 
 
+def go_on_after(checkpoint):
+    """Returns what `stylize` goes on after, (scale index, iteration, optimiser's state), from a step's checkpoint."""
+    if checkpoint is None:
+        return None
+    state = {key[len(OPTIMISER):]: array for key, array in checkpoint.items() if key.startswith(OPTIMISER)}
+    return int(checkpoint['scale']), int(checkpoint['iteration']), state
+
+
 def paint(job, args, sess, graph, cover, journal):
     """Paints one picture and writes it, its sheet and its curves into the run's folder; returns what to record."""
     content, originals = pairs.load_picture(job.content), [pairs.load_picture(path) for path in job.styles]
@@ -560,15 +584,17 @@ def paint(job, args, sess, graph, cover, journal):
     style_size = functools.partial(scales.style_size, style_scale=args.style_scale, stretch=args.stretch_style,
                                    upscale=args.upscale)
     picture, losses = stylize(sess, graph, cover, target, styles, plan, start, make_optimiser, journal,
-                              blend / blend.sum(), style_size, journal.begin(job.name, finish))
+                              blend / blend.sum(), style_size, go_on_after(journal.begin(job.name, finish)))
     result = finish(picture)
     path = journal.save_picture(result)
     plotting.plot_sheet(journal.run_dir / f'{job.name}_sheet.png', [content, *originals, result],
                         ['content', *['style'] * len(originals), 'result'])
-    plotting.plot_curves(journal.run_dir / f'{job.name}_losses.png', journal.curves(['total', 'content', 'style']),
+    rows = journal.rows()
+    curves = {name: ([row['step'] for row in rows], [row[name] for row in rows]) for name in CURVES}
+    plotting.plot_curves(journal.run_dir / f'{job.name}_losses.png', curves,
                          'Loss per iteration, from coarse to fine', 'iteration', 'loss, with its weight', log=True)
     return dict(path=path, height=job.size[0], width=job.size[1], seconds=journal.seconds(),
-                seconds_per_iteration=journal.seconds_per_iteration(),
+                seconds_per_iteration=journal.seconds_per_step(),
                 **{f'{name}_loss': value for name, value in losses._asdict().items()})
 
 
@@ -590,7 +616,8 @@ def main(argv=None):
         graph = build_graph(network, args.objective, tiled=tile_size is not None)
         tf_graph.finalize()
     cover = functools.partial(tiles.cover, tile_size=tile_size or LARGEST_SIDE, halo=halo)
-    journal = Journal(run_dir, len(jobs), args.iterations, Losses._fields, args.save_every, args.output, args.quiet)
+    journal = Journal(run_dir, [args.iterations] * len(jobs), Losses._fields, 'iteration', args.save_every,
+                      args.output, args.quiet)
     with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess, journal:
         for job in jobs[len(journal.pictures):]:
             paint_or_report(job, args, sess, graph, cover, journal, alone=len(jobs) == 1)

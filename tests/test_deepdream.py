@@ -16,7 +16,7 @@ from common import film, images, runs
 from common.errors import ComputationError, UnavailableError
 from common.session import open_session, tf
 from networks import inception
-from synthesis import motion, objectives
+from synthesis import journal, motion, objectives
 
 RECIPES = Path(deepdream.__file__).parent
 FAST = ['--octaves', '2', '--steps', '2', '--tile-size', '64', '--threads', '1', '--quiet']
@@ -34,7 +34,7 @@ def picture(tmp_path):
 @pytest.fixture
 def dreams(tmp_path, tiny_inception_path, monkeypatch):
     """Runs the recipe on the tiny network; returns its exit code."""
-    monkeypatch.setattr(deepdream, 'SECONDS_BETWEEN_STATES', 0.0)
+    monkeypatch.setattr(journal, 'SECONDS_BETWEEN_CHECKPOINTS', 0.0)
 
     def run(*options, fast=True):
         return deepdream.main([str(option) for option in (
@@ -201,7 +201,7 @@ def test_a_run_leaves_its_files(dreams, picture, tmp_path, run_dir, capsys):
         assert dream.size == content.size == (128, 100)
         assert np.abs(np.asarray(dream, float) - np.asarray(content)).mean() > 1
     assert Image.open(str(output)).format == 'JPEG'
-    assert images.load_image(run_dir / 'pond_dream_step0003.png').shape == (100, 128, 3)
+    assert images.load_image(run_dir / 'pond_dream_00003.png').shape == (100, 128, 3)
     assert images.load_image(run_dir / 'pond_dream_sheet.png').std() > 10
     assert images.load_image(run_dir / 'pond_dream_objective.png').std() > 10
     rows = runs.read_metrics(run_dir / 'metrics.csv')
@@ -244,10 +244,11 @@ def test_stopped_and_resumed(dreams, picture, tmp_path, run_dir, monkeypatch, ca
 
 KILLED = '''
 import os, signal, sys, deepdream
-deepdream.SECONDS_BETWEEN_STATES = 0.0
+from synthesis import journal
+journal.SECONDS_BETWEEN_CHECKPOINTS, journal.SHARE_FOR_CHECKPOINTS = 0.0, float('inf')
 class Mortal(deepdream.Journal):
-    def report(self, state):
-        super().report(state)
+    def __call__(self, step):
+        super().__call__(step)
         if self.progress.done == 3: os.kill(os.getpid(), signal.SIGKILL)
 deepdream.Journal = Mortal
 deepdream.main(sys.argv[1:])
@@ -437,11 +438,11 @@ def test_a_still_video_flickers_less_with_the_blend(dreams, picture, tmp_path, r
 
 FILM_KILLED = '''
 import os, signal, sys, deepdream
-class Mortal(deepdream.FilmJournal):
-    def report(self, state):
-        super().report(state)
+class Mortal(deepdream.sequence.Journal):
+    def report(self, step):
+        super().report(step)
         if self.progress.done == 2: os.kill(os.getpid(), signal.SIGKILL)
-deepdream.FilmJournal = Mortal
+deepdream.sequence.Journal = Mortal
 deepdream.main(sys.argv[1:])
 '''
 

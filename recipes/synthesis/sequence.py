@@ -1,16 +1,19 @@
 """A film made frame by frame: its options, what each frame starts from, and the loop that makes the missing ones."""
 import hashlib
+import time
 
 import numpy as np
 
-from common import checksums, cli, film, images
+from common import checksums, cli, film, images, runs
 from common.errors import InputError
+from common.progress import Progress
 from synthesis import motion
 
 OPTIONS = ('zoom', 'rotate', 'frames', 'frame_blend', 'fps')
 # Of a film that begins with a picture, and of one that was filmed.
 ZOOM, NUM_FRAMES = 1.05, 100
 FRAME_BLEND = 0.7
+FRAMES = 'frames'  # the folder in a run where a film's frames are kept
 
 
 def add_options(parser):
@@ -182,3 +185,54 @@ def make_frames(scene, paint, folder, report):
         last = images.load_image(film.frame_path(folder, number - 1)) if number else None
         images.save_image(film.frame_path(folder, number), paint(number, *scene.frame(number, last)))
         report()
+
+
+class Journal:
+    """What a film leaves behind besides its frames, and its progress bar. A context manager that Ctrl-C stops.
+
+    Args:
+      run_dir: Path, the run's folder.
+      num_frames: int.
+      columns: names of a frame's figures.
+      figures_of: function of what `report` was given last; returns a dict, the figures of the frame.
+      quiet: bool, show no progress.
+
+    Attributes:
+      folder: Path, where the frames are kept.
+      seconds_resumed: float, what the frames took that were there before.
+    """
+
+    def __init__(self, run_dir, num_frames, columns, figures_of, quiet=False):
+        self.run_dir, self.folder, self.figures_of = run_dir, run_dir / FRAMES, figures_of
+        done = film.count_frames(self.folder)
+        self.progress = Progress(num_frames, done, 'frame', quiet)
+        self.log = runs.MetricsLog(run_dir / 'metrics.csv', ('frame', 'seconds', *columns), done)
+        self.seconds_resumed, self.began = sum(self.log.column('seconds')[1]), time.time()
+
+    def report(self, step):
+        """Takes note of a step within a frame; ends the film where the user asked for that.
+
+        Raises:
+          cli.Interrupted: after Ctrl-C.
+        """
+        self.step = step
+        if self.stop.requested:
+            raise cli.Interrupted('after %d of %d frames, which are in %s; go on with --resume %s'
+                                  % (self.progress.done, self.progress.total, self.folder, self.run_dir))
+
+    def frame_done(self):
+        """Takes note of a frame that is kept."""
+        figures = self.figures_of(self.step)
+        self.progress.update(figures)
+        self.log.append(frame=self.progress.done, seconds=round(time.time() - self.began, 3), **figures)
+        self.began = time.time()
+
+    def __enter__(self):
+        self.stopping = cli.stop_requested()
+        self.stop = self.stopping.__enter__()
+        return self
+
+    def __exit__(self, *exception):
+        self.stopping.__exit__(*exception)
+        self.progress.close()
+        self.log.close()
