@@ -590,9 +590,9 @@ def parse_args(argv):
     training.add_argument('--views', type=cli.whole_number(0, 99), default=0, metavar='N',
                           help='augmented views of each training image, besides itself and its mirror image')
     training.add_argument('--head-epochs', type=cli.whole_number(0), default=20, metavar='N', help='of stage 1')
-    training.add_argument('--head-learning-rate', type=cli.real_number(1e-8, 10), default=3e-4, metavar='R',
+    training.add_argument('--head-learning-rate', type=cli.real_number(1e-8, 10), default=1e-4, metavar='R',
                           help="stage 1's, Adam, at its highest")
-    training.add_argument('--epochs', type=cli.whole_number(1), default=3, metavar='N', help='of stage 2')
+    training.add_argument('--epochs', type=cli.whole_number(1), default=2, metavar='N', help='of stage 2')
     training.add_argument('--steps', type=cli.whole_number(1), metavar='N', help='of stage 2, instead of epochs')
     training.add_argument('--learning-rate', type=cli.real_number(1e-8, 10), default=1e-5, metavar='R',
                           help="stage 2's, Adam, at its highest")
