@@ -1,7 +1,7 @@
 """TensorFlow: its quiet import, the device, the session. The one module in common/ that imports it.
 
 `from common.session import tf` gives TensorFlow's 1.x interface (compat.v1) and costs nothing until `tf` is first used,
-so that --help and a wrong option answer at once. `keras` is the same for Keras 2.3.1.
+so that --help and a wrong option answer at once. `keras` is the same for Keras 2.3.1, `tflearn` for tflearn 0.5.
 """
 import contextlib
 import importlib
@@ -30,6 +30,7 @@ class _LazyModule(types.ModuleType):
 
 tf = _LazyModule('tensorflow.compat.v1')
 keras = _LazyModule('keras')
+tflearn = _LazyModule('tflearn')
 
 
 def _import_quietly(name):
@@ -45,6 +46,9 @@ def _import_quietly(name):
         if name == 'keras':
             _import_quietly('tensorflow.compat.v1')
             with _keras_without_banner():
+                return importlib.import_module(name)
+        if name == 'tflearn':
+            with _import_quietly('tensorflow.compat.v1').Graph().as_default():  # its import adds eight operations
                 return importlib.import_module(name)
         module = importlib.import_module(name)
     module.logging.set_verbosity(module.logging.ERROR)
@@ -137,14 +141,19 @@ def open_session(graph=None, device='auto', threads=None, xla=False):
     Returns:
       tf.Session, to be used as a context manager.
     """
+    with _filtered_stderr(_NO_GPU_NOISE):
+        return tf.Session(graph=graph, config=session_config(device, threads, xla))
+
+
+def session_config(device='auto', threads=None, xla=False):
+    """Returns the tf.ConfigProto of open_session, for what opens its session itself, such as tflearn's DNN."""
     config = tf.ConfigProto(intra_op_parallelism_threads=threads or num_cpus(), allow_soft_placement=True,
                             gpu_options=tf.GPUOptions(allow_growth=True))
     if device == 'cpu':
         config.device_count['GPU'] = 0
     if xla:
         config.graph_options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_2
-    with _filtered_stderr(_NO_GPU_NOISE):
-        return tf.Session(graph=graph, config=config)
+    return config
 
 
 def ran_out_of_memory(error):

@@ -29,6 +29,12 @@ def test_tensorflow_keras_and_the_device_are_quiet():
     assert (done.returncode, done.stdout, done.stderr) == (0, '5\n', '')
 
 
+def test_tflearn_is_quiet_and_adds_nothing_to_the_graph():
+    done = run_python('from common.session import tf, tflearn\n'
+                      'with tf.Graph().as_default() as graph: tflearn.conv_2d; print(len(graph.get_operations()))')
+    assert (done.returncode, done.stdout, done.stderr) == (0, '0\n', '')
+
+
 def test_real_errors_still_show():
     done = run_python('from common.session import _filtered_stderr\nimport os\n'
                       'with _filtered_stderr(["known noise"]): os.write(2, b"known noise 1\\nreal error\\n")')

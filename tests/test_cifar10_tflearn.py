@@ -1,0 +1,419 @@
+"""The CIFAR-10 recipe, on a few images of plain colours; its wide network narrow, where it is trained."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cifar10_tflearn as recipe
+import small_cifar10
+from common import images, runs, session
+from common.session import tf, tflearn
+from datasets import cifar10
+
+TESTS = Path(__file__).resolve().parent
+TINY = ['--epochs', '2', '--batch-size', '24']
+STEPS = 10  # of TINY
+LOAD = cifar10.load  # the true one
+
+
+@pytest.fixture(autouse=True)
+def small_set(monkeypatch):
+    monkeypatch.setenv('RECIPES_OFFLINE', '1')
+    small_cifar10.patch(monkeypatch.setattr)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """For tests that look at none: they take longer to draw than a tiny network to train."""
+    for name in ('look_at_data', 'plot_training'):
+        monkeypatch.setattr(recipe, name, lambda *unused: None)
+
+
+def arguments(tmp_path, *more):
+    return TINY + ['--output-dir', str(tmp_path / 'output')] + list(more)
+
+
+def options(*argv):
+    return recipe.parse_args(list(argv))
+
+
+def latest(tmp_path):
+    return (tmp_path / 'output' / recipe.RECIPE / 'latest').resolve()
+
+
+def final_weights(run_dir):
+    step = runs.load_state(run_dir)['step']
+    reader = tf.train.NewCheckpointReader(str(run_dir / 'checkpoints' / ('model-%d' % step)))
+    return {name: reader.get_tensor(name).tobytes() for name in reader.get_variable_to_shape_map()}
+
+
+def start(*argv, popen=subprocess.check_call):
+    """Runs the recipe on the small set in a process of its own."""
+    return popen([sys.executable, str(TESTS / 'small_cifar10.py')] + list(argv), env=dict(
+        os.environ, PYTHONPATH=str(Path(recipe.__file__).parent)))
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A folder with a finished run."""
+    folder = tmp_path_factory.mktemp('trained')
+    with pytest.MonkeyPatch.context() as patch:  # the fixture of that name lasts for one test only
+        small_cifar10.patch(patch.setattr)
+        assert recipe.main(arguments(folder, '--epochs', '16', '--learning-rate', '0.01', '--export', '--tta',
+                                     '--quiet')) == 0
+    return folder
+
+
+def test_the_number_of_weights(monkeypatch):
+    monkeypatch.setattr(recipe, 'WIDE_MAPS', (64, 256, 256))
+    for network, expected in (('book', 2159114), ('wide', 1972490)):
+        with tf.Graph().as_default():
+            recipe.build_graph(options('--network', network))
+            assert sum(np.prod(v.shape.as_list()) for v in tf.trainable_variables()) == expected
+
+
+@pytest.mark.parametrize('network, learning_rate', [('book', '0.02'), ('wide', '0.5')])
+def test_the_loss_starts_at_that_of_a_guess_and_falls_and_the_graph_does_not_grow(network, learning_rate):
+    data = small_cifar10.data()
+    args = options('--network', network, '--label-smoothing', '0', '--learning-rate', learning_rate)
+    graph = recipe.build_graph(args, recipe.measure(data.train_images), num_steps=100)
+    batch = {graph.images: data.train_images[:40], graph.labels: data.train_labels[:40], graph.is_training: True}
+    with session.open_session() as sess:
+        sess.run(tf.global_variables_initializer())
+        tf.get_default_graph().finalize()
+        losses = [sess.run([graph.loss, graph.train_op], batch)[0] for _ in range(20)]
+    assert abs(losses[0] - np.log(10)) < 0.1
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize('network, steps, expected', [
+    ('book', (0, 499, 5000, 10000), (1 / 500, 0.5 * (1 + np.cos(np.pi * 0.0499)), 0.5, 0)),
+    ('wide', (0, 1999, 2000, 6000, 10000), (1 / 2000, 1, 1, 0.5, 0))])
+def test_the_learning_rate_rises_and_ends_at_zero(network, steps, expected):
+    step = tf.placeholder(tf.int64, [])
+    rate = recipe.schedule(step, 10000, options('--network', network, '--learning-rate', '0.01'))
+    with session.open_session() as sess:
+        np.testing.assert_allclose([sess.run(rate, {step: n}) for n in steps], np.array(expected) / 100, atol=1e-8)
+
+
+@pytest.mark.parametrize('network', ['book', 'wide'])
+def test_weights_decay_by_their_share_and_biases_do_not(network):
+    kernel, bias = tf.Variable([[2.0, -4.0]]), tf.Variable([3.0])
+    loss = 0.0 * (tf.reduce_sum(kernel) + tf.reduce_sum(bias))
+    args = options('--network', network, '--weight-decay', '0.5')
+    step = recipe.optimize(loss, tf.constant(0.1), tf.train.get_or_create_global_step(), args)
+    with session.open_session() as sess:
+        sess.run(tf.global_variables_initializer())
+        sess.run(step)
+        found = sess.run([kernel, bias, tf.train.get_global_step()])
+    np.testing.assert_allclose(found[0], [[1.9, -3.8]], rtol=1e-6)
+    assert (found[1], found[2]) == ([3.0], 1)
+
+
+def test_the_gradient_is_of_the_weights_before_they_decay():
+    weight = tf.Variable([[2.0]])
+    args = options('--network', 'wide', '--weight-decay', '0.5')
+    step = recipe.optimize(tf.reduce_sum(weight ** 2), tf.constant(0.1), tf.train.get_or_create_global_step(), args)
+    with session.open_session() as sess:
+        sess.run(tf.global_variables_initializer())
+        sess.run(step)
+        np.testing.assert_allclose(sess.run(weight), 2 * 0.95 - 0.1 * (1 + recipe.MOMENTUM) * 4)
+
+
+def test_dropout_keeps_its_share_and_the_same_seed_keeps_the_same_units():
+    layer = tf.ones([50, 512])
+    kept = [recipe.dropout(layer, keep_prob, seed) for keep_prob, seed in
+            ((0.5, [0, 1]), (0.5, [0, 1]), (0.5, [0, 2]), (1.0, [0, 1]))]
+    with session.open_session() as sess:
+        same, again, other, whole = sess.run(kept)
+    np.testing.assert_array_equal(same, again)
+    assert (same != other).mean() > 0.4 and set(np.unique(same)) == {0, 2}
+    assert abs(same.mean() - 1) < 0.03 and (whole == 1).all()
+
+
+def test_statistics_of_the_training_images():
+    photographs = np.random.RandomState(1).randint(0, 256, (50, 32, 32, 3)).astype(np.uint8)
+    photographs[..., 2] //= 2
+    found = recipe.measure(photographs)
+    np.testing.assert_allclose(found.mean, photographs.mean(axis=(0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(found.std, photographs.std(axis=(0, 1, 2)), rtol=1e-5)
+    books = recipe.measure(photographs, book=True)
+    np.testing.assert_allclose(books.mean, np.full(3, photographs.mean()), rtol=1e-5)
+    np.testing.assert_allclose(books.std, np.full(3, photographs.std()), rtol=1e-5)
+
+
+def test_the_first_layer_of_the_wide_network_whitens_patches():
+    random = np.random.RandomState(2)
+    pixels = np.cumsum(np.cumsum(random.normal(0, 0.2, (40, 32, 32, 3)), axis=1), axis=2)  # neighbours are alike
+    pixels = (pixels - pixels.mean()) / pixels.std()
+    filters = recipe.whitening_filters(pixels.astype(np.float32))
+    np.testing.assert_array_equal(filters[..., :12], -filters[..., 12:])
+    corners = [pixels[:, row:row + 31, column:column + 31] for row in (0, 1) for column in (0, 1)]
+    patches = np.stack(corners, axis=-2).reshape(-1, 12)
+    before = patches.T @ patches / len(patches)
+    white = patches @ filters[..., :12].reshape(12, 12)
+    after = white.T @ white / len(patches)
+    assert np.abs(before - np.diag(np.diag(before))).max() > 0.9
+    assert np.abs(after - np.diag(np.diag(after))).max() < 0.01 and 0.5 < np.diag(after).max() < 1.01
+
+
+def test_a_step_has_its_batch_whatever_was_before():
+    data, args = small_cifar10.data(), options('--batch-size', '50')
+    first, again, other = (recipe.make_batch(step, data, args) for step in (3, 3, 4))
+    np.testing.assert_array_equal(first[0], again[0])
+    assert (first[0] != other[0]).any()
+    args = options('--batch-size', '60', '--augment', 'none')
+    taken = np.concatenate([recipe.make_batch(step, data, args)[0] for step in (0, 1)])
+    assert sorted(image.tobytes() for image in taken) == sorted(image.tobytes() for image in data.train_images)
+
+
+def test_a_run_writes_pictures_a_record_and_a_log(tmp_path, capsys):
+    assert recipe.main(arguments(tmp_path)) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[-2].startswith('test accuracy ') and '50 images) after 2 epochs of the book network' in out[-2]
+    run_dir = latest(tmp_path)
+    for name in ('examples', 'augmented', 'loss', 'accuracy', 'confusion_matrix', 'mistakes', 'filters'):
+        picture = images.load_image(run_dir / (name + '.png'))
+        assert min(picture.shape[:2]) > 50 and picture.std() > 5, name
+    assert len((run_dir / 'classes.txt').read_text().splitlines()) == 11
+    record = json.loads((run_dir / 'run.json').read_text())
+    assert record['results']['test_images'] == 50 and 'tta_accuracy' not in record['results']
+    assert record['settings']['weight_decay'] == recipe.SETTINGS['book']['weight_decay']
+    rows = runs.read_metrics(run_dir / 'metrics.csv')
+    assert [(row['step'], row['epoch']) for row in rows] == [(5, 1), (10, 2)]
+    log, = (run_dir / 'tensorboard').iterdir()
+    events = list(tf.train.summary_iterator(str(log)))
+    tags = {value.tag for event in events for value in event.summary.value}
+    assert {'loss', 'training_accuracy', 'validation_accuracy', 'learning_rate'} <= tags
+    assert any(event.graph_def for event in events)
+
+
+def test_a_training_learns_colours_and_the_best_weights_are_reported(trained):
+    record = runs.read_record(latest(trained))
+    assert record['results']['test_accuracy'] > 0.8 and record['results']['tta_accuracy'] > 0.8
+    rows = runs.read_metrics(latest(trained) / 'metrics.csv')
+    best = max(row['validation_accuracy'] for row in rows)
+    assert record['results']['validation_accuracy'] == best
+    assert record['results']['best_step'] in [row['step'] for row in rows if row['validation_accuracy'] == best]
+
+
+def test_a_plain_client_loads_the_saved_model_which_has_no_optimiser(trained):
+    data = small_cifar10.data()
+    np.save(str(trained / 'images.npy'), data.test_images)
+    code = ('import sys, numpy as np, tensorflow as tf\n'
+            'model = tf.contrib.predictor.from_saved_model(sys.argv[1])\n'
+            'print(",".join(map(str, model({"images": np.load(sys.argv[2])})["classes"])))')
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(latest(trained) / 'saved_model'),
+                           str(trained / 'images.npy')], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    classes = np.array(done.stdout.decode().split(','), int)
+    accuracy = runs.read_record(latest(trained))['results']['test_accuracy']
+    assert np.mean(classes == data.test_labels) == accuracy
+    saved = tf.train.NewCheckpointReader(str(latest(trained) / 'saved_model' / 'variables' / 'variables'))
+    assert not [name for name in saved.get_variable_to_shape_map() if 'Adam' in name or 'beta' in name]
+
+
+def test_own_pictures_are_classified(tmp_path, trained, capsys):
+    data, paths = small_cifar10.data(), []
+    for number in range(6):  # larger, and not square
+        picture = np.kron(data.test_images[number], np.ones((4, 5, 1)))
+        paths.append(str(tmp_path / ('picture%d.png' % number)))
+        images.save_image(tmp_path / ('picture%d.png' % number), picture.astype(np.float32))
+    assert recipe.main(['--predict'] + paths + ['--output-dir', str(trained / 'output')]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = [cifar10.CLASS_NAMES[label] for label in data.test_labels[:6]]
+    assert sum(line.split(': ')[1].startswith(name) for line, name in zip(lines, names)) >= 5
+    assert images.load_image(latest(trained) / 'predictions.png').std() > 5
+
+
+@pytest.mark.parametrize('network, stop', [('book', 7), ('wide', 5)])
+def test_ctrl_c_saves_and_resume_equals_a_whole_run(tmp_path, capsys, monkeypatch, no_pictures, network, stop):
+    assert recipe.main(arguments(tmp_path / 'whole', '--network', network)) == 0
+    after_step = recipe.Journal.after_step
+
+    def interrupted(journal, step, *figures):
+        if step == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+        return after_step(journal, step, *figures)
+    monkeypatch.setattr(recipe.Journal, 'after_step', interrupted)
+    assert recipe.main(arguments(tmp_path / 'stopped', '--network', network)) == 130
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert 'step %d of 10 is saved' % stop in message and '--resume %s' % latest(tmp_path / 'stopped') in message
+    monkeypatch.setattr(recipe.Journal, 'after_step', after_step)
+    assert recipe.main(['--resume', str(latest(tmp_path / 'stopped'))]) == 0
+    assert final_weights(latest(tmp_path / 'stopped')) == final_weights(latest(tmp_path / 'whole'))
+    metrics = [(latest(tmp_path / name) / 'metrics.csv').read_bytes() for name in ('whole', 'stopped')]
+    assert metrics[0] == metrics[1]
+
+
+def test_killed_and_resumed_equals_never_stopped(tmp_path):
+    more = ['--network', 'wide', '--quiet', '--epochs', '3']
+    start(*arguments(tmp_path / 'whole', *more))
+    process = start(*arguments(tmp_path / 'killed', *more), popen=subprocess.Popen)
+    deadline = time.time() + 120
+    while not list((tmp_path / 'killed').glob('output/*/2*/checkpoints/state.json')) and time.time() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    run_dir = latest(tmp_path / 'killed')
+    assert runs.load_state(run_dir)['step'] in (5, 10)
+    start('--resume', str(run_dir), '--quiet')
+    weights = final_weights(run_dir)
+    assert weights == final_weights(latest(tmp_path / 'whole'))
+    assert any('moving_mean' in name for name in weights)
+
+
+def test_the_chapters_way(tmp_path, capsys, monkeypatch):
+    more = ['--book', '--keep-prob', '1.0', '--learning-rate', '0.002', '--epochs', '3', '--tta', '--export']
+    assert recipe.main(arguments(tmp_path, *more)) == 0
+    out = capsys.readouterr().out
+    run_dir = latest(tmp_path)
+    assert "3 epochs of the book network, the chapter's way" in out.splitlines()[-3]
+    assert 'Run id' not in out  # tflearn's own log
+    rows = runs.read_metrics(run_dir / 'metrics.csv')
+    assert [(row['step'], row['epoch']) for row in rows] == [(5, 1), (10, 2), (15, 3)]
+    assert rows[-1]['loss'] < rows[0]['loss']
+    # What tflearn's DNN made of the validation images is what our graph makes of them with its weights.
+    state = runs.load_state(run_dir)
+    assert state['validation_accuracy'] == pytest.approx(rows[-1]['validation_accuracy'], abs=1e-6)
+    assert list((run_dir / 'tensorboard' / 'cifar10_cnn').iterdir())
+    assert (run_dir / 'saved_model').is_dir()
+    monkeypatch.setattr(tflearn, 'DNN', None)  # trained already
+    assert recipe.main(['--resume', str(run_dir)]) == 0
+
+
+def test_ctrl_c_in_the_chapters_way(tmp_path, capsys, monkeypatch, no_pictures):
+    def interrupted(*unused):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(recipe, 'save_chapter', interrupted)
+    assert recipe.main(arguments(tmp_path, '--book')) == 130
+    assert "tflearn's trainer keeps nothing on the way" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_several_seeds(tmp_path, capsys, no_pictures):
+    assert recipe.main(arguments(tmp_path, '--runs', '2', '--seed', '3', '--quiet')) == 0
+    run_dir = latest(tmp_path)
+    records = [runs.read_record(run_dir / name) for name in ('seed_3', 'seed_4')]
+    values = [100 * record['results']['test_accuracy'] for record in records]
+    said = 'test accuracy %.2f %% ± %.2f %%' % (np.mean(values), abs(values[0] - values[1]) / np.sqrt(2))
+    assert capsys.readouterr().out.startswith(said)
+    assert final_weights(run_dir / 'seed_3') != final_weights(run_dir / 'seed_4')
+    best = max((record['results']['validation_accuracy'], name) for record, name in zip(records, ('seed_3', 'seed_4')))
+    assert recipe.trained_run(run_dir, '--predict').name == best[1]
+    assert recipe.main(['--resume', str(run_dir / 'seed_3'), '--quiet']) == 0  # each is a run like others
+
+
+@pytest.mark.parametrize('more, code, text', [
+    (['--epochs', '0'], 2, '0 given, expected a whole number of at least 1'),
+    (['--batch-size', '121'], 2, '--batch-size 121: there are 120 training images'),
+    (['--learning-rate', 'inf'], 2, 'inf given'),
+    (['--book', '--network', 'wide'], 2, '--book trains the network of the chapter'),
+    (['--network', 'deep'], 2, "invalid choice: 'deep'"),
+    (['--resume', '.'], 2, 'no run in .'),
+    (['--predict', 'missing.png'], 2, 'missing.png'),
+    (['--device', 'gpu'], 3, 'no CUDA GPU')])
+def test_a_users_mistake_is_one_line_and_writes_nothing(tmp_path, capsys, monkeypatch, more, code, text):
+    monkeypatch.setattr(session, '_gpu_descriptions', lambda threads: [])
+    assert recipe.main(arguments(tmp_path, *more)) == code
+    errors = [line for line in capsys.readouterr().err.splitlines() if ': error: ' in line]
+    assert len(errors) == 1 and text in errors[0]
+    assert not (tmp_path / 'output').exists()
+
+
+def test_data_that_cannot_be_had_or_is_damaged(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cifar10, 'load', LOAD)
+    data_dir = tmp_path / 'data'
+    data_dir.mkdir()
+    assert recipe.main(arguments(tmp_path, '--data-dir', str(data_dir))) == 3
+    assert 'cifar-10-python.tar.gz' in capsys.readouterr().err
+    (data_dir / 'cifar-10-python.tar.gz').write_bytes(b'\x1f\x8b\x08 broken off')
+    assert recipe.main(arguments(tmp_path, '--data-dir', str(data_dir))) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not (tmp_path / 'output').exists()
+
+
+def test_predict_wants_a_picture_and_a_trained_run(tmp_path, trained, capsys):
+    text, picture = tmp_path / 'text.png', tmp_path / 'picture.png'
+    text.write_text('no picture')
+    assert recipe.main(['--predict', str(text), '--output-dir', str(trained / 'output')]) == 2
+    assert 'text.png' in capsys.readouterr().err
+    images.save_image(picture, np.zeros((40, 40, 3), np.float32))
+    assert recipe.main(['--predict', str(picture), '--output-dir', str(tmp_path)]) == 2
+    assert 'no run in' in capsys.readouterr().err
+    runs.create(tmp_path, recipe.RECIPE, settings={})
+    assert recipe.main(['--predict', str(picture), '--output-dir', str(tmp_path)]) == 2
+    assert 'no trained weights yet' in capsys.readouterr().err
+
+
+def test_resume_refuses_another_network_other_data_and_another_recipe(tmp_path, trained, capsys, monkeypatch):
+    run_dir = str(latest(trained))
+    assert recipe.main(['--resume', run_dir, '--network', 'wide']) == 2
+    assert 'that run has --network book, not wide' in capsys.readouterr().err
+    other = runs.create(tmp_path, 'deepdream')
+    assert recipe.main(['--resume', str(other)]) == 2
+    assert 'a run of deepdream, not of cifar10_tflearn' in capsys.readouterr().err
+    data = small_cifar10.data()
+    monkeypatch.setattr(cifar10, 'load', lambda *unused: data._replace(sums={'test_batch': 'another'}))
+    assert recipe.main(['--resume', run_dir]) == 2
+    assert 'start a new run' in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, capsys, no_pictures):
+    for name, network in (('a', 'book'), ('b', 'wide')):
+        assert recipe.main(arguments(tmp_path / name, '--network', network, '--quiet')) == 0
+    wrong, right = (latest(tmp_path / name) / 'checkpoints' for name in ('a', 'b'))
+    for path in right.iterdir():
+        path.unlink()
+    for path in wrong.iterdir():
+        (right / path.name).write_bytes(path.read_bytes())
+    capsys.readouterr()
+    assert recipe.main(['--resume', str(latest(tmp_path / 'b'))]) == 2
+    assert 'not a checkpoint of this network' in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_an_output_folder_that_cannot_be_made(tmp_path, capsys):
+    (tmp_path / 'output').write_text('a file')
+    assert recipe.main(arguments(tmp_path)) == 2
+    assert 'cannot write there' in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize('more', [[], ['--book']], ids=['our loop', 'the chapter'])
+def test_a_disk_that_fills_up(tmp_path, more):
+    code = ('import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2000000, 2000000))\n'
+            'import small_cifar10; small_cifar10.patch(setattr)\n'
+            'import cifar10_tflearn; sys.exit(cifar10_tflearn.main(sys.argv[1:]))')
+    done = subprocess.run([sys.executable, '-c', code] + arguments(tmp_path, '--quiet', *more), cwd=str(TESTS),
+                          env=dict(os.environ, PYTHONPATH=str(Path(recipe.__file__).parent)),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+    lines = done.stderr.decode().splitlines()
+    assert done.returncode == 3 and 'cannot write the checkpoint' in lines[-1], done.stderr
+    assert not any('Traceback' in line for line in lines)
+    assert runs.load_state(latest(tmp_path)) is None
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, capsys, monkeypatch, no_pictures):
+    after_step = recipe.Journal.after_step
+
+    def poison(journal, step, *figures):
+        ended = after_step(journal, step, *figures)
+        if step == 5:
+            bias = next(variable for variable in tf.trainable_variables() if variable.op.name == 'Conv2D/b')
+            bias.load(np.full(32, np.nan), journal.sess)
+        return ended
+    monkeypatch.setattr(recipe.Journal, 'after_step', poison)
+    assert recipe.main(arguments(tmp_path)) == 1
+    assert 'the loss is nan in step 6' in capsys.readouterr().err.splitlines()[-1]
+    assert runs.load_state(latest(tmp_path))['step'] == 5
+
+
+@pytest.mark.real_data
+def test_the_statistics_of_the_real_training_images(real_data_dir):
+    found = recipe.measure(LOAD(real_data_dir, quiet=True).train_images)
+    np.testing.assert_allclose(found.mean / 255, [0.4914, 0.4822, 0.4465], atol=0.002)
+    np.testing.assert_allclose(found.std / 255, [0.2470, 0.2435, 0.2616], atol=0.002)
