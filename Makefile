@@ -1,12 +1,12 @@
 # Every target makes .venv first (make_venv.sh), which costs a moment when it is there. Options for a recipe go in ARGS.
 
 .DEFAULT_GOAL := help
-.PHONY: help mnist style dream transfer test lint venv clean-venv clean-features
+.PHONY: help mnist cifar10 style dream transfer test lint venv clean-venv clean-features
 # .venv's Python is to find the packages of .venv alone
 unexport PYTHONHOME PYTHONPATH
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F '|' '{ printf "%-23s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1|/p' Makefile | awk -F '|' '{ printf "%-23s %s\n", $$1, $$2 }'
 	@echo
 	@echo 'ARGS passes options on:  make ARGS="--steps 50" mnist'
 	@echo 'DATA names photographs:  make DATA=my/photographs transfer'
@@ -14,6 +14,9 @@ help:  ## this list
 
 mnist: venv  ## learn handwritten digits with a convolutional network
 	.venv/bin/python recipes/mnist_convnet.py $(ARGS)
+
+cifar10: venv  ## tell ten kinds of photographs apart, with tflearn
+	.venv/bin/python recipes/cifar10_tflearn.py $(ARGS)
 
 style: venv  ## paint a photograph in the style of a painting
 	.venv/bin/python recipes/style_transfer.py $(ARGS)

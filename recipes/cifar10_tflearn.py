@@ -395,12 +395,10 @@ class Journal:
         epoch = step * self.args.batch_size // len(self.data.train_images)
         self.figures.update(epoch='%d/%d' % (min(epoch + 1, self.args.epochs), self.args.epochs), loss=loss)
         self.progress.update(self.figures)
-        self.state['training_seconds'] += time.time() - self.clock
         if epoch > self.state['epoch'] or self.finished():
             self.end_epoch(min(epoch, self.args.epochs))
-        if time.time() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
+        elif time.time() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
             self.save()
-        self.clock = time.time()
         return self.finished()
 
     def end_epoch(self, epoch):
@@ -426,6 +424,9 @@ class Journal:
 
     def save(self):
         """Saves a checkpoint from which the training goes on exactly as if it had not stopped."""
+        now = time.time()
+        self.state['training_seconds'] += now - self.clock  # validation and checkpoints belong to it
+        self.clock = now
         runs.save_checkpoint(self.run_dir, self.graph.saver, self.sess, self.state['step'], self.state)
         self.saved_at = time.time()
 
