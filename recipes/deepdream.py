@@ -563,8 +563,8 @@ def run_film(scene, job, args, gradient_of, mask):
     def dream_on(number, start, content):
         blend = scene.blend if number else 0
         octaves = [octave._replace(steps=max(1, round(octave.steps * (1 - blend)))) for octave in job.octaves]
-        image = dream(start, octaves, gradient_of, scene.seed(args.seed, number), args.jitter, args.laplacian_levels,
-                      mask, report=journal.report)
+        image = dream(start, octaves, gradient_of, sequence.frame_seed(args.seed, number), args.jitter,
+                      args.laplacian_levels, mask, report=journal.report)
         return finish(image, content, args, job.from_noise)
 
     columns = 'objective_before', 'objective'

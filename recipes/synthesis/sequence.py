@@ -104,10 +104,6 @@ class Camera:
         start = self.first if last is None else motion.move(last, self.motion, order=3)
         return start, start
 
-    def seed(self, seed, number):
-        """Returns a frame's seed: one of its own, or seams would come again and again where they were before."""
-        return seed if number == 0 else int(np.random.RandomState([seed, number]).randint(2 ** 31))
-
     def digest(self):
         """Returns a checksum of what it is made from."""
         return hashlib.sha256(self.first.tobytes()).hexdigest()
@@ -160,14 +156,20 @@ class Footage:
             return new, new
         return np.clip(new + self.blend * motion.carry(last - old, old, new), 0, 255), new
 
-    def seed(self, seed, number):
-        """Returns a frame's seed: the same for all, so that what stands still is treated alike."""
-        return seed
-
     def digest(self):
         """Returns a checksum of its files."""
         paths = self.source.pictures or [self.source.path]
         return hashlib.sha256(''.join(map(checksums.digest, paths)).encode()).hexdigest()
+
+
+def frame_seed(seed, number):
+    """Returns a frame's seed: one of its own, or tiles would leave their seams in the same places again and again.
+
+    Args:
+      seed: int, the film's; the first frame has the same.
+      number: int, the frame's, from 0.
+    """
+    return seed if number == 0 else int(np.random.RandomState([seed, number]).randint(2 ** 31))
 
 
 def make_frames(scene, paint, folder, report):

@@ -39,7 +39,11 @@ def test_a_camera_starts_from_the_last_frame_moved():
     assert start is content is camera.first
     last = picture(5)
     np.testing.assert_array_equal(camera.frame(1, last)[0], motion.move(last, motion.camera(30, 40, 1.1, 3), order=3))
-    assert len({camera.seed(7, number) for number in range(9)}) == 9 and camera.seed(7, 0) == 7
+
+
+def test_every_frame_has_a_seed_of_its_own():
+    assert len({sequence.frame_seed(7, number) for number in range(9)}) == 9
+    assert sequence.frame_seed(7, 0) == 7 and sequence.frame_seed(7, 3) != sequence.frame_seed(8, 3)
 
 
 def test_footage_starts_from_what_is_filmed_and_a_share_of_the_last_change(folder):
@@ -51,7 +55,6 @@ def test_footage_starts_from_what_is_filmed_and_a_share_of_the_last_change(folde
     start, content = footage.frame(1, last)
     np.testing.assert_array_equal(content, picture())
     np.testing.assert_allclose(start, picture() + 0.5 * (last - picture()), atol=0.5)
-    assert footage.seed(7, 3) == 7
 
 
 def test_footage_can_begin_anywhere_and_without_a_blend(folder):
