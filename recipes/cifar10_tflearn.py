@@ -24,8 +24,6 @@ Usage:
 """
 import argparse
 import contextlib
-import os
-import random
 import shlex
 import sys
 import time
@@ -34,7 +32,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from common import batches, cli, evaluation, files, images, plotting, runs, session
+from common import batches, cli, evaluation, files, images, plotting, reports, runs, session, tflearn_fit
 from common.errors import ComputationError, InputError
 from common.progress import Progress
 from common.session import tf, tflearn
@@ -471,29 +469,6 @@ def plot_training(run_dir, filters):
     plotting.plot_filters(run_dir / 'filters.png', filters, 'The %d filters of the first layer' % filters.shape[3])
 
 
-def report(data, probabilities, run_dir):
-    """Measures the test accuracy, prints it per class, and draws the confusions and the worst mistakes.
-
-    Args:
-      data: cifar10.Cifar10Data.
-      probabilities: float32 [num_test_images, 10].
-      run_dir: Path.
-
-    Returns:
-      evaluation.Accuracy.
-    """
-    labels, predictions, names = data.test_labels, np.argmax(probabilities, axis=1), data.class_names
-    matrix = evaluation.confusion_matrix(labels, predictions, NUM_CLASSES)
-    with files.replacing(run_dir / 'classes.txt') as beside:
-        beside.write_text(evaluation.format_class_figures(evaluation.class_figures(matrix), names) + '\n')
-    plotting.plot_confusion_matrix(run_dir / 'confusion_matrix.png', matrix, names, 'Test images')
-    worst = evaluation.most_confident_mistakes(labels, probabilities, 40)
-    plotting.plot_image_grid(run_dir / 'mistakes.png', data.test_images[worst], [
-        '%s, not %s: %.0f %%' % (names[predictions[i]], names[labels[i]], 100 * probabilities[i, predictions[i]])
-        for i in worst], columns=8, title='The most confident mistakes')
-    return evaluation.accuracy(labels, predictions)
-
-
 def run(args, data, run_dir):
     """Trains, from the last checkpoint where there is one, and evaluates the best weights.
 
@@ -563,19 +538,16 @@ def train_as_the_chapter(args, data, run_dir):
     state, started = runs.load_state(run_dir), time.time()
     if state:
         return state
-    random.seed(args.seed)  # tflearn draws from the generators that all share
-    np.random.seed(args.seed)
-    with tf.Graph().as_default():
+    tflearn_fit.seed_all(args.seed)
+    training, validation = ((photographs / np.float32(255), tflearn.data_utils.to_categorical(labels, NUM_CLASSES))
+                            for photographs, labels in ((data.train_images, data.train_labels),
+                                                        (data.validation_images, data.validation_labels)))
+    with tf.Graph().as_default(), runs.MetricsLog(run_dir / 'metrics.csv', METRICS) as metrics:
         tf.set_random_seed(args.seed)
         model = chapter_model(args, run_dir)
         try:
-            with chapter_log(args, len(data.train_images), run_dir) as log, open(os.devnull, 'w') as nowhere, \
-                    contextlib.redirect_stdout(nowhere):  # its own log, several lines for every step
-                model.fit(data.train_images / np.float32(255), tflearn.data_utils.to_categorical(data.train_labels, 10),
-                          n_epoch=args.epochs, shuffle=True, show_metric=True, batch_size=args.batch_size,
-                          validation_set=(data.validation_images / np.float32(255),
-                                          tflearn.data_utils.to_categorical(data.validation_labels, 10)),
-                          run_id='cifar10_cnn', callbacks=log)
+            tflearn_fit.fit(model, training, validation, args.epochs, args.batch_size, 'cifar10_cnn', metrics,
+                            args.quiet)
             weights = {variable.op.name: model.get_weights(variable) for variable in tf.trainable_variables()}
         finally:
             model.trainer.close_session()
@@ -604,32 +576,6 @@ def chapter_model(args, run_dir):
     network = tflearn.regression(tflearn.softmax(network), optimizer='adam', loss='categorical_crossentropy',
                                  learning_rate=args.learning_rate)
     return tflearn.DNN(network, tensorboard_verbose=0, tensorboard_dir=str(run_dir / 'tensorboard'))
-
-
-@contextlib.contextmanager
-def chapter_log(args, num_images, run_dir):
-    """Gives a tflearn callback that shows progress and writes metrics.csv, as Journal does for our own loop."""
-    stdout, steps_per_epoch = sys.stdout, -(-num_images // args.batch_size)
-    with runs.MetricsLog(run_dir / 'metrics.csv', METRICS) as metrics, \
-            Progress(args.epochs * steps_per_epoch, 0, 'step', args.quiet) as progress:
-        class Log(tflearn.callbacks.Callback):
-            def __init__(self):
-                super().__init__()
-                self.sums = np.zeros(3)
-
-            def on_batch_end(self, training_state, snapshot=False):
-                self.sums += training_state.loss_value, training_state.acc_value or 0.0, 1
-                with contextlib.redirect_stdout(stdout):
-                    progress.update({'epoch': '%d/%d' % (training_state.epoch, args.epochs),
-                                     'loss': training_state.loss_value})
-
-            def on_epoch_end(self, training_state):
-                loss, accuracy = self.sums[:2] / self.sums[2]
-                self.sums[:] = 0
-                metrics.append(step=training_state.step, epoch=training_state.epoch, loss=loss,
-                               training_accuracy=accuracy, validation_loss=training_state.val_loss,
-                               validation_accuracy=training_state.val_acc, learning_rate=args.learning_rate)
-        yield Log()
 
 
 def save_chapter(args, data, run_dir, weights, seconds):
@@ -682,7 +628,8 @@ def evaluate(sess, graph, data, tta, run_dir):
       dict of figures by name, for the run's record.
     """
     probabilities = predict(sess, graph, data.test_images)
-    accuracy = report(data, probabilities, run_dir)
+    accuracy = reports.report(run_dir, data.test_labels, probabilities, data.class_names,
+                              lambda indices: data.test_images[indices], columns=8)
     results = {'test_accuracy': accuracy.value, 'test_accuracy_low': accuracy.low,
                'test_accuracy_high': accuracy.high, 'test_images': accuracy.total}
     if tta:

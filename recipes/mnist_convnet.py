@@ -27,13 +27,12 @@ import argparse
 import shlex
 import sys
 import time
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from common import cli, evaluation, files, images, plotting, runs, session
+from common import batches, cli, files, images, plotting, reports, runs, session
 from common.errors import ComputationError, InputError, UnavailableError
 from common.progress import Progress
 from common.session import tf
@@ -213,29 +212,6 @@ def schedule(global_step, args):
     return args.learning_rate * warmup * 0.5 * (1.0 + tf.cos(np.pi * step / args.steps))
 
 
-def batch_indices(step, batch_size, num_images, seed):
-    """Says which training images the given step takes: every image once an epoch, each epoch in an order of its own.
-
-    Args:
-      step: int, steps done before.
-      batch_size: int, at most num_images.
-      num_images: int.
-      seed: int.
-
-    Returns:
-      int [batch_size].
-    """
-    epoch, start = divmod(step * batch_size, num_images)
-    order = _epoch_order(epoch, num_images, seed)[start:start + batch_size]
-    missing = batch_size - len(order)
-    return np.concatenate([order, _epoch_order(epoch + 1, num_images, seed)[:missing]]) if missing else order
-
-
-@lru_cache(maxsize=2)
-def _epoch_order(epoch, num_images, seed):
-    return np.random.RandomState([seed, epoch]).permutation(num_images)
-
-
 def train(sess, graph, data, args, first_step, after_step):
     """Trains to args.steps, or until after_step says that it is enough.
 
@@ -251,7 +227,7 @@ def train(sess, graph, data, args, first_step, after_step):
       ComputationError: the loss is not a number any more.
     """
     for step in range(first_step, args.steps):
-        chosen = batch_indices(step, args.batch_size, len(data.train_images), args.seed)
+        chosen = batches.batch_indices(step, args.batch_size, len(data.train_images), args.seed)
         batch = data.train_images[chosen]
         if args.augment:
             batch = mnist.augment(batch, np.random.RandomState([args.seed, step]))
@@ -408,30 +384,6 @@ def plot_network(sess, graph, data, run_dir):
         'conv1': layers.conv1[0], 'conv2': layers.conv2[0]}, 'One image, seen by each convolution')
 
 
-def report(data, probabilities, run_dir):
-    """Measures the test accuracy, prints it per class, and draws the confusions and the worst mistakes.
-
-    Args:
-      data: mnist.MnistData.
-      probabilities: float32 [num_test_images, 10].
-      run_dir: Path.
-
-    Returns:
-      evaluation.Accuracy.
-    """
-    labels, predictions, names = data.test_labels, np.argmax(probabilities, axis=1), data.class_names
-    matrix = evaluation.confusion_matrix(labels, predictions, NUM_CLASSES)
-    with files.replacing(run_dir / 'classes.txt') as beside:
-        beside.write_text(evaluation.format_class_figures(evaluation.class_figures(matrix), names) + '\n')
-    plotting.plot_confusion_matrix(run_dir / 'confusion_matrix.png', matrix, names, 'Test images')
-    worst = evaluation.most_confident_mistakes(labels, probabilities, 40)
-    if len(worst):
-        plotting.plot_image_grid(run_dir / 'mistakes.png', data.test_images[worst], [
-            '%s, not %s: %.0f %%' % (names[predictions[i]], names[labels[i]], 100 * probabilities[i, predictions[i]])
-            for i in worst], columns=8, title='The most confident mistakes')
-    return evaluation.accuracy(labels, predictions)
-
-
 def export(args, run_dir, step):
     """Writes the weights of `step` as a SavedModel: images in, probabilities and classes out.
 
@@ -483,7 +435,9 @@ def run(args, data):
                 runs.restore_checkpoint(args.run_dir, graph.saver, sess, journal.state['best_step'])
             plot_training(journal.metrics, args.run_dir)
             plot_network(sess, graph, data, args.run_dir)
-            return report(data, predict(sess, graph, data.test_images), args.run_dir), journal.state
+            accuracy = reports.report(args.run_dir, data.test_labels, predict(sess, graph, data.test_images),
+                                      data.class_names, lambda indices: data.test_images[indices], columns=8)
+            return accuracy, journal.state
 
 
 def fit(sess, graph, data, args, journal):

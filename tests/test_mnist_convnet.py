@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import mnist_convnet as recipe
-from common import images, runs, session
+from common import batches, images, reports, runs, session
 from common.session import tf
 from datasets import mnist
 
@@ -58,13 +58,6 @@ def trained(tmp_path_factory):
         assert recipe.main(arguments(folder, '--steps', '60', '--batch-size', '32', '--validate-every', '60',
                                      '--export', '--tensorboard', '--quiet')) == 0
     return folder
-
-
-def test_every_image_is_taken_once_an_epoch():
-    taken = np.concatenate([recipe.batch_indices(step, 3, 10, seed=5) for step in range(10)])
-    for epoch in range(3):
-        assert sorted(taken[10 * epoch:10 * epoch + 10]) == list(range(10))
-    assert list(taken[:10]) != list(taken[10:20]) != list(range(10))
 
 
 def test_the_network_has_the_books_number_of_weights():
@@ -147,7 +140,7 @@ def test_training_is_fed_with_what_the_options_say(augment):
             return None, 1.0, 0.5
     recipe.train(Session(), graph, data, args, 0, lambda *figures: False)
     for step, feed in enumerate(fed):
-        chosen = recipe.batch_indices(step, 8, len(data.train_images), seed=0)
+        chosen = batches.batch_indices(step, 8, len(data.train_images), seed=0)
         assert feed['keep_prob'] == 0.3 and (feed['labels'] == data.train_labels[chosen]).all()
         assert (feed['images'] == data.train_images[chosen]).all() == (not augment)
         assert np.abs(feed['images'].mean() - data.train_images[chosen].mean()) < 10  # augmented, the same digits still
@@ -155,7 +148,7 @@ def test_training_is_fed_with_what_the_options_say(augment):
 
 
 def test_the_best_weights_are_tested_predicted_with_and_exported(tmp_path, monkeypatch, capsys):
-    after_step, report, tested = recipe.Journal.after_step, recipe.report, []
+    after_step, report, tested = recipe.Journal.after_step, reports.report, []
 
     def spoil_after_two(journal, step, *figures):
         ended = after_step(journal, step, *figures)
@@ -163,8 +156,8 @@ def test_the_best_weights_are_tested_predicted_with_and_exported(tmp_path, monke
             journal.graph.weights.output_bias.load([200.0] + 9 * [0.0], journal.sess)
         return ended
     monkeypatch.setattr(recipe.Journal, 'after_step', spoil_after_two)
-    monkeypatch.setattr(recipe, 'report', lambda data, probabilities, run_dir: (
-        tested.append(probabilities), report(data, probabilities, run_dir))[1])
+    monkeypatch.setattr(reports, 'report', lambda run_dir, labels, probabilities, *more, **grid: (
+        tested.append(probabilities), report(run_dir, labels, probabilities, *more, **grid))[1])
     assert recipe.main(arguments(tmp_path, '--export', '--quiet')) == 0
     run_dir = latest(tmp_path)
     results = runs.read_record(run_dir)['results']
@@ -279,9 +272,9 @@ def test_ctrl_c_saves_and_resume_equals_never_stopped(tmp_path, capsys, monkeypa
 
 
 def test_ctrl_c_while_evaluating_says_how_to_go_on(tmp_path, capsys, monkeypatch, no_pictures):
-    def interrupt(*unused):
+    def interrupt(*unused, **also_unused):
         raise KeyboardInterrupt
-    monkeypatch.setattr(recipe, 'report', interrupt)
+    monkeypatch.setattr(reports, 'report', interrupt)
     assert recipe.main(arguments(tmp_path)) == 130
     assert '--resume %s' % latest(tmp_path) in capsys.readouterr().err.splitlines()[-1]
     monkeypatch.undo()

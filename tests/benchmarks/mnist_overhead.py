@@ -20,7 +20,7 @@ RECIPES = Path(__file__).resolve().parents[2] / 'recipes'
 BARE_LOOP = '''
 import sys, time
 import mnist_convnet as recipe
-from common import session
+from common import batches, session
 from common.session import tf
 from datasets import mnist
 args = recipe.parse_args(sys.argv[1:])
@@ -30,7 +30,7 @@ with session.open_session(threads=args.threads) as sess:
     sess.run(tf.global_variables_initializer())
     started = time.time()
     for step in range(args.steps):
-        chosen = recipe.batch_indices(step, args.batch_size, len(data.train_images), args.seed)
+        chosen = batches.batch_indices(step, args.batch_size, len(data.train_images), args.seed)
         sess.run([graph.train_op, graph.loss], {graph.images: data.train_images[chosen],
                  graph.labels: data.train_labels[chosen], graph.keep_prob: args.keep_prob})
     print(time.time() - started)
