@@ -16,6 +16,7 @@ from common import files
 DTYPE = np.float16  # eleven bits of precision in half the space
 LARGEST = np.finfo(DTYPE).max  # 65,504
 KEY, INDEX, ROWS = 'key.json', 'index', 'rows'
+ROWS_AT_A_TIME = 64  # are looked at: what a map has touched counts as memory until it is closed
 _ENTRY = np.dtype([('sum', 'S64'), ('checksum', '<u4')])  # the image's SHA-256, the row's CRC-32
 
 
@@ -87,16 +88,16 @@ class FeatureCache:
         """
         wanted = list(dict.fromkeys(sums))
         present = [sum_ for sum_ in wanted if sum_ in self._places]
-        if present:
-            rows, damaged = self._map(), 0
-            for sum_ in present:
-                place, checksum = self._places[sum_]
-                if zlib.crc32(rows[place]) != checksum:
-                    del self._places[sum_]
-                    damaged += 1
-            if damaged:
-                self.problem = (self.problem + ', ' if self.problem else '') + '%d rows are damaged' % damaged
+        damaged = [sum_ for start in range(0, len(present), ROWS_AT_A_TIME)
+                   for sum_ in self._damaged(present[start:start + ROWS_AT_A_TIME])]
+        for sum_ in damaged:
+            del self._places[sum_]
+        if damaged:
+            self.problem = (self.problem + ', ' if self.problem else '') + '%d of the rows damaged' % len(damaged)
         return [sum_ for sum_ in wanted if sum_ not in self._places]
+
+    def _damaged(self, sums):
+        return [sum_ for sum_, row in zip(sums, self.read(sums)) if zlib.crc32(row) != self._places[sum_][1]]
 
     def append(self, sums, rows):
         """Adds rows. A disk that is full leaves those that were there before.

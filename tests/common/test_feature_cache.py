@@ -83,11 +83,30 @@ def test_a_damaged_row_comes_anew(filled):
     content[4 * ROWS[0].nbytes + 3] ^= 1
     path.write_bytes(bytes(content))
     cache = open_cache(filled)
-    assert cache.missing(SUMS) == [SUMS[4]] and cache.problem == '1 rows are damaged'
+    assert cache.missing(SUMS) == [SUMS[4]] and cache.problem == '1 of the rows damaged'
     cache.append([SUMS[4]], ROWS[4:5])
     again = open_cache(filled)
     assert again.missing(SUMS) == [] and again.problem is None
     np.testing.assert_array_equal(again.read(SUMS), ROWS)
+
+
+def test_looking_for_damage_takes_little_memory(tmp_path):
+    sums, row = [hashlib.sha256(b'%d' % number).hexdigest() for number in range(2000)], np.ones([1, 40000], np.float16)
+    cache = FeatureCache(tmp_path, {}, row.shape[1:])
+    for start in range(0, 2000, 100):
+        cache.append(sums[start:start + 100], np.repeat(row, 100, axis=0))
+    code = ('import re, sys; from pathlib import Path\n'
+            'from common.feature_cache import FeatureCache\n'
+            'def peak():\n'  # not getrusage, which counts what the process that forks has taken
+            '  return int(re.search("VmHWM:\\\\s*(\\\\d+)", Path("/proc/self/status").read_text()).group(1)) // 1024\n'
+            'cache = FeatureCache(Path(sys.argv[1]), {}, (40000,))\n'
+            'before = peak()\n'
+            'assert cache.missing(sys.stdin.read().split()) == []\n'
+            'print(peak() - before)')
+    environ = dict(os.environ, PYTHONPATH=str(Path(feature_cache.__file__).parent.parent))
+    out = subprocess.check_output([sys.executable, '-c', code, str(tmp_path)], env=environ,
+                                  input=' '.join(sums).encode())
+    assert int(out) < 40  # megabytes, of 153
 
 
 @pytest.mark.parametrize('change', [{'layer': 'conv'}, {'size': 9}])
