@@ -178,8 +178,8 @@ def train(sess, stage, read, examples, num_steps, args, first_step, after_step):
             _, loss, accuracy = sess.run([stage.train_op, stage.loss, stage.accuracy], {
                 stage.inputs: inputs, stage.labels: labels, stage.keep_prob: args.keep_prob})
             if not np.isfinite(loss):
-                raise ComputationError('the loss is %s in step %d; the checkpoint before it is kept; try a smaller '
-                                       '--learning-rate' % (loss, step + 1))
+                raise ComputationError('the loss is %s in step %d; what was saved before is kept; try a smaller '
+                                       'learning rate' % (loss, step + 1))
             if after_step(step + 1, float(loss), float(accuracy)):
                 return
 

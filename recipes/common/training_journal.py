@@ -4,6 +4,7 @@ import time
 import numpy as np
 
 from common import runs
+from common.errors import ComputationError
 from common.progress import Progress
 
 METRICS = ('step', 'training_loss', 'training_accuracy', 'validation_loss', 'validation_accuracy')
@@ -61,8 +62,14 @@ class Journal:
         """Measures loss and accuracy on the validation images, and keeps the weights.
 
         The loss decides which are best: among a few hundred images two good networks differ by chance in accuracy.
+
+        Raises:
+          ComputationError: the loss is not a number any more.
         """
         found = measure(self.labels, self.validate())
+        if not np.isfinite(found['validation_loss']):
+            raise ComputationError('the validation loss is %s after step %d; what was saved before is kept; try a '
+                                   'smaller learning rate' % (found['validation_loss'], self.state['step']))
         count, losses, accuracies = self.state['sums']
         if count:
             self.metrics.append(step=self.state['step'], training_loss=losses / count,

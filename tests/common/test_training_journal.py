@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from common import runs, training_journal
+from common.errors import ComputationError
 from common.training_journal import Journal
 
 LABELS = np.array([0, 1, 1, 0])
@@ -52,6 +53,13 @@ def test_the_best_is_the_one_with_the_lowest_loss(tmp_path):
     rows = runs.read_metrics(tmp_path / 'stage.csv')
     assert [row['step'] for row in rows] == [2, 4, 6, 8]
     assert [row['training_loss'] for row in rows] == [0.5, 2.5, 4.5, 6.5]  # means since the row before
+
+
+def test_a_validation_loss_that_is_no_number_is_an_error_and_nothing_is_kept(tmp_path):
+    training = Training(tmp_path, [0.6, float('nan')])
+    with pytest.raises(ComputationError, match='validation loss is nan after step 4'):
+        training.run()
+    assert [state['step'] for state in training.kept] == [2]
 
 
 def test_patience_ends_the_training(tmp_path):
