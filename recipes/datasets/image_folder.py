@@ -113,7 +113,7 @@ def load_batch(paths, size, threads):
     Args:
       paths: sequence of Path.
       size: int, pixels of a side.
-      threads: int.
+      threads: int; more than MAX_THREADS count as so many.
 
     Returns:
       uint8 [len(paths), size, size, 3], RGB in [0, 255], bilinear and antialiased.
@@ -135,7 +135,7 @@ def load_batch(paths, size, threads):
 @contextlib.contextmanager
 def _in_threads(function, paths, threads):
     """Gives an iterator over function(path); when it is left early, what has not begun is not done."""
-    with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(threads, MAX_THREADS)) as pool:
         warnings.filterwarnings('ignore', module='PIL')  # of odd EXIF data, say; what matters is an error
         with contextlib.closing(pool.map(function, paths)) as results:
             yield results
@@ -199,7 +199,7 @@ def _check_all(layout, quiet):
 
     paths = _all_paths(layout)
     sums, unreadable = {}, []
-    with _in_threads(check, paths, min(session.num_cpus(), MAX_THREADS)) as results, \
+    with _in_threads(check, paths, session.num_cpus()) as results, \
             Progress(len(paths), unit='image', quiet=quiet) as progress:
         for path, (sum_, problem) in zip(paths, results):
             if problem:

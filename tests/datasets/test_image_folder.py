@@ -521,6 +521,21 @@ def test_a_batch_with_a_picture_that_went_bad(tmp_path):
         image_folder.load_batch([tmp_path / 'a.png', tmp_path / 'b.png'], 8, 2)
 
 
+def test_no_more_pictures_are_decoded_at_once_than_memory_bears(tmp_path, monkeypatch):
+    at_work, most = [], []
+
+    def load_image(path):
+        at_work.append(path)
+        most.append(len(at_work))
+        time.sleep(0.01)
+        at_work.remove(path)
+        return np.zeros((1, 1, 3), np.float32)
+
+    monkeypatch.setattr(images, 'load_image', load_image)
+    image_folder.load_batch(range(40), 8, threads=64)
+    assert 1 < max(most) <= image_folder.MAX_THREADS
+
+
 # Running
 
 
