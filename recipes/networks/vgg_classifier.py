@@ -75,8 +75,11 @@ def logits_from(model, layer_name, activations, keep_prob, dropout_seed):
 
 
 def _of_each_class(logits):
-    """Gives the one logit z of a sigmoid as the two, 0 and z, whose softmax is the same; others stay as they are."""
-    return logits if logits.shape[-1].value > 1 else tf.concat([tf.zeros_like(logits), logits], axis=1)
+    """Gives the one logit z of a sigmoid as the two, -z/2 and z/2, whose softmax is the same; others stay as they are.
+
+    Not as 0 and z: Grad-CAM asks what raises a class's logit, and nothing raises a 0.
+    """
+    return logits if logits.shape[-1].value > 1 else tf.concat([-logits / 2, logits / 2], axis=1)
 
 
 class Explained(NamedTuple):

@@ -51,7 +51,7 @@ def test_the_logits_are_the_same_from_wherever_one_starts(narrow_vgg16, sess, op
     expected, whole, found = sess.run([explained.probabilities, model.output, tensors], {model.input: PIXELS})
     assert expected.shape == (3, num_classes) and expected.std() > 1e-4
     np.testing.assert_allclose(expected.sum(axis=1), 1, rtol=1e-5)
-    np.testing.assert_allclose(whole, expected[:, 1:] if whole.shape[1] == 1 else expected, rtol=1e-5)
+    np.testing.assert_allclose(whole, expected[:, 1:] if whole.shape[1] == 1 else expected, rtol=1e-5, atol=1e-9)
     for probabilities in found.values():
         np.testing.assert_allclose(probabilities, expected, rtol=1e-4)
 
@@ -80,3 +80,13 @@ def test_the_maps_are_about_the_class_that_is_asked_for(narrow_vgg16, sess):
     chosen, predicted = sess.run([explained.maps, explained.classes], {explained.images: pixels})
     np.testing.assert_allclose(chosen[0], maps[predicted[0]][0], rtol=1e-4)
     assert np.abs(maps[0] - maps[1]).max() > 0
+
+
+def test_the_first_class_of_a_sigmoid_is_explained_too(narrow_vgg16, sess):
+    model = vgg_classifier.build(32, 2, None, hidden_units=0, sigmoid=True)
+    explained = vgg_classifier.explain(model)
+    sess.run(tf.global_variables_initializer())
+    vgg_keras.set_weights(model, narrow_vgg16.weights())
+    model.get_layer('logits').set_weights([-np.ones([4, 1]), np.zeros(1)])  # everything speaks for the first
+    classes, maps = sess.run([explained.classes, explained.maps], {explained.images: PIXELS})
+    assert not classes.any() and maps.max() > 0
