@@ -90,13 +90,13 @@ def _open_folder(path, rate, most):
 
 def _by_number(path):
     """Sorts frame2 before frame10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', path.name)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r'(\d+)', path.name)]
 
 
 def _open_video(path, rate, most):
     images.check_regular_file(path, 'video')
     # The header of this format gives the rate as an exact fraction and the size as it is shown, turned upright.
-    first = _run(_decoding(path, rate) + ['-frames:v', '1', '-pix_fmt', 'yuv420p', '-f', 'yuv4mpegpipe', '-'])
+    first = _run(_decoding(path, None) + ['-frames:v', '1', '-pix_fmt', 'yuv420p', '-f', 'yuv4mpegpipe', '-'])
     header = re.match(rb'YUV4MPEG2 W(\d+) H(\d+) F(\d+):(\d+) ', first.stdout)
     if not header:
         raise InputError('%s: not a video that can be read (ffmpeg: %s)' % (path, _complaint(first)))
@@ -104,7 +104,10 @@ def _open_video(path, rate, most):
     rate = rate or Fraction(*own_rate)
     every = _run(_decoding(path, rate) + (['-frames:v', str(most)] if most else []) + [
         '-f', 'null', '-progress', '-', '-'])
-    num_frames = int(re.findall(rb'frame= *(\d+)', every.stdout)[-1])
+    num_frames = int(([b'0'] + re.findall(rb'frame= *(\d+)', every.stdout))[-1])
+    if not num_frames:
+        raise InputError('%s: not one frame can be read at %g frames per second (ffmpeg: %s)'
+                         % (path, rate, _complaint(every)))
     mistakes = []
     if every.stderr or every.returncode:
         mistakes.append('what comes after frame %d of %s, which breaks off or is damaged (ffmpeg: %s)'
@@ -184,6 +187,9 @@ def check_output(path, option='--output'):
         if any(path.iterdir()):
             raise InputError('%s %s: there are files in this folder; name a new or an empty one' % (option, path))
         path = path / FRAME  # it is inside that must be writable
+    elif path.exists():
+        raise InputError('%s %s: a file is there already; name a folder, or a film ending in %s or %s'
+                         % (option, path, GIF, MP4))
     files.check_writable(path, option)
 
 
@@ -203,10 +209,7 @@ def write_film(path, folder, num_frames, fps, sound=None):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == FOLDER:
-        path.mkdir(exist_ok=True)
-        for number in range(num_frames):
-            with files.replacing(frame_path(path, number)) as beside:
-                shutil.copyfile(str(frame_path(folder, number)), str(beside))
+        _copy_frames(path, folder, num_frames)
         return
     frames = ['-framerate', str(Fraction(fps).limit_denominator(1001)), '-i', FRAME]
     limit = ['-frames:v', str(num_frames)]
@@ -222,12 +225,25 @@ def write_film(path, folder, num_frames, fps, sound=None):
             _encode(folder, frames + [*MP4_OPTIONS, *limit], beside)
 
 
+def _copy_frames(path, folder, num_frames):
+    path.mkdir(exist_ok=True)
+    copies = [frame_path(path, number) for number in range(num_frames)]
+    try:
+        for number, copy in enumerate(copies):
+            with files.replacing(copy) as beside:
+                shutil.copyfile(str(frame_path(folder, number)), str(beside))
+    except BaseException:  # a full disk, Ctrl-C
+        for copy in filter(Path.exists, copies):
+            copy.unlink()
+        raise
+
+
 def _encode(folder, options, path):
     """Runs ffmpeg where the frames are, so that the folder's name need not be written as a pattern."""
     result = _run([ffmpeg(), '-nostdin', '-v', 'error', '-y', *options, str(Path(path).resolve())], cwd=str(folder))
     if result.returncode:
-        raise UnavailableError('%s cannot be written, the frames are in %s (ffmpeg: %s)'
-                               % (path, folder, _complaint(result)))
+        raise UnavailableError('the film cannot be written; its frames are in %s (ffmpeg: %s)'
+                               % (folder, _complaint(result)))
 
 
 def _decoding(path, rate):

@@ -181,6 +181,19 @@ def test_what_cannot_be_read(tmp_path, content, said):
     assert said in str(error.value).replace('%s: ' % path, '')
 
 
+def test_a_folder_of_frames_is_whole_or_empty(frames, tmp_path):
+    folder = frames(4)
+    film.frame_path(folder, 2).unlink()
+    with pytest.raises(FileNotFoundError):
+        film.write_film(tmp_path / 'copies', folder, 4, fps=10)
+    assert list((tmp_path / 'copies').iterdir()) == []
+
+
+def test_too_few_frames_a_second_for_a_single_one(video):
+    with pytest.raises(InputError, match='not one frame can be read at 0.1 frames per second'):
+        film.open_film(video(), fps=0.1)
+
+
 def test_sound_alone_is_no_video(video):
     with pytest.raises(InputError, match='not a video that can be read'):
         film.open_film(video('sound.mp4', sources=('sine=duration=1',)))
@@ -203,6 +216,8 @@ def test_outputs_are_tried(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(InputError, match='cannot write there'):
         film.check_output(tmp_path / 'file' / 'a.gif')
+    with pytest.raises(InputError, match='file: a file is there already; name a folder, or a film ending in .gif or'):
+        film.check_output(tmp_path / 'file')
     with pytest.raises(InputError, match='a new or an empty one'):
         film.check_output(tmp_path)
 
@@ -228,6 +243,6 @@ def test_what_ffmpeg_cannot_write(frames, tmp_path):
     film.frame_path(folder, 0).write_bytes(b'no picture')
     film.frame_path(folder, 1).write_bytes(b'no picture')
     (tmp_path / 'old.mp4').write_bytes(b'old')
-    with pytest.raises(UnavailableError, match='cannot be written, the frames are in'):
+    with pytest.raises(UnavailableError, match='the film cannot be written; its frames are in .*100% frames'):
         film.write_film(tmp_path / 'old.mp4', folder, 2, fps=10)
     assert (tmp_path / 'old.mp4').read_bytes() == b'old'
