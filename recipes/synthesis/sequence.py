@@ -152,6 +152,8 @@ class Footage:
             self._old = next(self._filmed) if number else None
         old, new = self._old, next(self._filmed)
         self._old = new
+        if number + 1 == self.num_frames:
+            self._filmed.close()  # ends ffmpeg, which would otherwise wait until the film is written, too
         if last is None or not self.blend:
             return new, new
         return np.clip(new + self.blend * motion.carry(last - old, old, new), 0, 255), new
@@ -180,13 +182,15 @@ def make_frames(scene, paint, folder, report):
       paint: function of a frame's number, what it starts from and what it shows; returns the finished frame, float32
         [height, width, 3] in [0, 255].
       folder: Path, where the frames are kept; see film.frame_path.
-      report: function of no argument, called after every frame that is kept.
+      report: function of no argument, called when a frame is finished, before it is kept. What it notes down of a frame
+        that is then lost is written again; the other way round it would be missing for good.
     """
     done = film.count_frames(folder)
     for number in range(done, scene.num_frames):
         last = images.load_image(film.frame_path(folder, number - 1)) if number else None
-        images.save_image(film.frame_path(folder, number), paint(number, *scene.frame(number, last)))
+        frame = paint(number, *scene.frame(number, last))
         report()
+        images.save_image(film.frame_path(folder, number), frame)
 
 
 class Journal:
@@ -223,7 +227,7 @@ class Journal:
                                   % (self.progress.done, self.progress.total, self.folder, self.run_dir))
 
     def frame_done(self):
-        """Takes note of a frame that is kept."""
+        """Takes note of a frame that is finished."""
         figures = self.figures_of(self.step)
         self.progress.update(figures)
         self.log.append(frame=self.progress.done, seconds=round(time.time() - self.began, 3), **figures)
