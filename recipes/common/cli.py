@@ -48,7 +48,7 @@ def _exit_code(main, argv, name):
     except SystemExit as error:  # argparse, after --help or its own message
         return error.code or 0
     except (Interrupted, KeyboardInterrupt) as error:
-        return _say(name, 'interrupted', str(error) or 'nothing was kept', 130)
+        return _say(name, 'interrupted', str(error) or _what_is_kept(), 130)
     except InputError as error:
         return _say(name, 'error', error, 2)
     except UnavailableError as error:
@@ -66,6 +66,12 @@ def _exit_code(main, argv, name):
         if not session.ran_out_of_memory(error):
             raise
         return _say(name, 'error', 'out of memory: %s' % str(error).splitlines()[0], 3)
+
+
+def _what_is_kept():
+    """Says what there is after a Ctrl-C outside of a loop that answers it: while a sheet is drawn, a film written."""
+    kept = ['what is done is kept; go on with --resume %s' % run_dir for run_dir in runs.held()]
+    return kept[0] if kept else 'nothing was kept'
 
 
 def _say(name, kind, message, code):

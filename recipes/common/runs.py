@@ -82,6 +82,11 @@ def hold(run_dir):
         pass
 
 
+def held():
+    """Returns the folders of the runs that this process works on: a list of Path."""
+    return list(_held)
+
+
 def release_all():
     """Lets other processes have the runs that this one holds."""
     for lock in _held.values():

@@ -32,6 +32,16 @@ def test_each_early_end_has_its_code_and_one_line(capsys, error, code, text):
     assert capsys.readouterr().err == 'test_cli.py: %s\n' % text
 
 
+def test_ctrl_c_while_a_run_is_held_says_how_to_go_on(tmp_path, capsys):
+    @cli.exit_codes
+    def main(argv=None):
+        runs.create(tmp_path, 'recipe')
+        raise KeyboardInterrupt
+    assert main([]) == 130
+    run_dir = (tmp_path / 'recipe' / 'latest').resolve()
+    assert 'interrupted: what is done is kept; go on with --resume %s\n' % run_dir in capsys.readouterr().err
+
+
 def test_success_is_0_and_a_bug_keeps_its_traceback():
     assert cli.exit_codes(lambda argv=None: None)([]) == 0
     with pytest.raises(ZeroDivisionError):
