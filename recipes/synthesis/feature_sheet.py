@@ -326,5 +326,6 @@ def _show(run_dir, panel, content, side):
     if panel['channel'] is not None:
         name = str(panel['channel'])
     else:  # broken behind underscores, not within a word
-        name = pages.wrap(panel['layer'].replace('_', '_ '), side + GAP, pages.CAPTION_SIZE).replace('_ ', '_')
+        name = pages.wrap(panel['layer'].replace('_', '_ '), picture.shape[1] + GAP, pages.CAPTION_SIZE)
+        name = name.replace('_ ', '_')
     return picture, name + (' (silent)' if panel['silent'] else '')

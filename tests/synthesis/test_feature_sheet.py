@@ -159,6 +159,15 @@ def test_layers_follow_the_picture_and_modules_stay_together(run_of):
     assert corners[9][0] == corners[2][0]
 
 
+def test_names_below_narrow_pictures_do_not_run_into_each_other(run_of):
+    run_dir = run_of([Panel('mixed4c_3x3_bottleneck_%d' % number) for number in range(4)], size=(128, 64))
+    path, = feature_sheet.draw_sheets(run_dir, 'Layers', np.full([128, 64, 3], 200, np.float32))
+    sheet = images.load_image(path)
+    for row, left in places(path, 4)[:3]:
+        below = sheet[row + 128:, left:left + 64 + 10]
+        assert below.min() < 100 and below[:, 64 + 4:64 + 6].min() > 200
+
+
 def test_a_silent_panel_is_marked(run_of):
     run_dir = run_of([Panel('mixed4c', 0), Panel('mixed4c', 1)])
     loud = images.load_image(feature_sheet.draw_sheets(run_dir, 'Two')[0])
