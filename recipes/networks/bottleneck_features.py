@@ -88,7 +88,7 @@ class BottleneckFeatures:
           UnavailableError: not enough space on the disk.
           OSError: the disk fills up all the same; what is whole is kept.
         """
-        self._check_space(sum(len(sums) for _, sums, _ in batches))
+        self._check_space(batches)
         outputs = {layer: model.get_layer(layer).output for layer in self.layers}
         loaded = prefetch(lambda batch: load(batch[2], batch[1], batch[0]), batches)
         with Progress(len(batches), unit='batch', quiet=quiet) as progress, contextlib.closing(loaded):
@@ -101,14 +101,15 @@ class BottleneckFeatures:
                     self._caches[layer, view].append([sums[k] for k in absent[layer]], rows[absent[layer]])
                 progress.update({'view': view})
 
-    def _check_space(self, num_rows):
-        needed = num_rows * sum(cache.row_bytes for cache in {layer: self._caches[layer, view] for layer, view
-                                                              in self._caches}.values())
+    def _check_space(self, batches):
+        needed = sum(self._caches[layer, view].row_bytes for view, sums, _ in batches for sum_ in sums
+                     for layer in self.layers if sum_ not in self._caches[layer, view])
         free = shutil.disk_usage(str(self.folder)).free
         if needed > free:
             raise UnavailableError('%s: the features of %d images take %s bytes, but only %s are free there; name '
                                    'another folder with --features-dir'
-                                   % (self.folder, num_rows, format(needed, ','), format(free, ',')))
+                                   % (self.folder, sum(len(sums) for _, sums, _ in batches), format(needed, ','),
+                                      format(free, ',')))
 
     def read(self, layer, sums, views):
         """Reads features.
@@ -137,6 +138,8 @@ def alone(folder, quiet=False):
     lock = filelock.FileLock(str(folder / '.lock'))  # stays: to remove it would let two in at once
     try:
         lock.acquire(timeout=0)
+    except NotImplementedError:  # a file system without locks
+        pass
     except filelock.Timeout:
         if not quiet:
             print('waiting for another process that computes features in %s' % folder, file=sys.stderr, flush=True)
