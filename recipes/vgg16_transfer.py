@@ -50,7 +50,6 @@ RECIPE = 'vgg16_transfer'
 # --fine-tune: the deepest layer that stays frozen. Up to block4_pool are the cookbook's 15 frozen layers.
 FROZEN_UP_TO = {'none': 'block5_pool', 'block5': 'block4_pool', 'block4': 'block3_pool', 'all': None}
 MOMENTUM = 0.9                    # of --book
-EVALUATION_BATCH = 16             # images; more of them would take gigabytes in VGG-16's first layers
 VALIDATIONS_PER_EPOCH = 2         # of stage 2; stage 1 has one
 SHOWN = 8                         # Grad-CAMs of right, and of wrong predictions
 MAX_ON_SHEET = 48                 # predicted pictures
@@ -197,7 +196,8 @@ def predict(sess, stage, read, examples, view='original'):
     Returns:
       float32 [num_images, num_classes].
     """
-    parts = [slice(start, start + EVALUATION_BATCH) for start in range(0, len(examples.labels), EVALUATION_BATCH)]
+    at_once = vgg_keras.images_at_once(stage.inputs.shape[1].value)
+    parts = [slice(start, start + at_once) for start in range(0, len(examples.labels), at_once)]
     batches = prefetch(lambda part: read(examples.paths[part], examples.sums[part],
                                          [view] * len(examples.labels[part])), parts)
     return np.concatenate([sess.run(stage.probabilities, {stage.inputs: inputs}) for inputs in batches])
@@ -409,9 +409,9 @@ def explain(sess, explainer, paths, class_names, args, sheet, title=None):
     Returns:
       float32 [len(paths), num_classes], probabilities.
     """
-    probabilities, shown, captions = [], [], []
-    for start in range(0, len(paths), EVALUATION_BATCH):
-        part = list(paths[start:start + EVALUATION_BATCH])
+    probabilities, shown, captions, at_once = [], [], [], vgg_keras.images_at_once(args.size)
+    for start in range(0, len(paths), at_once):
+        part = list(paths[start:start + at_once])
         pixels = image_folder.load_batch(part, args.size, args.threads)
         found, maps = sess.run([explainer.probabilities, explainer.maps], {explainer.images: pixels})
         probabilities.extend(found)

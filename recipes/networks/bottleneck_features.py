@@ -13,8 +13,6 @@ from common.feature_cache import FeatureCache
 from common.progress import Progress
 from networks import vgg_keras
 
-BATCH_SIZE = 16  # images
-
 
 class Images(NamedTuple):
     """Images, and what they are to be seen as.
@@ -44,7 +42,7 @@ class BottleneckFeatures:
     """
 
     def __init__(self, folder, layers, views, size, weights_sum):
-        self.folder, self.layers = folder, list(layers)
+        self.folder, self.layers, self.batch_size = folder, list(layers), vgg_keras.images_at_once(size)
         self._caches = {(layer, view): FeatureCache(
             folder / ('%s-%d-%s-%s' % (layer, size, view, weights_sum[:8])),
             {'network': 'vgg16', 'weights': weights_sum, 'layer': layer, 'size': size, 'view': view},
@@ -66,8 +64,9 @@ class BottleneckFeatures:
             for layer in self.layers:
                 absent.update(self._caches[layer, view].missing(list(paths)))
             todo = [sum_ for sum_ in paths if sum_ in absent]
-            batches += [(view, todo[start:start + BATCH_SIZE], [paths[sum_] for sum_ in todo[start:start + BATCH_SIZE]])
-                        for start in range(0, len(todo), BATCH_SIZE)]
+            for start in range(0, len(todo), self.batch_size):
+                sums = todo[start:start + self.batch_size]
+                batches.append((view, sums, [paths[sum_] for sum_ in sums]))
         return batches
 
     def problems(self):

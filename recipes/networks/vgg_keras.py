@@ -12,6 +12,7 @@ from networks.vgg import MEAN_RGB
 
 PREPROCESS = 'preprocess'
 SMALLEST_SIZE = 32  # pixels: five poolings by 2
+IMAGES_AT_ONCE, USUAL_SIZE = 16, 256
 CHANNELS = {'block1_pool': 64, 'block2_pool': 128, 'block3_pool': 256, 'block4_pool': 512, 'block5_pool': 512}
 
 
@@ -50,6 +51,11 @@ def feature_shape(layer, size):
     """Returns the shape (height, width, channels) of a pooling layer's activations for images of `size` pixels."""
     side = size >> int(layer[len('block')])
     return side, side, CHANNELS[layer]
+
+
+def images_at_once(size):
+    """Returns how many images of `size` pixels a side go through the network together: as a gigabyte or two bears."""
+    return max(1, IMAGES_AT_ONCE * USUAL_SIZE ** 2 // max(size, USUAL_SIZE) ** 2)
 
 
 def digest(weights):

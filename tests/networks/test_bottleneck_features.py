@@ -75,7 +75,7 @@ def test_a_second_run_computes_nothing_and_a_new_image_only_itself(tmp_path, nar
 
 
 def test_a_killed_extraction_resumes(tmp_path, narrow_vgg16, monkeypatch):
-    monkeypatch.setattr(bottleneck_features, 'BATCH_SIZE', 4)
+    monkeypatch.setattr(vgg_keras, 'IMAGES_AT_ONCE', 4)
     killed = Run(tmp_path / 'killed', narrow_vgg16)
     with pytest.raises(KeyboardInterrupt):
         killed.compute(PARTS, stop_after=16)

@@ -77,6 +77,10 @@ def test_the_shapes_of_features(size):
         assert vgg_keras.feature_shape(name, size) == tuple(model.get_layer(name).output.shape.as_list()[1:])
 
 
+def test_large_images_are_fewer_at_once():
+    assert [vgg_keras.images_at_once(size) for size in (32, 224, 256, 257, 512, 1024)] == [16, 16, 16, 15, 4, 1]
+
+
 def test_the_digest_hangs_on_every_number(narrow_vgg16):
     weights = narrow_vgg16.weights()
     assert vgg_keras.digest(weights) == vgg_keras.digest(dict(reversed(list(weights.items()))))
