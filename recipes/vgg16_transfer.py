@@ -38,7 +38,7 @@ import numpy as np
 
 from common import cli, evaluation, files, images, plotting, runs, session
 from common.batches import batch_indices, prefetch
-from common.errors import ComputationError, InputError
+from common.errors import ComputationError, InputError, UnavailableError
 from common.session import keras, tf
 from common.training_journal import Journal
 from datasets import image_folder, layouts, photographs, views
@@ -552,6 +552,9 @@ def export(args):
 
     Returns:
       (Path of the SavedModel's folder, Path of the .h5), in the run's folder.
+
+    Raises:
+      UnavailableError, OSError: one of them cannot be written; the disk is full, for instance.
     """
     import h5py
     folder, keras_path = args.run_dir / 'saved_model', args.run_dir / 'model.h5'
@@ -559,12 +562,19 @@ def export(args):
         classes = tf.argmax(explainer.probabilities, axis=1)
         outputs = {'probabilities': explainer.probabilities, 'classes': classes,
                    'labels': tf.gather(tf.constant(list(class_names)), classes)}
-        with files.replacing_dir(folder) as beside:
-            tf.saved_model.simple_save(sess, str(beside), {'images': explainer.images}, outputs)
-        with files.replacing(keras_path) as beside:
-            model.save(str(beside))
-            with h5py.File(str(beside), 'a') as file:
-                file.attrs['class_names'] = json.dumps(list(class_names))
+        try:
+            with files.replacing_dir(folder) as beside:
+                tf.saved_model.simple_save(sess, str(beside), {'images': explainer.images}, outputs)
+        except tf.errors.OpError as error:
+            raise UnavailableError('cannot write the SavedModel %s: %s' % (folder, error.message.splitlines()[0]))
+        # Into memory first: HDF5, writing to a file itself, does not say that the disk is full.
+        with h5py.File(keras_path.name, 'w', driver='core', backing_store=False) as file:
+            model.save(file)
+            file.attrs['class_names'] = json.dumps(list(class_names))
+            file.flush()
+            content = file.id.get_file_image()
+    with files.replacing(keras_path) as beside:
+        beside.write_bytes(content)
     return folder, keras_path
 
 
@@ -644,10 +654,10 @@ def main(argv=None):
     try:
         features = obtain_features(args, data, weights, say)
         results = run(args, data, weights, features)
-    except KeyboardInterrupt:  # while features are computed, while evaluating, or a second one
+        if args.export:
+            say('SavedModel: %s; Keras: %s' % export(args))
+    except KeyboardInterrupt:  # while features are computed, while evaluating or exporting, or a second one
         raise cli.Interrupted('features and checkpoints up to here are kept; %s' % how_to_go_on(args))
-    if args.export:
-        say('SavedModel: %s; Keras: %s' % export(args))
     finish(args, results, time.time() - started)
 
 

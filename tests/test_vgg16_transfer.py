@@ -445,6 +445,27 @@ def test_a_disk_that_fills_up(tmp_path, arguments, limit, text):
     assert not any('Traceback' in line for line in lines)
 
 
+@pytest.mark.parametrize('limit_before, limit_after, text', [
+    (2000, 2000, 'SavedModel'), (None, 2000, 'model.h5')])
+def test_a_disk_that_fills_up_while_exporting(tmp_path, arguments, limit_before, limit_after, text):
+    code = ('import resource, sys, narrow_vgg16, vgg16_transfer as recipe\n'
+            'narrow_vgg16.patch(setattr)\n'
+            'export, save = recipe.export, recipe.tf.saved_model.simple_save\n'
+            'def limit(size):\n    if size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))\n'
+            'def limited_export(args):\n    limit(%r)\n    return export(args)\n'
+            'def limiting_save(*args):\n    save(*args)\n    limit(%r)\n'
+            'recipe.export, recipe.tf.saved_model.simple_save = limited_export, limiting_save\n'
+            'sys.exit(recipe.main(sys.argv[1:]))' % (limit_before, limit_after))
+    done = subprocess.run([sys.executable, '-c', code] + arguments('out', '--quiet', '--export', '--fine-tune', 'none'),
+                          env=dict(os.environ, PYTHONPATH='%s:%s' % (SCRIPT.parent, DRIVER.parent)), timeout=120,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    lines = done.stderr.decode().splitlines()
+    assert done.returncode == 3 and 'cannot write' in lines[-1] and text in lines[-1], done.stderr
+    assert not any('Traceback' in line for line in lines)
+    assert not (latest(tmp_path / 'out') / 'model.h5').exists()
+    assert not list(latest(tmp_path / 'out').glob('.*part*'))
+
+
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, arguments, capsys, monkeypatch,
                                                                       no_pictures):
     read, batches = recipe.BottleneckFeatures.read, []
