@@ -596,7 +596,8 @@ def parse_args(argv):
     what.add_argument('--hidden-units', type=cli.whole_number(0), default=256, help="of the head's layer; 0: none")
     training = parser.add_argument_group('training')
     training.add_argument('--fine-tune', choices=tuple(FROZEN_UP_TO), default='block5',
-                          help='what stage 2 trains besides the head, and up to the top')
+                          help='the lowest block of convolutions that stage 2 trains, with what is above it; '
+                          'none: no stage 2')
     training.add_argument('--views', type=cli.whole_number(0, 99), default=0, metavar='N',
                           help='augmented views of each training image, besides itself and its mirror image')
     training.add_argument('--head-epochs', type=cli.whole_number(0), default=20, metavar='N', help='of stage 1')
@@ -623,8 +624,27 @@ def parse_args(argv):
     more.add_argument('--predict', nargs='+', type=Path, metavar='FILE', help='classify pictures, files or folders, '
                       'with a trained run')
     more.add_argument('--run', type=Path, metavar='DIR', help='the run that --predict takes instead of the latest')
-    return cli.parse_args(parser, argv, RECIPE, free=('weights', 'features_dir', 'export', 'predict', 'run'),
+    args = cli.parse_args(parser, argv, RECIPE, free=('weights', 'features_dir', 'export', 'predict', 'run'),
                           preset=lambda asked: BOOK if asked.book else {})
+    check_options(args, parser)
+    return args
+
+
+def check_options(args, parser):
+    """Raises InputError where options contradict each other, or one would do nothing."""
+    if args.run and not args.predict:
+        raise InputError('--run %s: the run that --predict takes, and there is no --predict; to go on with a run: '
+                         '--resume DIR' % args.run)
+    if args.book and args.head_epochs:
+        raise InputError('--book --head-epochs %d: the chapter has no stage 1; leave one of them out'
+                         % args.head_epochs)
+    if args.fine_tune == 'none' and not args.head_epochs:
+        raise InputError('--fine-tune none --head-epochs 0: nothing is trained; give --head-epochs at least 1')
+    of_stage2 = [name for name in ('epochs', 'steps', 'learning_rate')
+                 if getattr(args, name) != parser.get_default(name)]
+    if args.fine_tune == 'none' and of_stage2 and not args.resume:
+        raise InputError('--fine-tune none --%s %s: an option of stage 2, which is left out; stage 1 has --head-epochs '
+                         'and --head-learning-rate' % (of_stage2[0].replace('_', '-'), getattr(args, of_stage2[0])))
 
 
 @cli.exit_codes
@@ -633,8 +653,6 @@ def main(argv=None):
     args, started = parse_args(argv), time.time()
     if args.predict:
         return classify_files(args)
-    if args.fine_tune == 'none' and not args.head_epochs:
-        raise InputError('--fine-tune none --head-epochs 0: nothing is trained; give --head-epochs at least 1')
     say = (lambda *text: None) if args.quiet else print
     if args.run_dir and args.data_dir == cli.default_dir('data'):
         args.data_dir = Path(runs.read_record(args.run_dir)['data_dir'])

@@ -156,10 +156,10 @@ def test_a_damaged_cache_is_made_anew_and_said_so(arguments, tmp_path, capsys, n
 
 
 @pytest.mark.parametrize('more, stage2_trains', [
-    (['--fine-tune', 'none'], None), (['--fine-tune', 'block4'], 'block4_conv1'),
-    (['--fine-tune', 'all'], 'block1_conv1')])
+    (['--fine-tune', 'none'], None), (['--fine-tune', 'block4', '--learning-rate', '0.01'], 'block4_conv1'),
+    (['--fine-tune', 'all', '--learning-rate', '0.01'], 'block1_conv1')])
 def test_how_much_is_trained(tmp_path, arguments, no_pictures, narrow_vgg16, more, stage2_trains):
-    assert recipe.main(arguments('out', '--class-weights', '--learning-rate', '0.01', *more)) == 0
+    assert recipe.main(arguments('out', '--class-weights', *more)) == 0
     run_dir = latest(tmp_path / 'out')
     assert (run_dir / 'stage2.csv').exists() == (stage2_trains is not None)
     found, names = final_weights(run_dir), sorted(set(narrow_vgg16.weights()) - {'conv1_1'})  # that one is turned
@@ -350,6 +350,10 @@ def test_plain_keras_loads_the_h5(trained, tmp_path):
     (['--size', '16'], 2, '16 given'),
     (['--fine-tune', 'block3'], 2, "invalid choice: 'block3'"),
     (['--fine-tune', 'none', '--head-epochs', '0'], 2, 'nothing is trained'),
+    (['--fine-tune', 'none', '--steps', '7'], 2, '--steps 7: an option of stage 2'),
+    (['--fine-tune', 'none', '--learning-rate', '0.1'], 2, '--learning-rate 0.1: an option of stage 2'),
+    (['--book'], 2, '--book --head-epochs 3'),
+    (['--run', '.'], 2, 'there is no --predict'),
     (['--resume', '.'], 2, 'no run in .'),
     (['--predict', 'missing.png'], 2, 'missing.png'),
     (['--device', 'gpu'], 3, 'no CUDA GPU')])
