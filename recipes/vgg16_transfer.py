@@ -53,6 +53,8 @@ MOMENTUM = 0.9                    # of --book
 VALIDATIONS_PER_EPOCH = 2         # of stage 2; stage 1 has one
 SHOWN = 8                         # Grad-CAMs of right, and of wrong predictions
 MAX_ON_SHEET = 48                 # predicted pictures
+# Options that say where things are: a run that is resumed looks there again unless told otherwise.
+PLACES = ('data_dir', 'models_dir', 'weights_path', 'features_dir')
 # What --book sets: the chapter's figures. It pushes every image through all of VGG-16 in every epoch, divides pixels by
 # 255, and trains block 5 from an untrained head of Flatten, 256 units and a sigmoid.
 BOOK = {'size': 256, 'batch_size': 16, 'epochs': 50, 'head_epochs': 0, 'learning_rate': 1e-4, 'pooling': 'flatten',
@@ -284,7 +286,7 @@ def run(args, data, weights, features):
       args: the options; run_dir is the run's folder.
       data: photographs.Photographs.
       weights: dict from networks.vgg.load_weights.
-      features: BottleneckFeatures that hold all that the stages read.
+      features: from obtain_features.
 
     Returns:
       dict of results for run.json, with 'accuracy', an evaluation.Accuracy.
@@ -444,7 +446,7 @@ def obtain_features(args, data, weights, say):
     """Opens the features that the stages read, and computes those that are not there yet.
 
     Returns:
-      BottleneckFeatures.
+      BottleneckFeatures; None where the stages read images alone.
     """
     layers = [TOP_LAYER] if args.head_epochs else []
     if fine_tuned_from(args) and fine_tuned_from(args) not in layers:
@@ -452,14 +454,16 @@ def obtain_features(args, data, weights, say):
     names = views.view_names(args.views)
     parts = [Images(part.paths, part.sums, shown) for part, shown in (
         (data.train, names), (data.validation, names[:1]), (data.test, names[:2 if args.tta == 'flip' else 1]))]
-    folder = files.make_dir(args.features_dir or args.output_dir / RECIPE / 'features', '--features-dir')
+    if not layers:
+        return None
+    folder = args.features_dir or files.make_dir(args.run_dir.parent / 'features', '--output-dir')
     with bottleneck_features.alone(folder, args.quiet):
         features = BottleneckFeatures(folder, layers, names, args.size, vgg_keras.digest(weights))
         batches = features.missing(parts)
         for problem in features.problems():
             say('features in %s' % problem)
         say('features of %s: %d images and views to compute, in %s' % (
-            ' and '.join(layers) or 'no layer', sum(len(sums) for _, sums, _ in batches), folder))
+            ' and '.join(layers), sum(len(sums) for _, sums, _ in batches), folder))
         if batches:
             with tf.Graph().as_default(), session.open_session(device=args.device, threads=args.threads) as sess:
                 keras.backend.set_session(sess)
@@ -588,7 +592,8 @@ def parse_args(argv):
     """Parses the command line; see --help."""
     parser = cli.make_parser(__doc__, data=True, models=True)
     what = parser.add_argument_group('network')
-    what.add_argument('--weights', type=Path, metavar='FILE', help="VGG-16's: .h5 (Keras), .mat (MatConvNet) or .onnx")
+    what.add_argument('--weights', dest='weights_path', type=Path, metavar='FILE',
+                      help="VGG-16's: .h5 (Keras), .mat (MatConvNet) or .onnx")
     what.add_argument('--size', type=cli.whole_number(vgg_keras.SMALLEST_SIZE, 1024), default=224,
                       help='pixels of a side, to which photographs are brought')
     what.add_argument('--pooling', choices=('average', 'max', 'flatten'), default='average',
@@ -624,7 +629,7 @@ def parse_args(argv):
     more.add_argument('--predict', nargs='+', type=Path, metavar='FILE', help='classify pictures, files or folders, '
                       'with a trained run')
     more.add_argument('--run', type=Path, metavar='DIR', help='the run that --predict takes instead of the latest')
-    args = cli.parse_args(parser, argv, RECIPE, free=('weights', 'features_dir', 'export', 'predict', 'run'),
+    args = cli.parse_args(parser, argv, RECIPE, free=('weights_path', 'features_dir', 'export', 'predict', 'run'),
                           preset=lambda asked: BOOK if asked.book else {})
     check_options(args, parser)
     return args
@@ -647,6 +652,14 @@ def check_options(args, parser):
                          'and --head-learning-rate' % (of_stage2[0].replace('_', '-'), getattr(args, of_stage2[0])))
 
 
+def look_where_it_was(args):
+    """Takes the PLACES of a run that is resumed from its record, but for those that the command line names."""
+    record, usual = runs.read_record(args.run_dir), parse_args([])
+    for name in PLACES:
+        if getattr(args, name) == getattr(usual, name) and record.get(name):
+            setattr(args, name, Path(record[name]))
+
+
 @cli.exit_codes
 def main(argv=None):
     """Runs the recipe; returns its exit code."""
@@ -654,15 +667,18 @@ def main(argv=None):
     if args.predict:
         return classify_files(args)
     say = (lambda *text: None) if args.quiet else print
-    if args.run_dir and args.data_dir == cli.default_dir('data'):
-        args.data_dir = Path(runs.read_record(args.run_dir)['data_dir'])
+    if args.run_dir:
+        look_where_it_was(args)
     data = photographs.load(args.data_dir, args.seed, args.quiet)
     look_at_data(data, say)
-    _, weights, source, _ = vgg.obtain_weights(args.models_dir, 'vgg16', args.weights, args.quiet)
+    _, weights, source, _ = vgg.obtain_weights(args.models_dir, 'vgg16', args.weights_path, args.quiet)
     device = session.describe_device(args.device, args.threads)
     say('VGG-16 from %s; %s' % (source, device))
-    args.run_dir = args.run_dir or runs.create(args.output_dir, RECIPE, settings=args.settings, seed=args.seed,
-                                               data_dir=args.data_dir.resolve())
+    if args.features_dir:
+        files.make_dir(args.features_dir, '--features-dir')
+    args.run_dir = args.run_dir or runs.create(
+        args.output_dir, RECIPE, settings=args.settings, seed=args.seed,
+        **{name: getattr(args, name).resolve() for name in PLACES if getattr(args, name)})
     say('this run: %s' % args.run_dir)
     runs.check_unchanged(args.run_dir, classes=list(data.class_names), images=photographs.digest(data),
                          weights=vgg_keras.digest(weights))

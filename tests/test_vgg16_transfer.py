@@ -178,7 +178,7 @@ def test_the_chapters_settings(tmp_path, arguments, no_pictures):
     assert recipe.main(command) == 0
     run_dir = latest(tmp_path / 'out')
     assert runs.load_state(run_dir)['step'] == 3 and not (run_dir / 'stage1.csv').exists()
-    assert not list((tmp_path / 'out' / recipe.RECIPE / 'features').glob('*/rows'))
+    assert not (tmp_path / 'out' / recipe.RECIPE / 'features').exists()
 
 
 def test_many_classes_without_a_split(tmp_path, arguments, no_pictures, capsys):
@@ -238,6 +238,19 @@ def test_killed_and_resumed_equals_never_stopped(tmp_path, arguments):
     assert test_predictions(run_dir) == test_predictions(latest(tmp_path / 'whole'))
     for name in ('stage1.csv', 'stage2.csv'):
         assert (run_dir / name).read_bytes() == (latest(tmp_path / 'whole') / name).read_bytes()
+
+
+def test_a_resumed_run_looks_where_it_was(tmp_path, arguments, photographs, capsys, monkeypatch, no_pictures):
+    for name, more, features in (('a', [], tmp_path / 'a' / recipe.RECIPE / 'features'),
+                                 ('b', ['--features-dir', str(tmp_path / 'f')], tmp_path / 'f')):
+        assert recipe.main(arguments(name, *more)) == 0
+        capsys.readouterr()
+        assert recipe.main(['--resume', str(latest(tmp_path / name))]) == 0
+        assert ' 0 images and views to compute, in %s' % features in capsys.readouterr().out
+    args = recipe.parse_args(['--weights', 'mine.h5', '--resume', str(latest(tmp_path / 'b'))])
+    recipe.look_where_it_was(args)
+    assert [getattr(args, name) for name in recipe.PLACES] == [
+        photographs, tmp_path / 'models', Path('mine.h5'), tmp_path / 'f']
 
 
 @pytest.mark.parametrize('stage, step', [('stage1', 4), ('stage2', 3)])
@@ -354,6 +367,7 @@ def test_plain_keras_loads_the_h5(trained, tmp_path):
     (['--fine-tune', 'none', '--learning-rate', '0.1'], 2, '--learning-rate 0.1: an option of stage 2'),
     (['--book'], 2, '--book --head-epochs 3'),
     (['--run', '.'], 2, 'there is no --predict'),
+    (['--features-dir', str(SCRIPT / 'features')], 2, '--features-dir'),
     (['--resume', '.'], 2, 'no run in .'),
     (['--predict', 'missing.png'], 2, 'missing.png'),
     (['--device', 'gpu'], 3, 'no CUDA GPU')])
