@@ -36,7 +36,7 @@ from typing import Any, NamedTuple, Tuple
 
 import numpy as np
 
-from common import cli, evaluation, files, images, plotting, runs, session
+from common import cli, evaluation, files, images, plotting, reports, runs, session
 from common.batches import batch_indices, prefetch
 from common.errors import ComputationError, InputError, UnavailableError
 from common.session import keras, tf
@@ -372,24 +372,15 @@ def report(sess, stage, read, explainer, data, args):
     """
     labels, names = data.test.labels, data.class_names
     probabilities = predict(sess, stage, read, data.test)
-    predictions = np.argmax(probabilities, axis=1)
-    matrix = evaluation.confusion_matrix(labels, predictions, len(names))
-    with files.replacing(args.run_dir / 'classes.txt') as beside:
-        beside.write_text(evaluation.format_class_figures(evaluation.class_figures(matrix), names) + '\n')
-    plotting.plot_confusion_matrix(args.run_dir / 'confusion_matrix.png', matrix, names, 'Test images')
+    found = {'accuracy': reports.report(args.run_dir, labels, probabilities, names, lambda shown: (
+        image_folder.load_batch(list(data.test.paths[shown]), args.size, args.threads)))}
     write_predictions(args.run_dir / 'test_predictions.csv', data.test.paths, probabilities, names)
-    wrong = evaluation.most_confident_mistakes(labels, probabilities, 40)
-    captions = ['%s, not %s: %.0f\u00a0%%' % (names[guess], names[label], 100 * row[guess])
-                for label, guess, row in zip(labels, predictions, probabilities)]
-    plotting.plot_image_grid(args.run_dir / 'mistakes.png', image_folder.load_batch(
-        list(data.test.paths[wrong]), args.size, args.threads), [captions[k] for k in wrong],
-        title='The most confident mistakes')
-    right = np.flatnonzero(predictions == labels)
+    right = np.flatnonzero(np.argmax(probabilities, axis=1) == labels)
     right = right[np.random.RandomState(args.seed).permutation(len(right))[:SHOWN]]
-    for name, shown in (('right', np.sort(right)), ('wrong', wrong[:SHOWN])):
+    wrong = evaluation.most_confident_mistakes(labels, probabilities, SHOWN)
+    for name, shown in (('right', np.sort(right)), ('wrong', wrong)):
         explain(sess, explainer, data.test.paths[shown], names, args,
                 args.run_dir / ('grad_cam_%s.png' % name), 'Where the network looked: predictions that are %s' % name)
-    found = {'accuracy': evaluation.accuracy(labels, predictions)}
     if args.tta == 'flip':
         both = (probabilities + predict(sess, stage, read, data.test, 'flip')) / 2
         found['accuracy_with_flip'] = evaluation.accuracy(labels, np.argmax(both, axis=1))
@@ -596,7 +587,7 @@ def parse_args(argv):
                       help="VGG-16's: .h5 (Keras), .mat (MatConvNet) or .onnx")
     what.add_argument('--size', type=cli.whole_number(vgg_keras.SMALLEST_SIZE, 1024), default=224,
                       help='pixels of a side, to which photographs are brought')
-    what.add_argument('--pooling', choices=('average', 'max', 'flatten'), default='average',
+    what.add_argument('--pooling', choices=tuple(vgg_classifier.POOLING), default='average',
                       help='how the head begins: the mean or the maximum of each channel, or all positions')
     what.add_argument('--hidden-units', type=cli.whole_number(0), default=256, help="of the head's layer; 0: none")
     training = parser.add_argument_group('training')
