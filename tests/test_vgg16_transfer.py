@@ -326,6 +326,16 @@ def test_own_pictures_are_classified(tmp_path, trained, capsys):
     assert images.load_image(latest(trained) / 'predictions.png').std() > 5
 
 
+def test_a_file_name_that_is_no_text(tmp_path, trained):
+    images.save_image(tmp_path / 'red.png', photograph('red', 1))
+    os.rename(os.fsencode(str(tmp_path / 'red.png')), os.fsencode(str(tmp_path)) + b'/caf\xe9.png')
+    process = run_as_a_program(['--predict', str(tmp_path), '--output-dir', str(trained)])
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err.decode()
+    assert b'caf\\udce9.png: ' in out
+    assert b'caf\xe9.png' in (latest(trained) / 'predictions.csv').read_bytes()
+
+
 def test_a_plain_client_loads_the_saved_model(trained, tmp_path):
     rows = test_predictions(latest(trained))
     pixels = image_folder.load_batch([Path(row['file']) for row in rows], 32, 1)

@@ -30,6 +30,8 @@ def exit_codes(main):
     @functools.wraps(main)
     def wrapper(argv=None):
         name = Path(sys.modules[main.__module__].__file__ or 'recipe').name
+        if hasattr(sys.stdout, 'reconfigure'):  # a file's name may hold bytes that are no text; stderr shows them so
+            sys.stdout.reconfigure(errors='backslashreplace')
         try:
             code = _exit_code(main, argv, name)
             sys.stdout.flush()
