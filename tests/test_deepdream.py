@@ -16,7 +16,7 @@ from common import film, images, runs
 from common.errors import ComputationError, UnavailableError
 from common.session import open_session, tf
 from networks import inception
-from synthesis import journal, motion, objectives
+from synthesis import journal, motion, objectives, sequence
 
 RECIPES = Path(deepdream.__file__).parent
 FAST = ['--octaves', '2', '--steps', '2', '--tile-size', '64', '--threads', '1', '--quiet']
@@ -463,6 +463,22 @@ def test_a_film_killed_and_resumed(dreams, picture, clip, tmp_path, tiny_incepti
     assert [row['frame'] for row in runs.read_metrics(run_dir / 'metrics.csv')] == [1, 2, 3, 4, 5]
     assert dreams('--resume', '--output', tmp_path / 'again', fast=False) == 0  # a film that is done, in another form
     assert [path.read_bytes() for path in sorted((tmp_path / 'again').iterdir())] == whole
+
+
+def test_a_film_killed_as_a_frame_is_kept_misses_no_row(dreams, picture, run_dir, monkeypatch):
+    options, frame_done = ['--content', picture, '--frames', '3', '--steps', '1'], sequence.Journal.frame_done
+    assert dreams(*options) == 0
+    whole = frames_of(run_dir)
+
+    def die(journal):
+        if journal.progress.done == 1:
+            raise KeyboardInterrupt
+        frame_done(journal)
+    monkeypatch.setattr(sequence.Journal, 'frame_done', die)
+    assert dreams(*options) == 130
+    monkeypatch.undo()
+    assert dreams('--resume', fast=False) == 0 and frames_of(run_dir) == whole
+    assert [row['frame'] for row in runs.read_metrics(run_dir / 'metrics.csv')] == [1, 2, 3]
 
 
 def test_a_film_stopped_and_resumed(dreams, picture, run_dir, monkeypatch, capsys):
