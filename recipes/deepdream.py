@@ -598,6 +598,7 @@ def dream_sheet(job, args, network, mask, started):
         octaves = [octaves_that_fit(job, graph, lambda image, shift: gradient_of(_copies(image, panels), shift))
                    for (panels, graph), gradient_of in zip(batches, gradients)]
         open_run(args, network, args.channels or ['every layer'], [job], None, device)
+        runs.check_unchanged(args.run_dir, batches=[len(panels) for panels, _ in batches])
         todo = [feature_sheet.Batch(panels, fitting) for (panels, _), fitting in zip(batches, octaves)]
         with feature_sheet.Journal(args.run_dir, todo, args.quiet) as journal:
             for batch, gradient_of in list(zip(todo, gradients))[journal.batch:]:

@@ -164,6 +164,14 @@ def test_killed_and_resumed(dreams, run_dir, picture, tmp_path, tiny_inception_p
     assert [row['step'] for row in runs.read_metrics(run_dir / 'metrics.csv')] == [1, 2, 3, 4, 5, 6]
 
 
+def test_resume_refuses_other_batches(dreams, run_dir, monkeypatch, capsys):
+    assert dreams(*CHANNELS) == 0
+    monkeypatch.setattr(feature_sheet, 'BATCH_PIXELS', 3 * 90 * 90)
+    assert dreams('--resume', fast=False) == 2
+    message = capsys.readouterr().err
+    assert 'batches was [1, 2, 2, 1] when that run began and is [2, 3, 1] now' in message and message.count('\n') == 1
+
+
 def test_not_a_number_keeps_what_is_done(dreams, run_dir, monkeypatch, capsys):
     tiled_gradient, calls = deepdream.tiled_gradient, []
 
