@@ -609,7 +609,7 @@ def dream_sheet(job, args, network, mask, started):
                 except ComputationError as error:
                     raise ComputationError('%s; the pictures so far are in %s' % (error, journal.folder))
                 journal.batch_done([finish(image, content, args, job.from_noise) for image in dreams])
-    return conclude_sheet(args, network, content, time.time() - started)
+    return conclude_sheet(args, network, content, time.time() - started + journal.seconds_resumed)
 
 
 def _copies(image, panels):

@@ -26,7 +26,7 @@ SHEET_WIDTH, SHEET_HEIGHT = 1400, 1800  # pixels of a sheet, about, at most
 GAP = 10                                # pixels between panels
 PICTURES, STATE = 'pictures', 'state.npz'
 SECONDS_BETWEEN_STATES = 10.0
-METRICS = ('step', 'batch', 'octave', 'height', 'width', 'objective')
+METRICS = ('step', 'batch', 'octave', 'height', 'width', 'seconds', 'objective')
 
 
 class Panel(NamedTuple):
@@ -193,6 +193,7 @@ class Journal:
     Attributes:
       batch: int, the number of the first batch that is not done.
       saved_state: dict of that batch's state to go on from, or None.
+      seconds_resumed: float, what the run had taken, as far as its state knows, before it was resumed.
 
     Args:
       run_dir: Path, the run's folder with its run.json.
@@ -215,7 +216,8 @@ class Journal:
         self.values = self.saved_state and self.saved_state['values']
         self.progress = Progress(self._steps_before(len(batches)), done, quiet=quiet)
         self.log = runs.MetricsLog(run_dir / 'metrics.csv', METRICS, done)
-        self.saved = time.time()
+        self.saved = self.began = time.time()
+        self.seconds_resumed = self.log.rows[-1]['seconds'] if self.log.rows else 0.0
 
     def _panels_before(self, batch):
         return sum(len(panels) for panels, _ in self.batches[:batch])
@@ -233,7 +235,8 @@ class Journal:
                               'octave': '%d/%d (%dx%d)' % (state.octave + 1, len(octaves), octave.width, octave.height),
                               'objective': objective})
         self.log.append(step=self.progress.done, batch=self.batch + 1, octave=state.octave + 1, height=octave.height,
-                        width=octave.width, objective=objective)
+                        width=octave.width, objective=objective,
+                        seconds=round(self.seconds_resumed + time.time() - self.began, 3))
         stopping = self.stop.requested and self.progress.done < self.progress.total
         if stopping or time.time() - self.saved > SECONDS_BETWEEN_STATES:
             runs.save_arrays(self.run_dir / STATE, batch=self.batch, **state._asdict())
