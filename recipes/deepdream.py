@@ -677,7 +677,8 @@ def parse_args(argv):
     how.add_argument('--book', action='store_true', help="the cookbook chapter's settings")
     feature_sheet.add_options(parser)
     sequence.add_options(parser)
-    args = cli.parse_args(parser, argv, RECIPE, free=('output', 'list_layers', 'save_every'), preset=preset)
+    args = cli.parse_args(parser, argv, RECIPE, free=('list_layers',), changeable=('output', 'save_every'),
+                          preset=preset)
     check_args(args)
     return args
 

@@ -438,7 +438,7 @@ def parse_args(argv):
     Raises:
       InputError: An option cannot be followed.
     """
-    args = cli.parse_args(make_parser(), argv, RECIPE, free=('output', 'save_every'),
+    args = cli.parse_args(make_parser(), argv, RECIPE, changeable=('output', 'save_every'),
                           preset=lambda asked: BOOK if asked.book else BOOK_LOSS if asked.loss == 'book' else {})
     args.objective = Objective(parse_layers(args.content_layers, args.network, args.loss),
                                parse_layers(args.style_layers, args.network, args.loss),

@@ -498,6 +498,20 @@ def test_a_film_stopped_and_resumed(dreams, picture, run_dir, monkeypatch, capsy
     assert dreams('--resume', fast=False) == 0 and frames_of(run_dir) == whole
 
 
+def test_a_resumed_run_keeps_its_output(dreams, picture, tmp_path, monkeypatch):
+    climb = deepdream.climb
+
+    def stop(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        return climb(*args)
+    for options in (['--output', tmp_path / 'dream.jpg'], ['--output', tmp_path / 'zoom.gif', '--frames', '2']):
+        monkeypatch.setattr(deepdream, 'climb', stop)
+        assert dreams('--content', picture, *options) == 130
+        monkeypatch.setattr(deepdream, 'climb', climb)
+        options[1].unlink() if options[1].exists() else None
+        assert dreams('--resume', fast=False) == 0 and options[1].exists()
+
+
 def test_a_film_that_breaks_off_is_made_as_far_as_it_goes(dreams, clip, tmp_path, run_dir, capsys):
     whole = clip.read_bytes()
     clip.write_bytes(whole[:len(whole) * 4 // 5])

@@ -138,7 +138,7 @@ def _path(text):
     return Path(text)
 
 
-def parse_args(parser, argv, recipe, free=(), preset=None):
+def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None):
     """Parses the command line; where it resumes a run, the settings are that run's.
 
     An option that other options hang on (--book, say) is looked at through `preset`, not in argv, in every recipe:
@@ -149,6 +149,7 @@ def parse_args(parser, argv, recipe, free=(), preset=None):
       argv: list of str; None for the process's own.
       recipe: str, the recipe's name.
       free: names of further options that change nothing about the result.
+      changeable: names of such options that a resumed run keeps from its beginning, unless they are given anew.
       preset: function of the options, as asked for, to a dict of what the others are by default then; None for none.
         An option that is given counts for more.
 
@@ -163,15 +164,15 @@ def parse_args(parser, argv, recipe, free=(), preset=None):
         parser.set_defaults(**preset(parser.parse_args(argv)))
     args = parser.parse_args(argv)
     free = _FREE + tuple(free)
-    args.run_dir, recorded = None, {}
+    args.run_dir = None
     if args.resume:
         args.run_dir = runs.locate(args.output_dir, recipe, args.resume)
         runs.hold(args.run_dir)
-        recorded = runs.read_record(args.run_dir).get('settings', {})
-        _refuse_changes(args, recorded, _given(parser, argv), free)
-    for action in parser._actions:
-        if action.dest in recorded and action.dest not in free:
-            setattr(args, action.dest, _typed(action, recorded[action.dest]))
+        recorded, given = runs.read_record(args.run_dir).get('settings', {}), _given(parser, argv)
+        _refuse_changes(args, recorded, given - set(changeable), free)
+        for action in parser._actions:
+            if action.dest in set(recorded) - given - set(free):
+                setattr(args, action.dest, _typed(action, recorded[action.dest]))
     args.settings = {name: value for name, value in vars(args).items() if name not in free + ('run_dir', 'settings')}
     return args
 

@@ -162,6 +162,12 @@ def test_resume_with_other_settings_is_refused(run_dir):
         parse(['--resume', str(run_dir), '--steps', '500'])
 
 
+def test_what_may_change_is_kept_unless_it_is_given_anew(run_dir):
+    def steps(*argv):
+        return cli.parse_args(make_parser(), ['--resume', str(run_dir), *argv], 'recipe', changeable=('steps',)).steps
+    assert steps() == 7 and steps('--steps', '8') == 8
+
+
 def test_resume_without_a_run_is_refused(tmp_path):
     with pytest.raises(InputError, match='no run in'):
         parse(['--output-dir', str(tmp_path), '--resume'])
