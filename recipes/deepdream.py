@@ -720,7 +720,8 @@ def check_args(args):
     if args.film and args.save_every:
         raise InputError('--save-every %d: a film keeps every frame, and no steps between' % args.save_every)
     if args.film:
-        film.check_output(args.output or args.output_dir / 'film.mp4')
+        film.check_output(args.output or (args.run_dir or args.output_dir) / 'film.mp4',
+                          '--output' if args.output else '--output-dir')
     elif args.output:
         images.check_output(args.output)
 

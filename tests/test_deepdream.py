@@ -576,6 +576,7 @@ def test_not_a_number_keeps_the_frames(dreams, picture, run_dir, monkeypatch, ca
     (['--content', '{picture}', '--zoom', '0'], '0 given, expected a number from 0.5 to 2'),
     (['--content', '{picture}', '--zoom', '1.1', '--output', 'x.avi'], "no film has the extension '.avi'; known: .gif"),
     (['--content', '{picture}', '--zoom', '1.1', '--output', '{picture}/x.gif'], 'cannot write there'),
+    (['--content', '{picture}', '--zoom', '1.1', '--output-dir', '{picture}/x'], '--output-dir '),
     (['--content', '{picture}', '{picture}', '--zoom', '1.1'], 'one picture, one video or one folder of frames, not'),
     (['--content', '{picture}', '--zoom', '1.1', '--save-every', '1'], 'a film keeps every frame'),
     (['--content', '{picture}', '--frame-blend', '0.5'], 'is for a video'),
