@@ -532,12 +532,17 @@ def run_job(job, args, gradient_of, mask, journal):
     plotting.plot_sheet(args.run_dir / (job.name + '_sheet.png'), [content, result], ['before', 'after'])
     plot_objective(args.run_dir / (job.name + '_objective.png'), journal.rows())
     if not values.any():
-        print('%s: warning: the objective was 0 from beginning to end, so nothing changed; a layer after its ReLU can '
-              'be silent: try the one before (..._pre_relu)' % RECIPE, file=sys.stderr)
+        warn_of_silence()
     return {'content': job.content, 'path': path, 'height': content.shape[0], 'width': content.shape[1],
             'seconds': journal.seconds(),
             'octaves': [dict(octave._asdict(), objective_before=before, objective_last=last)
                         for octave, (before, last) in zip(job.octaves, values)]}
+
+
+def warn_of_silence():
+    """Tells why a picture, or a whole film, is what it was."""
+    print('%s: warning: the objective was 0 from beginning to end, so nothing changed; a layer after its ReLU can be '
+          'silent: try the one before (..._pre_relu)' % RECIPE, file=sys.stderr)
 
 
 def plot_objective(path, rows):
@@ -576,6 +581,8 @@ def run_film(scene, job, args, gradient_of, mask):
             raise ComputationError('%s; the frames so far are in %s' % (error, journal.folder))
     path = args.output or args.run_dir / (job.name + film.MP4)
     film.write_film(path, journal.folder, scene.num_frames, scene.fps, scene.sound)
+    if not any(journal.log.column('objective')[1]):
+        warn_of_silence()
     record = {'content': job.content, 'path': path, 'height': height, 'width': width, 'frames': scene.num_frames,
               'fps': float(scene.fps), 'seconds_per_frame': np.mean(journal.log.column('seconds')[1])}
     runs.write_record(args.run_dir, pictures=[record])
