@@ -13,6 +13,7 @@ from common import cli, images, pages, plotting, runs
 from common.errors import InputError
 from common.progress import Progress
 from synthesis import objectives
+from synthesis.journal import Stoppable
 
 FORMS = 'LAYER:CHANNELS with CHANNELS such as 0-35 or 1,5,9-12, or LAYER for all that it has'
 # What the recipe's options are by default for a sheet: small pictures, and layers that can be told apart.
@@ -185,7 +186,7 @@ def objective(panels, end_points, channels, tile_shape):
     return objectives.of_each_channel(end_points[panels[0].layer], channels, tile_shape)
 
 
-class Journal:
+class Journal(Stoppable):
     """What a sheet leaves on the disk on its way: panels that are done, the state to resume from; the progress bar.
 
     A context manager, within which Ctrl-C ends the work after a step with all kept.
@@ -258,16 +259,6 @@ class Journal:
                                 'silent': not values[..., number].any()})
         runs.write_record(self.run_dir, panels=self.panels)
         self.batch, self.saved_state = self.batch + 1, None
-
-    def __enter__(self):
-        self.stopping = cli.stop_requested()
-        self.stop = self.stopping.__enter__()
-        return self
-
-    def __exit__(self, *exception):
-        self.stopping.__exit__(*exception)
-        self.progress.close()
-        self.log.close()
 
 
 def draw_sheets(run_dir, title, content=None):

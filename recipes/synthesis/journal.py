@@ -7,7 +7,27 @@ SECONDS_BETWEEN_CHECKPOINTS = 10
 SHARE_FOR_CHECKPOINTS = 0.05  # of the time, at most: a large picture's state takes seconds to write
 
 
-class Journal:
+class Stoppable:
+    """A context manager within which Ctrl-C asks for an end after the step; its end closes progress and metrics.
+
+    Attributes:
+      stop: Whose `requested` is to be looked at after each step.
+      progress: progress.Progress, made by the class that inherits.
+      log: runs.MetricsLog, likewise.
+    """
+
+    def __enter__(self):
+        self.stopping = cli.stop_requested()
+        self.stop = self.stopping.__enter__()
+        return self
+
+    def __exit__(self, *exception):
+        self.stopping.__exit__(*exception)
+        self.progress.close()
+        self.log.close()
+
+
+class Journal(Stoppable):
     """Keeps what a run leaves behind, for one picture after the other. A context manager, and a callback.
 
     Within the context Ctrl-C ends the work after the step, with all kept.
@@ -126,13 +146,3 @@ class Journal:
         """Records the picture as finished, or failed."""
         self.pictures.append(dict(name=self.name, **record))
         runs.write_record(self.run_dir, pictures=self.pictures)
-
-    def __enter__(self):
-        self.stopping = cli.stop_requested()
-        self.stop = self.stopping.__enter__()
-        return self
-
-    def __exit__(self, *exception):
-        self.stopping.__exit__(*exception)
-        self.progress.close()
-        self.log.close()

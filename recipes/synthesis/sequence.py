@@ -8,6 +8,7 @@ from common import checksums, cli, film, images, runs
 from common.errors import InputError
 from common.progress import Progress
 from synthesis import motion
+from synthesis.journal import Stoppable
 
 OPTIONS = ('zoom', 'rotate', 'frames', 'frame_blend', 'fps')
 # Of a film that begins with a picture, and of one that was filmed.
@@ -193,7 +194,7 @@ def make_frames(scene, paint, folder, report):
         images.save_image(film.frame_path(folder, number), frame)
 
 
-class Journal:
+class Journal(Stoppable):
     """What a film leaves behind besides its frames, and its progress bar. A context manager that Ctrl-C stops.
 
     Args:
@@ -232,13 +233,3 @@ class Journal:
         self.progress.update(figures)
         self.log.append(frame=self.progress.done, seconds=round(time.time() - self.began, 3), **figures)
         self.began = time.time()
-
-    def __enter__(self):
-        self.stopping = cli.stop_requested()
-        self.stop = self.stopping.__enter__()
-        return self
-
-    def __exit__(self, *exception):
-        self.stopping.__exit__(*exception)
-        self.progress.close()
-        self.log.close()
