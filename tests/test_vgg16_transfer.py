@@ -14,8 +14,10 @@ import pytest
 
 import vgg16_transfer as recipe
 from common import images, runs, session, training_journal
+from common.errors import UnavailableError
 from common.session import keras, tf
 from datasets import image_folder
+from networks import vgg
 
 SCRIPT = Path(recipe.__file__)
 DRIVER = Path(__file__).with_name('narrow_vgg16.py')
@@ -517,6 +519,10 @@ def test_real_features_tell_cats_from_dogs(tmp_path, real_data_dir, real_models_
     source = real_data_dir / 'dogs_and_cats'
     if not source.is_dir():
         pytest.skip('no dogs_and_cats in %s' % real_data_dir)
+    try:
+        vgg.obtain_weights(real_models_dir, 'vgg16', quiet=True)
+    except UnavailableError:
+        pytest.skip('no weights of VGG-16 in %s' % real_models_dir)
     for part, count in (('train', 60), ('validation', 40)):
         for folder in sorted((source / part).iterdir()):
             (tmp_path / 'few' / part / folder.name).mkdir(parents=True)
