@@ -37,13 +37,13 @@ from typing import Any, NamedTuple, Tuple
 
 import numpy as np
 
-from common import cli, evaluation, files, images, plotting, reports, runs, session
+from common import cli, evaluation, files, images, locks, plotting, reports, runs, session
 from common.batches import batch_indices, prefetch
 from common.errors import ComputationError, InputError, UnavailableError
 from common.session import keras, tf
 from common.training_journal import Journal
 from datasets import image_folder, layouts, photographs, views
-from networks import bottleneck_features, grad_cam, vgg, vgg_classifier, vgg_keras
+from networks import grad_cam, vgg, vgg_classifier, vgg_keras
 from networks.bottleneck_features import BottleneckFeatures, Images
 from networks.vgg_classifier import TOP_LAYER
 
@@ -449,7 +449,7 @@ def obtain_features(args, data, weights, say):
     if not layers:
         return None
     folder = args.features_dir or files.make_dir(args.run_dir.parent / 'features', '--output-dir')
-    with bottleneck_features.alone(folder, args.quiet):
+    with locks.one_at_a_time(folder / '.lock', 'computes features in %s' % folder, args.quiet):
         features = BottleneckFeatures(folder, layers, names, args.size, vgg_keras.digest(weights))
         batches = features.missing(parts)
         for problem in features.problems():

@@ -2,7 +2,6 @@
 
 With RECIPES_OFFLINE=1 in the environment only the folder is looked at.
 """
-import contextlib
 import errno
 import os
 import shutil
@@ -12,9 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional, Tuple
 from urllib.parse import urlsplit
 
-import filelock
-
-from common import files, package_index
+from common import files, locks, package_index
 from common.archives import unpack
 from common.checksums import digest
 from common.errors import InputError, UnavailableError
@@ -100,7 +97,8 @@ def obtain(assets, folder, quiet=False):
         if error.__cause__.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         raise _unavailable(missing, folder, [str(error)])
-    with _only_here(folder, quiet), _Sources(folder, quiet) as sources:
+    with locks.one_at_a_time(folder / '.download.lock', 'downloads into %s' % folder, quiet), \
+            _Sources(folder, quiet) as sources:
         for k, asset in enumerate(assets):
             failures = []
             found[k] = found[k] or _find(asset, folder) or sources.fetch(asset, failures)
@@ -166,22 +164,6 @@ def _content_digest(path):
         return digest(path, unzip=True)
     except (EOFError, zlib.error, OSError):
         return 'unknown, since it is no whole .gz'
-
-
-@contextlib.contextmanager
-def _only_here(folder, quiet):
-    """Keeps other processes from fetching into the folder at the same time."""
-    lock = filelock.FileLock(str(folder / '.download.lock'))  # stays: to remove it would let two in at once
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        if not quiet:
-            print('waiting for another process that downloads into %s' % folder, file=sys.stderr, flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class _Sources:

@@ -1,10 +1,8 @@
 """What a network's frozen layers make of each image, computed once per view of it: training starts from there."""
 import contextlib
 import shutil
-import sys
 from typing import NamedTuple, Tuple
 
-import filelock
 import numpy as np
 
 from common.batches import prefetch
@@ -129,21 +127,3 @@ class BottleneckFeatures:
             rows = np.empty((len(sums),) + part.shape[1:], part.dtype) if rows is None else rows
             rows[of_view] = part
         return rows
-
-
-@contextlib.contextmanager
-def alone(folder, quiet=False):
-    """Lets one process at a time compute features in a folder; the others wait, and then find them made."""
-    lock = filelock.FileLock(str(folder / '.lock'))  # stays: to remove it would let two in at once
-    try:
-        lock.acquire(timeout=0)
-    except NotImplementedError:  # a file system without locks
-        pass
-    except filelock.Timeout:
-        if not quiet:
-            print('waiting for another process that computes features in %s' % folder, file=sys.stderr, flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

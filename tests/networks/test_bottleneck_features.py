@@ -1,7 +1,5 @@
 """Features computed once per image and view."""
 import hashlib
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -115,27 +113,3 @@ def test_a_layer_that_is_there_already_needs_no_room(tmp_path, narrow_vgg16, mon
     both = Run(tmp_path, narrow_vgg16)
     both.compute(PARTS)
     assert both.features.missing(PARTS) == []
-
-
-def test_one_process_at_a_time(tmp_path, capsys):
-    order = []
-
-    def enter(name):
-        with bottleneck_features.alone(tmp_path):
-            order.append(name)
-
-    with ThreadPoolExecutor(1) as pool:
-        with bottleneck_features.alone(tmp_path):
-            second = pool.submit(enter, 'second')
-            time.sleep(0.3)
-            order.append('first')
-        second.result(timeout=10)
-    assert order == ['first', 'second'] and 'waiting for another process' in capsys.readouterr().err
-
-
-def test_a_file_system_without_locks(tmp_path, monkeypatch):
-    def acquire(self, timeout=None):
-        raise NotImplementedError
-    monkeypatch.setattr(bottleneck_features.filelock.FileLock, 'acquire', acquire)
-    with bottleneck_features.alone(tmp_path):
-        pass
