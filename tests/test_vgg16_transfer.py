@@ -338,32 +338,34 @@ def test_a_file_name_that_is_no_text(tmp_path, trained):
     assert b'caf\xe9.png' in (latest(trained) / 'predictions.csv').read_bytes()
 
 
+def load_elsewhere(code, exported, run_dir, tmp_path):
+    """Runs a program that knows nothing of the recipe on a model and the test pictures; returns what it prints."""
+    paths = [Path(row['file']) for row in test_predictions(run_dir)]
+    np.save(str(tmp_path / 'pixels.npy'), image_folder.load_batch(paths, 32, 1).astype(np.float32))
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(run_dir / exported),
+                           str(tmp_path / 'pixels.npy')], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    return done.stdout.decode()
+
+
 def test_a_plain_client_loads_the_saved_model(trained, tmp_path):
     rows = test_predictions(latest(trained))
-    pixels = image_folder.load_batch([Path(row['file']) for row in rows], 32, 1)
-    np.save(str(tmp_path / 'pixels.npy'), pixels.astype(np.float32))
     code = ('import sys, numpy as np, tensorflow as tf\n'
             'model = tf.contrib.predictor.from_saved_model(sys.argv[1])\n'
             'found = model({"images": np.load(sys.argv[2])})\n'
             'print(",".join(label.decode() for label in found["labels"]), found["probabilities"].shape)')
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(latest(trained) / 'saved_model'),
-                           str(tmp_path / 'pixels.npy')], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
-    assert done.returncode == 0, done.stderr.decode()[-2000:]
-    assert done.stdout.decode().strip() == ','.join(row['class'] for row in rows) + ' (8, 2)'
+    printed = load_elsewhere(code, 'saved_model', latest(trained), tmp_path)
+    assert printed.strip() == ','.join(row['class'] for row in rows) + ' (8, 2)'
 
 
 def test_plain_keras_loads_the_h5(trained, tmp_path):
     rows = test_predictions(latest(trained))
-    pixels = image_folder.load_batch([Path(row['file']) for row in rows], 32, 1)
-    np.save(str(tmp_path / 'pixels.npy'), pixels.astype(np.float32))
     code = ('import sys, json, h5py, keras, numpy as np\n'
             'model = keras.models.load_model(sys.argv[1], compile=False)\n'
             'names = json.loads(h5py.File(sys.argv[1], "r").attrs["class_names"])\n'
             'print(json.dumps([names, model.predict(np.load(sys.argv[2])).tolist()]))')
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(latest(trained) / 'model.h5'),
-                           str(tmp_path / 'pixels.npy')], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
-    assert done.returncode == 0, done.stderr.decode()[-2000:]
-    names, probabilities = json.loads(done.stdout.decode())
+    printed = load_elsewhere(code, 'model.h5', latest(trained), tmp_path)
+    names, probabilities = json.loads(printed)
     assert names == ['blue', 'red']
     expected = [[float(row['p_blue']), float(row['p_red'])] for row in rows]
     np.testing.assert_allclose(probabilities, expected, atol=2e-3)  # features are kept in 16 bits
