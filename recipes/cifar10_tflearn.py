@@ -337,7 +337,7 @@ def train(sess, graph, data, args, steps, after_step):
         _, loss, accuracy = sess.run([graph.train_op, graph.loss, graph.accuracy], {
             graph.images: batch, graph.labels: labels, graph.is_training: True})
         if not np.isfinite(loss):
-            raise ComputationError('the loss is %s in step %d; the checkpoint before it is kept; try a smaller '
+            raise ComputationError('the loss is %s in step %d; checkpoints before it are kept; try a smaller '
                                    '--learning-rate' % (loss, step + 1))
         if after_step(step + 1, float(loss), float(accuracy)):
             return
