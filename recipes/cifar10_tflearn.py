@@ -37,6 +37,7 @@ from common.errors import ComputationError, InputError
 from common.progress import Progress
 from common.session import tf, tflearn
 from datasets import cifar10
+from networks import convolution_gradients
 
 RECIPE = 'cifar10_tflearn'
 IMAGE_SIZE, NUM_CHANNELS, NUM_CLASSES = 32, 3, 10
@@ -96,11 +97,12 @@ def book_network(pixels, drop, conv_init='uniform_scaling', hidden_init='truncat
     Returns:
       (float32 [batch, 10] logits, float32 [3, 3, 3, 32] the first layer's filters).
     """
-    conv1 = tflearn.conv_2d(pixels, 32, 3, activation='relu', weights_init=conv_init)
-    layer = tflearn.max_pool_2d(conv1, 2)                                                      # [batch, 16, 16, 32]
-    layer = tflearn.conv_2d(layer, 64, 3, activation='relu', weights_init=conv_init)
-    layer = tflearn.conv_2d(layer, 64, 3, activation='relu', weights_init=conv_init)
-    layer = tflearn.max_pool_2d(layer, 2)                                                        # [batch, 8, 8, 64]
+    with convolution_gradients.gradients_as_convolutions():
+        conv1 = tflearn.conv_2d(pixels, 32, 3, activation='relu', weights_init=conv_init)
+        layer = tflearn.max_pool_2d(conv1, 2)                                                  # [batch, 16, 16, 32]
+        layer = tflearn.conv_2d(layer, 64, 3, activation='relu', weights_init=conv_init)
+        layer = tflearn.conv_2d(layer, 64, 3, activation='relu', weights_init=conv_init)
+        layer = tflearn.max_pool_2d(layer, 2)                                                    # [batch, 8, 8, 64]
     layer = drop(tflearn.fully_connected(layer, 512, activation='relu', weights_init=hidden_init))
     return tflearn.fully_connected(layer, NUM_CLASSES, weights_init=output_init), conv1.W
 
@@ -142,11 +144,12 @@ def wide_network(pixels, is_training, patches):
     he = tf.variance_scaling_initializer(2.0, mode='fan_in', distribution='untruncated_normal')
     filters = tf.get_variable('patches', initializer=patches, trainable=False)
     layer = tf.nn.relu(tf.nn.conv2d(pixels, filters, 1, 'VALID'))                               # [batch, 31, 31, 24]
-    for num_maps in WIDE_MAPS:                                                            # 15, 7, 3 pixels each side
-        layer = tflearn.conv_2d(layer, num_maps, 3, bias=False, weights_init=he)
-        layer = normalize(tflearn.max_pool_2d(layer, 2, padding='valid'), is_training)
-        layer = tflearn.conv_2d(layer, num_maps, 3, bias=False, weights_init=he)
-        layer = normalize(layer, is_training)
+    with convolution_gradients.gradients_as_convolutions():
+        for num_maps in WIDE_MAPS:                                                        # 15, 7, 3 pixels each side
+            layer = tflearn.conv_2d(layer, num_maps, 3, bias=False, weights_init=he)
+            layer = normalize(tflearn.max_pool_2d(layer, 2, padding='valid'), is_training)
+            layer = tflearn.conv_2d(layer, num_maps, 3, bias=False, weights_init=he)
+            layer = normalize(layer, is_training)
     layer = tf.reduce_max(layer, axis=[1, 2])                                                          # [batch, 256]
     logits = tflearn.fully_connected(layer, NUM_CLASSES, weights_init=tf.random_normal_initializer(stddev=0.05))
     return logits / 8.0, filters  # the last layer learns eight times slower than the others

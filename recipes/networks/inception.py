@@ -3,7 +3,6 @@
 Inception5h is GoogLeNet (Szegedy et al. 2014, arXiv 1409.4842) as Google trained and released it, the network that the
 first dreams were made with. Other frozen graphs serve too: tell the name of their input and the mean they subtract.
 """
-import functools
 import warnings
 from collections import OrderedDict
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from common import checksums, download
 from common.errors import InputError
 from common.session import tf
+from networks import convolution_gradients
 
 GRAPH_FILE = 'tensorflow_inception_graph.pb'
 GRAPH_SHA256 = 'a39b08b826c9d5a5532ff424c03a3a11a202967544e389aca4b06c2bd8aef63f'
@@ -28,7 +28,6 @@ SMALLEST_INPUT = 64            # pixels: 4 x 4 positions of the mixed4 layers, w
 DREAM_OBJECTIVE = 'mixed4c'    # animals; mixed3b gives textures, mixed4d_3x3_bottleneck_pre_relu:139 flowers
 NOISE_OBJECTIVE = 'mixed4d_3x3_bottleneck_pre_relu:139'
 
-_GRADIENT = 'TurnedConvolution'  # our name for it in TensorFlow's registry
 _LEARNED = ('Conv2D', 'DepthwiseConv2dNative', 'MatMul')
 _VARIABLES = ('Variable', 'VariableV2', 'VarHandleOp')
 
@@ -186,33 +185,13 @@ def inception(images, graph_def, input_name=INPUT_NAME, mean=MEAN):
 
 
 def _with_our_gradient(graph_def):
-    """Lets convolutions with stride 1 have the gradient below; returns another GraphDef."""
-    _register_gradient()
+    """Lets the convolutions have gradients that are convolutions; returns another GraphDef."""
     changed = tf.GraphDef()
     changed.CopyFrom(graph_def)
     for node in changed.node:
-        if node.op == 'Conv2D' and set(node.attr['strides'].list.i) == {1} and node.attr['padding'].s == b'SAME':
-            node.attr['_gradient_op_type'].s = _GRADIENT.encode()
+        if node.op == 'Conv2D':
+            node.attr['_gradient_op_type'].s = convolution_gradients.register().encode()
     return changed
-
-
-@functools.lru_cache(maxsize=1)  # TensorFlow's registry takes a name once
-def _register_gradient():
-    @tf.RegisterGradient(_GRADIENT)
-    def turned_convolution(operation, upstream):
-        """Convolves with the turned kernel; on a CPU TensorFlow does the same by way of a large buffer.
-
-
-        The kernels are constants and need no gradient themselves.
-        """
-        kernel, dilations = operation.inputs[1], set(operation.get_attr('dilations'))
-        odd = all(side.value and side.value % 2 for side in kernel.shape[:2])  # an even one is padded unevenly
-        if odd and dilations == {1} and operation.get_attr('data_format') == b'NHWC':
-            turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
-            return tf.nn.conv2d(upstream, turned, 1, 'SAME'), None
-        return tf.nn.conv2d_backprop_input(
-            tf.shape(operation.inputs[0]), kernel, upstream, operation.get_attr('strides'), 'SAME',
-            data_format=operation.get_attr('data_format').decode(), dilations=operation.get_attr('dilations')), None
 
 
 def _downstream(operations):
