@@ -24,7 +24,7 @@ def split(image, num_levels):
     """Splits an image into bands of frequencies, each half as fine as the one before.
 
     Args:
-      image: float32 [..., height, width, channels]: one image, or a batch of them.
+      image: float32 [..., height, width]: one plane, or several, such as the channels of a batch of images.
       num_levels: int, how many bands to take out.
 
     Returns:
@@ -34,7 +34,7 @@ def split(image, num_levels):
     Source: Burt and Adelson 1983, 'The Laplacian pyramid as a compact image code', IEEE Trans. Communications 31 (4).
     """
     levels = []
-    while len(levels) < num_levels and min(image.shape[-3:-1]) > 1:
+    while len(levels) < num_levels and min(image.shape[-2:]) > 1:
         coarse = _shrink(image)
         levels.append(image - _grow(coarse, image.shape))
         image = coarse
@@ -45,7 +45,7 @@ def merge(levels):
     """Adds up what `split` took apart.
 
     Returns:
-      float32 [..., height, width, channels], the image within float32's rounding.
+      float32 [..., height, width], the image within float32's rounding.
     """
     image = levels[-1]
     for level in reversed(levels[:-1]):
@@ -68,8 +68,9 @@ def normalize(gradient, num_levels):
     """
     if not num_levels:
         return gradient
-    return merge([level / np.maximum(_root_mean_square(level), np.float32(1e-10))
-                  for level in split(gradient, num_levels)])
+    planes = np.ascontiguousarray(np.moveaxis(gradient, -1, -3))  # rows and columns innermost: twice as fast
+    levels = [level / np.maximum(_root_mean_square(level), np.float32(1e-10)) for level in split(planes, num_levels)]
+    return np.moveaxis(merge(levels), -3, -1)
 
 
 def _root_mean_square(level):
@@ -78,29 +79,34 @@ def _root_mean_square(level):
 
 def _shrink(image):
     """Blurs with [1, 4, 6, 4, 1] / 16 both ways and keeps every second row and column; edges are mirrored."""
-    return _shrink_rows(_shrink_rows(image).swapaxes(-3, -2)).swapaxes(-3, -2)
+    return _shrink_along(_shrink_along(image, -2), -1)
 
 
-def _shrink_rows(image):
-    height = image.shape[-3]
-    padded = _pad_rows(image, 2, 'symmetric')
-    outer, inner, middle = (padded[..., start:start + height:2, :, :] for start in (0, 1, 2))
-    far_inner, far_outer = (padded[..., start:start + height:2, :, :] for start in (3, 4))
+def _shrink_along(image, axis):
+    size, padded = image.shape[axis], _pad(image, 2, 'symmetric', axis)
+    outer, inner, middle, far_inner, far_outer = (_part(padded, axis, start, start + size, 2) for start in range(5))
     return ((outer + far_outer) + 4 * (inner + far_inner) + 6 * middle) * np.float32(1 / 16)
 
 
 def _grow(image, shape):
     """Doubles rows and columns with the same kernel, and cuts the result to `shape`'s height and width."""
-    return _grow_rows(_grow_rows(image, shape[-3]).swapaxes(-3, -2), shape[-2]).swapaxes(-3, -2)
+    return _grow_along(_grow_along(image, shape[-2], -2), shape[-1], -1)
 
 
-def _grow_rows(image, height):
-    padded = _pad_rows(image, 1, 'edge')
-    grown = np.empty(image.shape[:-3] + (2 * image.shape[-3],) + image.shape[-2:], image.dtype)
-    grown[..., 0::2, :, :] = (padded[..., :-2, :, :] + padded[..., 2:, :, :] + 6 * image) * np.float32(1 / 8)
-    grown[..., 1::2, :, :] = (image + padded[..., 2:, :, :]) * np.float32(1 / 2)
-    return grown[..., :height, :, :]
+def _grow_along(image, size, axis):
+    padded = _pad(image, 1, 'edge', axis)
+    before, after = _part(padded, axis, None, -2), _part(padded, axis, 2, None)
+    grown = np.empty([2 * side if number == image.ndim + axis else side for number, side in enumerate(image.shape)],
+                     image.dtype)
+    _part(grown, axis, 0, None, 2)[...] = (before + after + 6 * image) * np.float32(1 / 8)
+    _part(grown, axis, 1, None, 2)[...] = (image + after) * np.float32(1 / 2)
+    return _part(grown, axis, None, size)
 
 
-def _pad_rows(image, rows, mode):
-    return np.pad(image, [(0, 0)] * (image.ndim - 3) + [(rows, rows), (0, 0), (0, 0)], mode)
+def _part(image, axis, *bounds):
+    return image[(..., slice(*bounds)) + (slice(None),) * (-1 - axis)]
+
+
+def _pad(image, margin, mode, axis):
+    return np.pad(image, [(margin, margin) if number == image.ndim + axis else (0, 0) for number in range(image.ndim)],
+                  mode)
