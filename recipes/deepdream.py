@@ -261,20 +261,21 @@ def build_sheet_graph(network, choose, height, width):
       height, width: int, pixels of a picture.
 
     Returns:
-      list of (Panels, DreamGraph), one for each batch; those of one layer's channels share a graph.
+      list of (Panels, DreamGraph), one for each batch; those of one branch's channels share a graph.
     """
     tile = tf.placeholder(tf.float32, [None, None, None, 3], name='tile')
     end_points, tile_shape = network.build(tile), tf.shape(tile)[1:3]
     positions, channels = tf.placeholder(tf.int32, [None, 2]), tf.placeholder(tf.int32, [None], name='channels')
     graphs, batches = {}, []
-    for panels in feature_sheet.in_batches(choose(end_points), height, width):
-        layers = tuple(sorted({panel.layer for panel in panels}))
-        if layers not in graphs:
+    for panels in feature_sheet.in_batches(choose(end_points), end_points, height, width):
+        parts = frozenset(feature_sheet.part(panel, end_points) for panel in panels)
+        if parts not in graphs:
             with tf.name_scope('objective'):
                 objective = feature_sheet.objective(panels, end_points, channels, tile_shape)
-            graphs[layers] = DreamGraph(tile, positions, {}, objective, differentiate(objective, tile),
-                                        [objectives.parse(layer) for layer in layers], end_points, channels)
-        batches.append((panels, graphs[layers]))
+            layers = [objectives.parse(layer) for layer in sorted({panel.layer for panel in panels})]
+            graphs[parts] = DreamGraph(tile, positions, {}, objective, differentiate(objective, tile), layers,
+                                       end_points, channels)
+        batches.append((panels, graphs[parts]))
     return batches
 
 

@@ -169,10 +169,10 @@ def test_killed_and_resumed(dreams, run_dir, picture, tmp_path, tiny_inception_p
 
 def test_resume_refuses_other_batches(dreams, run_dir, monkeypatch, capsys):
     assert dreams(*CHANNELS) == 0
-    monkeypatch.setattr(feature_sheet, 'BATCH_PIXELS', 3 * 90 * 90)
+    monkeypatch.setattr(feature_sheet, 'BATCH_PIXELS', 4 * 90 * 90)
     assert dreams('--resume', fast=False) == 2
     message = capsys.readouterr().err
-    assert 'batches was [1, 2, 2, 1] when that run began and is [2, 3, 1] now' in message and message.count('\n') == 1
+    assert 'batches was [2, 2, 1, 1] when that run began and is [4, 1, 1] now' in message and message.count('\n') == 1
 
 
 def test_not_a_number_keeps_what_is_done(dreams, run_dir, monkeypatch, capsys):
@@ -186,7 +186,7 @@ def test_not_a_number_keeps_what_is_done(dreams, run_dir, monkeypatch, capsys):
     assert dreams(*CHANNELS) == 1
     message = capsys.readouterr().err
     assert 'not a finite number in step 2 of octave 1' in message and 'the pictures so far are in ' in message
-    assert len(files(run_dir)) == 1
+    assert len(files(run_dir)) == 2
 
 
 def test_silent_channels_are_told(dreams, run_dir, monkeypatch, capsys):
@@ -198,11 +198,11 @@ def test_silent_channels_are_told(dreams, run_dir, monkeypatch, capsys):
         return value, gradient
     monkeypatch.setattr(deepdream, 'tiled_gradient', second_is_silent)
     monkeypatch.setattr(feature_sheet, 'BATCH_PIXELS', 3 * 90 * 90)
-    assert dreams('--channels', 'mixed4c:2-4') == 0
+    assert dreams('--channels', 'mixed4c:1-3') == 0
     message = capsys.readouterr().err
-    assert 'silent' in message and 'mixed4c:3' in message and 'mixed4c:2' not in message and message.count('\n') == 1
+    assert 'silent' in message and 'mixed4c:2' in message and 'mixed4c:1' not in message and message.count('\n') == 1
     assert [panel['silent'] for panel in runs.read_record(run_dir)['panels']] == [False, True, False]
-    assert runs.read_record(run_dir)['results']['silent'] == ['mixed4c:3']
+    assert runs.read_record(run_dir)['results']['silent'] == ['mixed4c:2']
 
 
 def test_classes_too(dreams, run_dir):

@@ -150,23 +150,30 @@ def choose_layers(end_points):
             and not (name.endswith(BEFORE_RELU) and name[:-len(BEFORE_RELU)] in end_points)]
 
 
-def in_batches(panels, height, width):
-    """Cuts panels into batches of neighbours; channels of two layers never share one.
+def in_batches(panels, end_points, height, width):
+    """Cuts panels into batches of neighbours; channels of two layers, or of two branches of one, never share one.
 
     Args:
       panels: list of Panel.
+      end_points: dict from layer name to tensor.
       height, width: int, pixels of a picture.
 
     Returns:
       list of lists of Panel.
     """
     most = max(1, BATCH_PIXELS // (height * width))
-    groups = itertools.groupby(panels, lambda panel: panel.channel is not None and panel.layer)
+    groups = itertools.groupby(panels, lambda panel: panel.channel is not None and part(panel, end_points))
     batches = []
     for group in (list(group) for _, group in groups):
         count = math.ceil(len(group) / most)
-        batches += [group[len(group) * part // count:len(group) * (part + 1) // count] for part in range(count)]
+        batches += [group[len(group) * number // count:len(group) * (number + 1) // count] for number in range(count)]
     return batches
+
+
+def part(panel, end_points):
+    """Returns what must be computed of a panel's layer: (tensor, int number of its first channel)."""
+    layer = end_points[panel.layer]
+    return (layer, 0) if panel.channel is None else objectives.branch(layer, panel.channel)
 
 
 def objective(panels, end_points, channels, tile_shape):
@@ -183,7 +190,8 @@ def objective(panels, end_points, channels, tile_shape):
     """
     if panels[0].channel is None:
         return objectives.of_each_layer([panel.layer for panel in panels], end_points, tile_shape)
-    return objectives.of_each_channel(end_points[panels[0].layer], channels, tile_shape)
+    activations, first = part(panels[0], end_points)
+    return objectives.of_each_channel(activations, channels - first, tile_shape)
 
 
 class Journal(Stoppable):

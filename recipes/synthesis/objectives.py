@@ -159,12 +159,37 @@ def total(objectives, end_points, tile_shape, positions=None, guides=None):
             activations = activations[:, tf.newaxis, tf.newaxis, :]
         if objective.channel is None and guides:
             per_position = guided(activations, guides[objective.layer])
+        elif isinstance(objective.channel, int):
+            holder, first = branch(activations, objective.channel)
+            per_position = holder[..., objective.channel - first]
         else:
-            per_position = _per_position(objective.channel, activations)
+            per_position = _of_all_channels(objective.channel, activations)
         if objective.position:
             per_position = only_at(per_position, positions[number], tile_shape)
         terms.append(objective.weight * tf.reduce_sum(per_position) * _pixels_per_position(per_position, tile_shape))
     return tf.add_n(terms)
+
+
+def branch(activations, channel):
+    """Finds the branch of a layer that holds a channel, so that the others need not be computed.
+
+    Args:
+      activations: a layer's, float32 [..., num_channels].
+      channel: int.
+
+    Returns:
+      (tensor, int): where the layer joins branches along their channels, as the modules of Inception do, the branch and
+      the layer's number of its first channel; else the layer itself, and 0.
+    """
+    if activations.op.type == 'ConcatV2':
+        *branches, axis = activations.op.inputs
+        if tf.get_static_value(axis) in (-1, activations.shape.rank - 1):
+            first = 0
+            for part in branches:
+                if channel < first + part.shape[-1].value:
+                    return part, first
+                first += part.shape[-1].value
+    return activations, 0
 
 
 def of_each_channel(activations, channels, tile_shape):
@@ -200,13 +225,9 @@ def of_each_layer(layers, end_points, tile_shape):
                      for number, layer in enumerate(layers)])
 
 
-def _per_position(channel, activations):
-    """What an objective gives for every position: float32 [rows, height, width]."""
-    if channel is None:
-        return tf.reduce_mean(tf.square(activations), axis=-1)
-    if channel == 'mean':
-        return tf.reduce_mean(activations, axis=-1)
-    return activations[..., channel]
+def _of_all_channels(voices, activations):
+    """What a layer (None), or its channels with one voice ('mean'), gives for every position: [rows, height, width]."""
+    return tf.reduce_mean(activations if voices == 'mean' else tf.square(activations), axis=-1)
 
 
 def guided(activations, guide):

@@ -59,15 +59,24 @@ def test_every_layer_once():
 
 def test_batches_hold_every_panel_once_in_order_and_no_two_layers_channels():
     panels = [Panel('a', channel) for channel in range(30)] + [Panel('b', channel) for channel in range(3)]
-    batches = feature_sheet.in_batches(panels, 128, 128)
+    layers = end_points(a=30, b=3)
+    batches = feature_sheet.in_batches(panels, layers, 128, 128)
     assert sum(batches, []) == panels
     assert [len(batch) for batch in batches] == [10, 10, 10, 3]  # as equal as they can be, 12 at most
-    assert [len(batch) for batch in feature_sheet.in_batches(panels, 1000, 1000)] == [1] * 33
+    assert [len(batch) for batch in feature_sheet.in_batches(panels, layers, 1000, 1000)] == [1] * 33
+
+
+def test_channels_of_two_branches_of_a_module_do_not_share_a_batch():
+    layers = {'module': tf.concat(list(end_points(one=4, three=2).values()), axis=3)}
+    panels = [Panel('module', channel) for channel in range(2, 6)]
+    batches = feature_sheet.in_batches(panels, layers, 128, 128)
+    assert batches == [panels[:2], panels[2:]]
+    assert [feature_sheet.part(batch[0], layers)[1] for batch in batches] == [0, 4]
 
 
 def test_layers_share_batches():
     panels = [Panel('layer%d' % number) for number in range(5)]
-    assert [len(batch) for batch in feature_sheet.in_batches(panels, 192, 256)] == [2, 3]
+    assert [len(batch) for batch in feature_sheet.in_batches(panels, {}, 192, 256)] == [2, 3]
 
 
 # Each picture's own objective
@@ -87,6 +96,16 @@ def test_a_batch_of_channels_is_what_each_is_alone(size, shape):
         alone = [sess.run(single[channel], {layer: values[rows * number:rows * (number + 1)]})
                  for number, channel in enumerate([3, 0, 3])]
     np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+def test_a_batch_of_a_branch_is_what_each_channel_of_the_module_is():
+    random, tile_shape = np.random.RandomState(0), tf.constant([32, 32])
+    branches = [tf.constant(random.normal(size=[2, 8, 8, maps]), tf.float32) for maps in (3, 5)]
+    module = tf.concat(branches, axis=-1)
+    together = feature_sheet.objective([Panel('m', 6), Panel('m', 3)], {'m': module}, tf.constant([6, 3]), tile_shape)
+    expected = tf.reduce_sum(tf.stack([module[0, ..., 6], module[1, ..., 3]]), axis=[1, 2]) * 4 ** 2
+    with tf.Session() as sess:
+        np.testing.assert_allclose(*sess.run([together, expected]), rtol=1e-5)
 
 
 def test_a_batch_of_layers_is_what_each_is_alone():

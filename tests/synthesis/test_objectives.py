@@ -122,3 +122,16 @@ def test_the_guide_draws_each_position_to_its_best_match():
         value, gradient = sess.run([value, gradient])
     np.testing.assert_allclose(value, [[[1.5, 5.]]])
     np.testing.assert_allclose(gradient, [[[[1.5, 0.], [0., 2.5]]]])
+
+
+def test_a_channel_of_a_module_needs_its_branch_alone():
+    branches = [tf.placeholder(tf.float32, [1, None, None, maps]) for maps in (3, 5, 2)]
+    for axis in (3, -1):
+        module = tf.concat(branches, axis)
+        for channel, number, first in ((0, 0, 0), (2, 0, 0), (3, 1, 3), (7, 1, 3), (8, 2, 8), (9, 2, 8)):
+            assert objectives.branch(module, channel) == (branches[number], first)
+    rows = tf.concat([tf.zeros([1, 2, 4, 6]), tf.zeros([1, 3, 4, 6])], axis=1)
+    assert objectives.branch(rows, 5) == (rows, 0)
+    value = objectives.total([objectives.parse('a:4')], {'a': module}, tf.constant([8, 8]))
+    with tf.Session() as sess:  # the other branches are not fed
+        assert sess.run(value, {branches[1]: np.arange(4 * 5).reshape(1, 2, 2, 5)}) == (1 + 6 + 11 + 16) * 4 ** 2
