@@ -398,6 +398,23 @@ def test_a_disk_that_fills_up(tmp_path, more):
     assert runs.load_state(latest(tmp_path)) is None
 
 
+def test_a_disk_that_fills_up_while_exporting(tmp_path):
+    code = ('import resource, sys, small_cifar10, cifar10_tflearn as recipe; small_cifar10.patch(setattr)\n'
+            'export = recipe.export\n'
+            'def limited(args):\n'
+            '    resource.setrlimit(resource.RLIMIT_FSIZE, (2000000, 2000000))\n    return export(args)\n'
+            'recipe.export = limited\n'
+            'sys.exit(recipe.main(sys.argv[1:]))')
+    done = subprocess.run([sys.executable, '-c', code] + arguments(tmp_path, '--quiet', '--export'), cwd=str(TESTS),
+                          env=dict(os.environ, PYTHONPATH=str(Path(recipe.__file__).parent)),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+    lines = done.stderr.decode().splitlines()
+    assert done.returncode == 3 and 'cannot write the SavedModel into' in lines[-1], done.stderr
+    assert not any('Traceback' in line for line in lines)
+    assert 'test_accuracy' in runs.read_record(latest(tmp_path))['results']
+    assert not (latest(tmp_path) / 'saved_model').exists() and not list(latest(tmp_path).glob('.*part*'))
+
+
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, capsys, monkeypatch, no_pictures):
     after_step = recipe.Journal.after_step
 
