@@ -32,8 +32,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from common import batches, cli, evaluation, files, images, plotting, reports, runs, session, tflearn_fit
-from common.errors import ComputationError, InputError, UnavailableError
+from common import batches, cli, evaluation, images, plotting, reports, runs, session, tflearn_fit
+from common.errors import ComputationError, InputError
 from common.progress import Progress
 from common.session import tf, tflearn
 from datasets import cifar10
@@ -688,13 +688,7 @@ def export(args):
     """
     with trained_network(args, trained_run(args.run_dir, '--export')) as (sess, graph):
         outputs = {'probabilities': graph.probabilities, 'classes': tf.argmax(graph.probabilities, axis=1)}
-        try:
-            with files.replacing_dir(args.run_dir / 'saved_model') as beside:
-                tf.saved_model.simple_save(sess, str(beside), {'images': graph.images}, outputs)
-        except tf.errors.OpError as error:
-            raise UnavailableError('cannot write the SavedModel into %s: %s'
-                                   % (args.run_dir, error.message.splitlines()[0]))
-    return args.run_dir / 'saved_model'
+        return runs.save_model(args.run_dir, sess, {'images': graph.images}, outputs)
 
 
 def classify_files(args):

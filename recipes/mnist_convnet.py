@@ -32,8 +32,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from common import batches, cli, files, images, plotting, reports, runs, session
-from common.errors import ComputationError, InputError, UnavailableError
+from common import batches, cli, images, plotting, reports, runs, session
+from common.errors import ComputationError, InputError
 from common.progress import Progress
 from common.session import tf
 from datasets import mnist
@@ -402,12 +402,7 @@ def export(args, run_dir, step):
         graph = build_graph(args, training=False)
         runs.restore_checkpoint(run_dir, graph.saver, sess, step)
         outputs = {'probabilities': graph.probabilities, 'classes': tf.argmax(graph.probabilities, axis=1)}
-        try:
-            with files.replacing_dir(run_dir / 'saved_model') as beside:
-                tf.saved_model.simple_save(sess, str(beside), {'images': graph.images}, outputs)
-        except tf.errors.OpError as error:
-            raise UnavailableError('cannot write the SavedModel into %s: %s' % (run_dir, error.message.splitlines()[0]))
-    return run_dir / 'saved_model'
+        return runs.save_model(run_dir, sess, {'images': graph.images}, outputs)
 
 
 def run(args, data):

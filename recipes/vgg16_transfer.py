@@ -39,7 +39,7 @@ import numpy as np
 
 from common import cli, evaluation, files, images, locks, plotting, reports, runs, session
 from common.batches import batch_indices, prefetch
-from common.errors import ComputationError, InputError, UnavailableError
+from common.errors import ComputationError, InputError
 from common.session import keras, tf
 from common.training_journal import Journal
 from datasets import image_folder, layouts, photographs, views
@@ -553,16 +553,12 @@ def export(args):
       UnavailableError, OSError: one of them cannot be written; the disk is full, for instance.
     """
     import h5py
-    folder, keras_path = args.run_dir / 'saved_model', args.run_dir / 'model.h5'
+    keras_path = args.run_dir / 'model.h5'
     with trained_model(args.run_dir, args) as (sess, model, explainer, class_names, _):
         classes = tf.argmax(explainer.probabilities, axis=1)
         outputs = {'probabilities': explainer.probabilities, 'classes': classes,
                    'labels': tf.gather(tf.constant(list(class_names)), classes)}
-        try:
-            with files.replacing_dir(folder) as beside:
-                tf.saved_model.simple_save(sess, str(beside), {'images': explainer.images}, outputs)
-        except tf.errors.OpError as error:
-            raise UnavailableError('cannot write the SavedModel %s: %s' % (folder, error.message.splitlines()[0]))
+        folder = runs.save_model(args.run_dir, sess, {'images': explainer.images}, outputs)
         # Into memory first: HDF5, writing to a file itself, does not say that the disk is full.
         with h5py.File(keras_path.name, 'w', driver='core', backing_store=False) as file:
             model.save(file)

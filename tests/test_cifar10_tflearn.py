@@ -384,33 +384,32 @@ def test_an_output_folder_that_cannot_be_made(tmp_path, capsys):
     assert 'cannot write there' in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize('more', [[], ['--book']], ids=['our loop', 'the chapter'])
-def test_a_disk_that_fills_up(tmp_path, more):
-    code = ('import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2000000, 2000000))\n'
-            'import small_cifar10; small_cifar10.patch(setattr)\n'
-            'import cifar10_tflearn; sys.exit(cifar10_tflearn.main(sys.argv[1:]))')
-    done = subprocess.run([sys.executable, '-c', code] + arguments(tmp_path, '--quiet', *more), cwd=str(TESTS),
+LIMIT = 'import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000000, 2000000))\n'  # as a disk that is full
+
+
+def run_limited(code, argv):
+    """Runs code, and then the recipe, in a process of its own that is to end in one line; returns the line."""
+    code = ('import sys, small_cifar10, cifar10_tflearn as recipe; small_cifar10.patch(setattr)\n' + code
+            + 'sys.exit(recipe.main(sys.argv[1:]))')
+    done = subprocess.run([sys.executable, '-c', code] + argv, cwd=str(TESTS),
                           env=dict(os.environ, PYTHONPATH=str(Path(recipe.__file__).parent)),
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
     lines = done.stderr.decode().splitlines()
-    assert done.returncode == 3 and 'cannot write the checkpoint' in lines[-1], done.stderr
-    assert not any('Traceback' in line for line in lines)
+    assert done.returncode == 3 and not any('Traceback' in line for line in lines), done.stderr
+    return lines[-1]
+
+
+@pytest.mark.parametrize('more', [[], ['--book']], ids=['our loop', 'the chapter'])
+def test_a_disk_that_fills_up(tmp_path, more):
+    assert 'cannot write the checkpoint' in run_limited(LIMIT, arguments(tmp_path, '--quiet', *more))
     assert runs.load_state(latest(tmp_path)) is None
 
 
 def test_a_disk_that_fills_up_while_exporting(tmp_path):
-    code = ('import resource, sys, small_cifar10, cifar10_tflearn as recipe; small_cifar10.patch(setattr)\n'
-            'export = recipe.export\n'
-            'def limited(args):\n'
-            '    resource.setrlimit(resource.RLIMIT_FSIZE, (2000000, 2000000))\n    return export(args)\n'
-            'recipe.export = limited\n'
-            'sys.exit(recipe.main(sys.argv[1:]))')
-    done = subprocess.run([sys.executable, '-c', code] + arguments(tmp_path, '--quiet', '--export'), cwd=str(TESTS),
-                          env=dict(os.environ, PYTHONPATH=str(Path(recipe.__file__).parent)),
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
-    lines = done.stderr.decode().splitlines()
-    assert done.returncode == 3 and 'cannot write the SavedModel into' in lines[-1], done.stderr
-    assert not any('Traceback' in line for line in lines)
+    code = ('export = recipe.export\n'
+            'def limited(args):\n    %s    return export(args)\n'
+            'recipe.export = limited\n' % LIMIT)
+    assert 'cannot write the SavedModel into' in run_limited(code, arguments(tmp_path, '--quiet', '--export'))
     assert 'test_accuracy' in runs.read_record(latest(tmp_path))['results']
     assert not (latest(tmp_path) / 'saved_model').exists() and not list(latest(tmp_path).glob('.*part*'))
 

@@ -11,7 +11,7 @@ import filelock
 import numpy as np
 
 from common.errors import InputError, UnavailableError
-from common.files import flush_to_disk, make_dir, replacing
+from common.files import flush_to_disk, make_dir, replacing, replacing_dir
 from common.session import tf
 
 RECORD, STATE, LATEST, LOCK = 'run.json', 'state.json', 'latest', '.lock'
@@ -313,6 +313,28 @@ def restore_checkpoint(run_dir, saver, sess, step):
         saver.restore(sess, str(prefix))
     except (tf.errors.OpError, ValueError) as error:
         raise InputError('%s: not a checkpoint of this network (%s)' % (prefix, str(error).splitlines()[0]))
+
+
+def save_model(run_dir, sess, inputs, outputs):
+    """Writes the session's graph and variables as a SavedModel, run_dir/saved_model.
+
+    Args:
+      run_dir: Path.
+      sess: tf.Session.
+      inputs, outputs: {name: tensor}.
+
+    Returns:
+      Path of the SavedModel's folder.
+
+    Raises:
+      UnavailableError: it cannot be written; the disk is full, for instance.
+    """
+    try:
+        with replacing_dir(run_dir / 'saved_model') as beside:
+            tf.saved_model.simple_save(sess, str(beside), inputs, outputs)
+    except tf.errors.OpError as error:
+        raise UnavailableError('cannot write the SavedModel into %s: %s' % (run_dir, error.message.splitlines()[0]))
+    return run_dir / 'saved_model'
 
 
 def save_arrays(path, **arrays):

@@ -185,6 +185,30 @@ def test_a_missing_checkpoint_is_said_so(tmp_path, counter):
         runs.restore_checkpoint(tmp_path, saver, sess, 5)
 
 
+def saved_counter(folder):
+    from common.session import tf
+    return tf.train.NewCheckpointReader(str(folder / 'variables' / 'variables')).get_tensor('counter')
+
+
+def test_a_disk_that_fills_up_keeps_the_saved_model_before(tmp_path, counter):
+    resource = pytest.importorskip('resource')
+    sess, variable, add_one, _ = counter
+    folder = runs.save_model(tmp_path, sess, {'counter': variable}, {'value': variable})
+    assert folder == tmp_path / 'saved_model'
+    sess.run(add_one)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2, limits[1]))
+    try:
+        with pytest.raises(UnavailableError, match='cannot write the SavedModel into'):
+            runs.save_model(tmp_path, sess, {'counter': variable}, {'value': variable})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert saved_counter(folder) == 0.0
+    runs.save_model(tmp_path, sess, {'counter': variable}, {'value': variable})
+    assert saved_counter(folder) == 1.0
+
+
 def test_a_disk_that_fills_up_keeps_the_checkpoint_before(tmp_path, counter):
     resource = pytest.importorskip('resource')
     sess, _, add_one, saver = counter
