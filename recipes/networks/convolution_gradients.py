@@ -1,7 +1,7 @@
 """Gradients of a convolution that are convolutions themselves, which a processor computes faster.
 
 TensorFlow computes both gradients of a Conv2D on a CPU by way of a large buffer of patches. As convolutions they take
-the same operations, less memory and less time: the steps of cifar10_tflearn.py a fifth to a quarter less.
+the same operations and less time: the steps of cifar10_tflearn.py a fifth to a quarter less.
 """
 import functools
 

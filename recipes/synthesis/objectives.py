@@ -159,11 +159,8 @@ def total(objectives, end_points, tile_shape, positions=None, guides=None):
             activations = activations[:, tf.newaxis, tf.newaxis, :]
         if objective.channel is None and guides:
             per_position = guided(activations, guides[objective.layer])
-        elif isinstance(objective.channel, int):
-            holder, first = branch(activations, objective.channel)
-            per_position = holder[..., objective.channel - first]
         else:
-            per_position = _of_all_channels(objective.channel, activations)
+            per_position = _per_position(objective.channel, activations)
         if objective.position:
             per_position = only_at(per_position, positions[number], tile_shape)
         terms.append(objective.weight * tf.reduce_sum(per_position) * _pixels_per_position(per_position, tile_shape))
@@ -225,9 +222,14 @@ def of_each_layer(layers, end_points, tile_shape):
                      for number, layer in enumerate(layers)])
 
 
-def _of_all_channels(voices, activations):
-    """What a layer (None), or its channels with one voice ('mean'), gives for every position: [rows, height, width]."""
-    return tf.reduce_mean(activations if voices == 'mean' else tf.square(activations), axis=-1)
+def _per_position(channel, activations):
+    """What an objective gives for every position: float32 [rows, height, width]."""
+    if channel is None:
+        return tf.reduce_mean(tf.square(activations), axis=-1)
+    if channel == 'mean':
+        return tf.reduce_mean(activations, axis=-1)
+    holder, first = branch(activations, channel)
+    return holder[..., channel - first]
 
 
 def guided(activations, guide):
