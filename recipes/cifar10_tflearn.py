@@ -725,15 +725,19 @@ def parse_args(argv):
     training = parser.add_argument_group('training')
     training.add_argument('--network', choices=('book', 'wide'), default='book',
                           help="the chapter's or the better one, which comes with settings of its own")
-    training.add_argument('--epochs', type=cli.whole_number(1), help='times to go through the training images')
-    training.add_argument('--batch-size', type=cli.whole_number(1), help='images')
-    training.add_argument('--learning-rate', type=cli.real_number(1e-7, 10.0), help='at its highest')
+    training.add_argument('--epochs', type=cli.whole_number(1),
+                          help='times to go through the training images' + _defaults('epochs'))
+    training.add_argument('--batch-size', type=cli.whole_number(1), help='images' + _defaults('batch_size'))
+    training.add_argument('--learning-rate', type=cli.real_number(1e-7, 10.0),
+                          help='at its highest' + _defaults('learning_rate'))
     training.add_argument('--keep-prob', type=cli.real_number(0.01, 1.0),
-                          help="probability that dropout keeps a hidden unit (the book's network)")
+                          help="probability that dropout keeps a hidden unit of the book's network (default: %g)"
+                          % SETTINGS['book']['keep_prob'])
     training.add_argument('--label-smoothing', type=cli.real_number(0.0, 0.9),
-                          help='share of the label that goes to all classes alike')
+                          help='share of the label that goes to all classes alike' + _defaults('label_smoothing'))
     training.add_argument('--weight-decay', type=cli.real_number(0.0, 10.0),
-                          help='share that weights lose in a step, in units of the learning rate')
+                          help='share that weights lose in a step, in units of the learning rate'
+                          + _defaults('weight_decay'))
     training.add_argument('--augment', choices=sorted(AUGMENTATIONS, reverse=True), default='standard',
                           help='standard: mirror, shift, cover a square; book: mirror, rotate by up to 25 degrees')
     training.add_argument('--book', action='store_true',
@@ -747,6 +751,12 @@ def parse_args(argv):
                       help='classify pictures with a trained run; the centre square of each is looked at')
     more.add_argument('--run', type=Path, metavar='DIR', help='the run that --predict takes instead of the latest')
     return cli.parse_args(parser, argv, RECIPE, free=('tta', 'export', 'predict', 'run'), preset=preset)
+
+
+def _defaults(name):
+    """Says in an option's help what it is by default."""
+    return ' (default: %s)' % ', '.join('%g for %s' % (settings[name], network)
+                                        for network, settings in SETTINGS.items())
 
 
 def preset(asked):

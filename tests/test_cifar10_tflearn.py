@@ -310,6 +310,13 @@ def test_several_seeds(tmp_path, capsys, no_pictures):
     assert recipe.main(['--resume', str(run_dir / 'seed_3'), '--quiet']) == 0  # each is a run like others
 
 
+def test_help_tells_what_each_network_is_trained_with(capsys):
+    assert recipe.main(['--help']) == 0
+    said = ' '.join(capsys.readouterr().out.split())
+    for default in '50 for book, 10 for wide', '96 for book, 128 for wide', '0.001 for book, 0.1 for wide':
+        assert '(default: %s)' % default in said
+
+
 @pytest.mark.parametrize('more, code, text', [
     (['--epochs', '0'], 2, '0 given, expected a whole number of at least 1'),
     (['--batch-size', '121'], 2, '--batch-size 121: there are 120 training images'),
