@@ -241,7 +241,8 @@ def _copy_frames(path, folder, num_frames):
 def _encode(folder, options, path):
     """Runs ffmpeg where the frames are, so that the folder's name need not be written as a pattern."""
     result = _run([ffmpeg(), '-nostdin', '-v', 'error', '-y', *options, str(Path(path).resolve())], cwd=str(folder))
-    if result.returncode:
+    # Where the disk is full when it comes to the file's end, it complains of that, but may call it a success.
+    if result.returncode or b'Error writing trailer' in result.stderr:
         raise UnavailableError('the film cannot be written; its frames are in %s (ffmpeg: %s)'
                                % (folder, _complaint(result)))
 

@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -246,3 +247,18 @@ def test_what_ffmpeg_cannot_write(frames, tmp_path):
     with pytest.raises(UnavailableError, match='the film cannot be written; its frames are in .*100% frames'):
         film.write_film(tmp_path / 'old.mp4', folder, 2, fps=10)
     assert (tmp_path / 'old.mp4').read_bytes() == b'old'
+
+
+@pytest.mark.parametrize('extension', ['.gif', '.mp4'])
+@pytest.mark.parametrize('share', [0.5, 0.99])
+def test_a_disk_that_fills_up(tmp_path, monkeypatch, small_disk, extension, share):
+    random = np.random.RandomState(0)
+    for number in range(3):
+        images.save_image(film.frame_path(tmp_path, number), random.uniform(0, 255, [96, 128, 3]))
+    film.write_film(tmp_path / ('whole' + extension), tmp_path, 3, fps=10)
+    size = (tmp_path / ('whole' + extension)).stat().st_size
+    # The signal that comes with this limit, and not with a full disk, is to be ignored by ffmpeg as it is by Python.
+    monkeypatch.setattr(film.subprocess, 'run', partial(subprocess.run, restore_signals=False))
+    with small_disk(int(share * size)), pytest.raises(UnavailableError, match='cannot be written.*File too large'):
+        film.write_film(tmp_path / ('film' + extension), tmp_path, 3, fps=10)
+    assert not list(tmp_path.glob('film*')) and not list(tmp_path.glob('.*part*'))
