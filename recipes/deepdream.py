@@ -465,7 +465,7 @@ def find_jobs(args):
 
 def find_scene(args):
     """Opens what a film is to be made from; returns a Camera or Footage."""
-    scene = sequence.open_scene(args, lambda path: load_content(path or BUNDLED, args))
+    scene = sequence.open_scene(args, lambda path: load_content(path or BUNDLED, args), NOISE)
     if scene.blend and not motion.flow_method():
         print('%s: warning: no OpenCV, so a dream stays where it is when what it is on moves: pip install '
               'opencv-python-headless==4.8.1.78' % RECIPE, file=sys.stderr)

@@ -40,12 +40,13 @@ def is_wanted(args):
                 or any(film.is_video(path) for path in args.content or ()))
 
 
-def open_scene(args, load_picture):
+def open_scene(args, load_picture, noise):
     """Finds out what a film is to be made from.
 
     Args:
       args: the options; content is a list of Path, or None for what load_picture knows.
       load_picture: function of a Path, or None; returns float32 [height, width, 3] in [0, 255].
+      noise: str, how --content is written that is no file, whatever there may be of that name.
 
     Returns:
       Camera or Footage.
@@ -59,7 +60,8 @@ def open_scene(args, load_picture):
         raise InputError('--content: a film is made from one picture, one video or one folder of frames, not of %d'
                          % (len(more) + 1))
     moves = args.zoom is not None or args.rotate is not None
-    if path and (path.is_dir() or film.is_video(path) and not (moves and path.suffix.lower() == film.GIF)):
+    filmed = path and (path.is_dir() or film.is_video(path) and not (moves and path.suffix.lower() == film.GIF))
+    if filmed and str(path) != noise:
         if moves:
             raise InputError('--%s moves into a picture; %s is a film'
                              % ('rotate' if args.zoom is None else 'zoom', path))

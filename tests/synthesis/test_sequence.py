@@ -113,19 +113,28 @@ def test_when_a_film_is_wanted(argv, wanted):
     assert sequence.is_wanted(options(*argv)) is wanted
 
 
+def open_scene(*argv):
+    """Opens a scene, with a small picture for every file."""
+    return sequence.open_scene(options(*argv), lambda path: picture(), 'noise')
+
+
 def test_scenes_and_their_defaults(folder):
-    def load(path):
-        return picture()
-    camera = sequence.open_scene(options('--frames', '7'), load)
+    camera = open_scene('--frames', '7')
     assert isinstance(camera, sequence.Camera) and (camera.num_frames, camera.fps) == (7, film.FRAMES_PER_SECOND)
     np.testing.assert_array_equal(camera.motion, motion.camera(30, 40, sequence.ZOOM))
-    camera = sequence.open_scene(options('--content', 'a.png', '--rotate', '5', '--fps', '12.5'), load)
+    camera = open_scene('--content', 'a.png', '--rotate', '5', '--fps', '12.5')
     np.testing.assert_array_equal(camera.motion, motion.camera(30, 40, 1, 5))
     assert (camera.num_frames, camera.fps) == (sequence.NUM_FRAMES, 12.5)
-    footage = sequence.open_scene(options('--content', folder, '--frames', '3'), load)
+    footage = open_scene('--content', folder, '--frames', '3')
     assert (footage.num_frames, footage.fps, footage.blend) == (3, film.FRAMES_PER_SECOND, sequence.FRAME_BLEND)
     assert footage.sound is None
-    assert sequence.open_scene(options('--content', folder, '--frame-blend', '0'), load).blend == 0
+    assert open_scene('--content', folder, '--frame-blend', '0').blend == 0
+
+
+def test_noise_is_noise_beside_a_folder_of_that_name(folder, monkeypatch):
+    folder.rename(folder.with_name('noise'))
+    monkeypatch.chdir(folder.parent)
+    assert isinstance(open_scene('--content', 'noise', '--zoom', '1.1'), sequence.Camera)
 
 
 @pytest.mark.parametrize('argv, said', [
@@ -135,7 +144,7 @@ def test_scenes_and_their_defaults(folder):
     (['--content', 'a.png', 'b.png', '--frames', '2'], 'not of 2')])
 def test_what_does_not_go_together(folder, argv, said):
     with pytest.raises(InputError, match=said):
-        sequence.open_scene(options(*(word.format(folder=folder) for word in argv)), lambda path: picture())
+        open_scene(*(word.format(folder=folder) for word in argv))
 
 
 def test_digests_tell_contents_apart(folder):
