@@ -186,8 +186,9 @@ def check_unchanged(run_dir, **facts):
     record = read_record(run_dir)
     for name, value in facts.items():
         if record.get(name, value) != value:
-            raise InputError('--resume %s: %s was %s when that run began and is %s now; start a new run'
-                             % (run_dir, name, record[name], value))
+            values = ' (%s then, %s now)' % (record[name], value)  # checksums would tell nobody anything
+            raise InputError('--resume %s: %s changed since that run began%s; start a new run'
+                             % (run_dir, name, values if len(values) < 100 else ''))
     write_record(run_dir, **facts)
 
 

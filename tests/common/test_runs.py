@@ -124,6 +124,18 @@ def test_metrics_are_read_back_and_a_resumed_log_drops_what_comes_again(tmp_path
                                        {'step': 30, 'loss': 1e-9, 'accuracy': None}]
 
 
+def test_what_a_resumed_run_has_to_share_with_its_beginning(tmp_path):
+    run_dir, sums = runs.create(tmp_path, 'dream'), {'train': 'a' * 64, 'test': 'c' * 64}
+    for _ in range(2):
+        runs.check_unchanged(run_dir, tile_size=512, images=sums)
+    with pytest.raises(InputError, match=r'tile_size changed since that run began \(512 then, 256 now\); start a new'):
+        runs.check_unchanged(run_dir, tile_size=256)
+    with pytest.raises(InputError, match='images changed since that run began; start a new run'):  # no checksums
+        runs.check_unchanged(run_dir, images=dict(sums, train='b' * 64))
+    record = runs.read_record(run_dir)
+    assert (record['tile_size'], record['images']) == (512, sums)
+
+
 def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path):
     path = tmp_path / 'metrics.csv'
     path.write_text('step,loss\n10,0.5\n1')
