@@ -24,7 +24,6 @@ Usage:
 """
 import argparse
 import contextlib
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -32,7 +31,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from common import batches, cli, evaluation, images, plotting, reports, runs, session, tflearn_fit
+from common import batches, cli, evaluation, files, images, plotting, reports, runs, session, tflearn_fit
 from common.errors import ComputationError, InputError
 from common.progress import Progress
 from common.session import tf, tflearn
@@ -295,13 +294,12 @@ def optimize(loss, learning_rate, global_step, args):
     else:
         optimizer = tf.train.AdamOptimizer(learning_rate)
     gradients = optimizer.compute_gradients(loss)
-    kernels = [variable for variable in tf.trainable_variables() if variable.shape.ndims > 1]
-    if not args.weight_decay:
-        kernels = []
+    kernels = [variable for variable in tf.trainable_variables() if variable.shape.ndims > 1 and args.weight_decay]
     # The averages of batch normalisation, and the gradients, belong to the weights before the step.
-    with tf.control_dependencies([gradient for gradient, _ in gradients] + tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+    before = [gradient for gradient, _ in gradients] + tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    with tf.control_dependencies(before):
         decayed = [kernel.assign(kernel * (1.0 - learning_rate * args.weight_decay)) for kernel in kernels]
-    with tf.control_dependencies(decayed):
+    with tf.control_dependencies(before + decayed):
         return optimizer.apply_gradients(gradients, global_step)
 
 
@@ -378,7 +376,7 @@ class Journal:
         self.sess, self.graph, self.data, self.args = sess, graph, data, args
         self.run_dir, self.num_steps = run_dir, num_steps
         self.state = state or {'step': 0, 'epoch': 0, 'best_step': None, 'validation_accuracy': 0.0,
-                               'training_seconds': 0.0, 'sums': [0.0, 0.0, 0]}
+                               'training_seconds': 0.0, 'seconds': 0.0, 'sums': [0.0, 0.0, 0]}
         self.metrics = runs.MetricsLog(run_dir / 'metrics.csv', METRICS, keep_until=self.state['step'])
         self.writer = tf.summary.FileWriter(str(run_dir / 'tensorboard'), sess.graph)
         self.progress = Progress(num_steps, self.state['step'], 'step', args.quiet)
@@ -413,21 +411,30 @@ class Journal:
         self.save()
 
     def validate(self):
-        """Measures loss and accuracy on the validation images, and notes whether they are the best so far."""
+        """Measures loss and accuracy on the validation images, and notes whether they are the best so far.
+
+        Raises:
+          ComputationError: the loss is not a number any more.
+        """
         probabilities = predict(self.sess, self.graph, self.data.validation_images)
         labels = self.data.validation_labels
         of_labels = probabilities[np.arange(len(labels)), labels]
+        loss = float(-np.log(np.maximum(of_labels, 1e-12)).mean())
+        if not np.isfinite(loss):
+            raise ComputationError('the validation loss is %s after step %d; checkpoints before it are kept; try a '
+                                   'smaller --learning-rate' % (loss, self.state['step']))
         accuracy = float(np.mean(np.argmax(probabilities, axis=1) == labels))
         self.figures['validation'] = '%.2f %%' % (100 * accuracy)
         if accuracy >= self.state['validation_accuracy']:  # of two that are equal, the one trained longer
             self.state.update(validation_accuracy=accuracy, best_step=self.state['step'])
-        return {'validation_loss': float(-np.log(np.maximum(of_labels, 1e-12)).mean()), 'validation_accuracy': accuracy}
+        return {'validation_loss': loss, 'validation_accuracy': accuracy}
 
     def save(self):
         """Saves a checkpoint from which the training goes on exactly as if it had not stopped."""
         now = time.time()
         self.state['training_seconds'] += now - self.clock  # validation and checkpoints belong to it
         self.clock = now
+        self.state['seconds'] = now - self.args.started
         runs.save_checkpoint(self.run_dir, self.graph.saver, self.sess, self.state['step'], self.state)
         self.saved_at = time.time()
 
@@ -446,12 +453,14 @@ def write_summaries(writer, row):
 
 
 def look_at_data(data, args, run_dir, say):
-    """Says the sizes and draws what the network is shown: images as they are and as a first batch has them."""
+    """Says the sizes and draws what the network is shown: images as they are and as our loop augments them."""
     say('%s: %s' % (data.source, ', '.join('%s %s' % (part, shape) for part, shape in (
         ('training', data.train_images.shape), ('validation', data.validation_images.shape),
         ('test', data.test_images.shape)))))
     plotting.plot_image_grid(run_dir / 'examples.png', data.train_images[:100],
                              [data.class_names[label] for label in data.train_labels[:100]], columns=20)
+    if args.book:  # tflearn augments on its way
+        return
     augmented = AUGMENTATIONS[args.augment](np.repeat(data.train_images[:10], 10, axis=0),
                                             np.random.RandomState(args.seed))
     plotting.plot_image_grid(run_dir / 'augmented.png', augmented, columns=10,
@@ -461,14 +470,16 @@ def look_at_data(data, args, run_dir, say):
 def plot_training(run_dir, filters):
     """Draws the curves over the epochs, and the first layer's filters."""
     rows = runs.read_metrics(run_dir / 'metrics.csv')
+    title = '%s (training: in the steps, with all that makes them harder)'
 
     def curve(name):
         return [row['epoch'] for row in rows], [row[name] for row in rows]
     plotting.plot_curves(run_dir / 'loss.png', {
-        'training': curve('loss'), 'validation': curve('validation_loss')}, 'Softmax cross-entropy', 'epoch', 'loss')
+        'training': curve('loss'), 'validation': curve('validation_loss')}, title % 'Softmax cross-entropy', 'epoch',
+        'loss')
     plotting.plot_curves(run_dir / 'accuracy.png', {
-        'training, augmented images, with dropout': curve('training_accuracy'),
-        'validation': curve('validation_accuracy')}, 'Accuracy', 'epoch', 'accuracy')
+        'training': curve('training_accuracy'), 'validation': curve('validation_accuracy')}, title % 'Accuracy',
+        'epoch', 'accuracy')
     plotting.plot_filters(run_dir / 'filters.png', filters, 'The %d filters of the first layer' % filters.shape[3])
 
 
@@ -489,7 +500,8 @@ def run(args, data, run_dir):
         results = evaluate(sess, graph, data, args.tta, run_dir)
     results.update(validation_accuracy=state['validation_accuracy'], best_step=state['best_step'],
                    seconds_per_epoch=state['training_seconds'] / args.epochs)
-    runs.write_record(run_dir, results=results)
+    before = runs.read_record(run_dir).get('results', {})  # with --tta, where this command has none
+    runs.write_record(run_dir, results=dict(before, **results))
     return results
 
 
@@ -517,10 +529,10 @@ def fit(args, data, run_dir):
                 train(sess, graph, data, args, range(journal.state['step'], num_steps), after_step)
             finally:
                 journal.close()
-            if not journal.finished():
+            if stop.requested:
                 journal.save()
                 raise cli.Interrupted('step %d of %d is saved; %s' % (
-                    journal.state['step'], num_steps, how_to_go_on(args)))
+                    journal.state['step'], num_steps, cli.how_to_go_on(args, __file__)))
     return journal.state
 
 
@@ -547,7 +559,8 @@ def train_as_the_chapter(args, data, run_dir):
                                                         (data.validation_images, data.validation_labels)))
     with tf.Graph().as_default(), runs.MetricsLog(run_dir / 'metrics.csv', METRICS) as metrics:
         tf.set_random_seed(args.seed)
-        model = chapter_model(args, run_dir)
+        with session.without_gpu_noise():
+            model = chapter_model(args, run_dir)
         try:
             tflearn_fit.fit(model, training, validation, args.epochs, args.batch_size, 'cifar10_cnn', metrics,
                             args.quiet)
@@ -602,6 +615,7 @@ def save_chapter(args, data, run_dir, weights, seconds):
             variable.load(weights[variable.op.name], sess)
         probabilities = predict(sess, graph, data.validation_images)
         state = {'step': step, 'epoch': args.epochs, 'best_step': step, 'training_seconds': seconds,
+                 'seconds': time.time() - args.started,
                  'validation_accuracy': float(np.mean(np.argmax(probabilities, axis=1) == data.validation_labels))}
         runs.save_checkpoint(run_dir, graph.saver, sess, step, state)
     return state
@@ -654,10 +668,17 @@ def run_seeds(args, data, say):
     for seed in range(args.seed, args.seed + args.runs):
         folder = args.run_dir / ('seed_%d' % seed)
         folder.mkdir(exist_ok=True)
+        runs.hold(folder)
         runs.write_record(folder, recipe=RECIPE, seed=seed, settings=dict(args.settings, seed=seed, runs=1))
         say('seed %d: %s' % (seed, folder))
         results.append(run(argparse.Namespace(**dict(vars(args), seed=seed)), data, folder))
     return results
+
+
+def states(run_dir):
+    """Returns a list of (what the last checkpoint's journal knew, folder): of the run or, of several seeds, of each."""
+    folders = [run_dir] + sorted(run_dir.glob('seed_*'))
+    return [(state, folder) for state, folder in zip(map(runs.load_state, folders), folders) if state]
 
 
 def trained_run(run_dir, option):
@@ -666,8 +687,7 @@ def trained_run(run_dir, option):
     Raises:
       InputError: none of them has trained weights yet.
     """
-    folders = [(runs.load_state(folder), folder) for folder in [run_dir] + sorted(run_dir.glob('seed_*'))]
-    trained = [(state['validation_accuracy'], folder) for state, folder in folders if state and state['best_step']]
+    trained = [(state['validation_accuracy'], folder) for state, folder in states(run_dir) if state['best_step']]
     if not trained:
         raise InputError('%s: the run in %s has no trained weights yet; train with python recipes/cifar10_tflearn.py, '
                          'or name another run with --run DIR' % (option, run_dir))
@@ -710,13 +730,7 @@ def classify_files(args):
     sheet = found / 'predictions.png'
     plotting.plot_image_grid(sheet, photographs, ['%s: %s' % (path.name, names[np.argmax(row)])
                                                   for path, row in zip(args.predict, probabilities)])
-    print('what the network saw: %s' % sheet)
-
-
-def how_to_go_on(args):
-    """Says how to resume the run."""
-    return 'go on with: %s' % ' '.join(shlex.quote(str(part)) for part in (
-        sys.executable, Path(__file__).resolve(), '--resume', args.run_dir))
+    print('what the %s network of %s saw: %s' % (settings['network'], run_dir, sheet))
 
 
 def parse_args(argv):
@@ -750,7 +764,9 @@ def parse_args(argv):
     more.add_argument('--predict', nargs='+', type=Path, metavar='FILE',
                       help='classify pictures with a trained run; the centre square of each is looked at')
     more.add_argument('--run', type=Path, metavar='DIR', help='the run that --predict takes instead of the latest')
-    return cli.parse_args(parser, argv, RECIPE, free=('tta', 'export', 'predict', 'run'), preset=preset)
+    args = cli.parse_args(parser, argv, RECIPE, free=('tta', 'export', 'predict', 'run'), preset=preset)
+    check_options(args)
+    return args
 
 
 def _defaults(name):
@@ -766,13 +782,33 @@ def preset(asked):
     return BOOK if asked.book else SETTINGS[asked.network]
 
 
+def check_options(args):
+    """Raises InputError where an option would do nothing."""
+    if args.run and not args.predict:
+        raise InputError('--run %s: the run that --predict takes, and there is no --predict; to go on with a run: '
+                         '--resume DIR' % args.run)
+    for option in ('tta', 'export'):
+        if args.predict and getattr(args, option):
+            raise InputError('--predict classifies your pictures and does nothing else; leave out --%s' % option)
+    if args.network == 'wide' and args.keep_prob != SETTINGS['wide']['keep_prob']:
+        raise InputError('--keep-prob %g: the wide network has no dropout; leave it out' % args.keep_prob)
+    for option in ('augment', 'label_smoothing', 'weight_decay', 'xla'):
+        wanted, given = dict(BOOK, xla='off')[option], getattr(args, option)
+        if args.book and given != wanted:
+            raise InputError("--book trains in the chapter's way, with --%s %s, not %s; leave one of them out"
+                             % (option.replace('_', '-'), wanted, given))
+
+
 @cli.exit_codes
 def main(argv=None):
     """Runs the recipe; returns its exit code."""
-    args, started = parse_args(argv), time.time()
+    started = time.time()
+    args = parse_args(argv)
     if args.predict:
         return classify_files(args)
     say = (lambda *text: None) if args.quiet else print
+    if not args.run_dir:
+        files.check_writable(args.output_dir / RECIPE / runs.RECORD, '--output-dir')
     data = cifar10.load(args.data_dir, args.quiet)
     if args.batch_size > len(data.train_images):
         raise InputError('--batch-size %d: there are %d training images; give a smaller batch'
@@ -783,17 +819,19 @@ def main(argv=None):
                                                data={'source': data.source, 'training_images': len(data.train_images)})
     runs.check_unchanged(args.run_dir, images=data.sums)
     runs.write_record(args.run_dir, device=device)
+    args.started = started - max([state.get('seconds', 0.0) for state, _ in states(args.run_dir)], default=0.0)
     say('this run: %s' % args.run_dir)
     look_at_data(data, args, args.run_dir, say)
 
     try:
         results = run_seeds(args, data, say)
     except KeyboardInterrupt:  # while evaluating, a second one, or in tflearn's own loop
-        kept = "tflearn's trainer keeps nothing on the way" if args.book else 'what the last checkpoint holds is kept'
-        raise cli.Interrupted('%s; %s' % (kept, how_to_go_on(args)))
+        kept = ("tflearn's trainer keeps nothing on the way, so it starts anew" if args.book
+                else 'what the last checkpoint holds is kept')
+        raise cli.Interrupted('%s; %s' % (kept, cli.how_to_go_on(args, __file__)))
+    summarize(args, results, time.time() - args.started)
     if args.export:
         say('SavedModel: %s' % export(args))
-    summarize(args, results, time.time() - started)
 
 
 def summarize(args, results, seconds):

@@ -24,7 +24,6 @@ Usage:
     python recipes/mnist_convnet.py --resume             go on with a run that was stopped
 """
 import argparse
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -447,13 +446,8 @@ def fit(sess, graph, data, args, journal):
             journal.close()
     if not journal.finished():
         journal.save()
-        raise cli.Interrupted('step %d of %d is saved; %s' % (journal.state['step'], args.steps, how_to_go_on(args)))
-
-
-def how_to_go_on(args):
-    """Says how to resume the run."""
-    return 'go on with: %s' % ' '.join(shlex.quote(str(part)) for part in (
-        sys.executable, Path(__file__).resolve(), '--resume', args.run_dir))
+        raise cli.Interrupted('step %d of %d is saved; %s'
+                              % (journal.state['step'], args.steps, cli.how_to_go_on(args, __file__)))
 
 
 def check_same_data(run_dir, data):
@@ -552,7 +546,7 @@ def main(argv=None):
     try:
         accuracy, state = run(args, data)
     except KeyboardInterrupt:  # while evaluating, or a second one
-        raise cli.Interrupted('what the last checkpoint holds is kept; %s' % how_to_go_on(args))
+        raise cli.Interrupted('what the last checkpoint holds is kept; %s' % cli.how_to_go_on(args, __file__))
     if args.export:
         say('SavedModel: %s' % export(args, args.run_dir, state['best_step']))
     seconds = time.time() - args.started

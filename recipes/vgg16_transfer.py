@@ -29,7 +29,6 @@ import argparse
 import contextlib
 import csv
 import json
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -220,7 +219,7 @@ def fit(sess, stage, read, data, journal, args):
         if journal.save_between:
             journal.keep(journal.state)
         raise cli.Interrupted('step %d of %d is done; %s' % (journal.state['step'], journal.num_steps,
-                                                             how_to_go_on(args)))
+                                                             cli.how_to_go_on(args, __file__)))
 
 
 def train_head(sess, stage, read, data, num_steps, args):
@@ -570,12 +569,6 @@ def export(args):
     return folder, keras_path
 
 
-def how_to_go_on(args):
-    """Says how to resume the run."""
-    return 'go on with: %s' % ' '.join(shlex.quote(str(part)) for part in (
-        sys.executable, Path(__file__).resolve(), '--resume', args.run_dir))
-
-
 def parse_args(argv):
     """Parses the command line; see --help."""
     parser = cli.make_parser(__doc__, data=True, models=True)
@@ -679,7 +672,7 @@ def main(argv=None):
         if args.export:
             say('SavedModel: %s; Keras: %s' % export(args))
     except KeyboardInterrupt:  # while features are computed, while evaluating or exporting, or a second one
-        raise cli.Interrupted('features and checkpoints up to here are kept; %s' % how_to_go_on(args))
+        raise cli.Interrupted('features and checkpoints up to here are kept; %s' % cli.how_to_go_on(args, __file__))
     finish(args, results, time.time() - started)
 
 

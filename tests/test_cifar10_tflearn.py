@@ -1,6 +1,7 @@
 """The CIFAR-10 recipe, on a few images of plain colours; its wide network narrow, where it is trained."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,6 +128,20 @@ def test_the_gradient_is_of_the_weights_before_they_decay():
         np.testing.assert_allclose(sess.run(weight), 2 * 0.95 - 0.1 * (1 + recipe.MOMENTUM) * 4)
 
 
+@pytest.mark.parametrize('weight_decay', ['0', '0.01'])
+def test_a_step_moves_the_averages_of_batch_normalisation(weight_decay):
+    data = small_cifar10.data()
+    args = options('--network', 'wide', '--weight-decay', weight_decay)
+    graph = recipe.build_graph(args, recipe.measure(data.train_images), num_steps=10)
+    averages = [variable for variable in tf.global_variables() if 'moving_mean' in variable.op.name]
+    assert len(averages) == 6
+    with session.open_session() as sess:
+        sess.run(tf.global_variables_initializer())
+        sess.run(graph.train_op, {graph.images: data.train_images[:40], graph.labels: data.train_labels[:40],
+                                  graph.is_training: True})
+        assert all(np.abs(average).max() > 0 for average in sess.run(averages))
+
+
 def test_dropout_keeps_its_share_and_the_same_seed_keeps_the_same_units():
     layer = tf.ones([50, 512])
     kept = [recipe.dropout(layer, keep_prob, seed) for keep_prob, seed in
@@ -230,10 +245,11 @@ def test_own_pictures_are_classified(tmp_path, trained, capsys):
     lines = capsys.readouterr().out.splitlines()
     names = [cifar10.CLASS_NAMES[label] for label in data.test_labels[:6]]
     assert sum(line.split(': ')[1].startswith(name) for line, name in zip(lines, names)) >= 5
+    assert lines[-1].startswith('what the book network of %s saw: ' % latest(trained))
     assert images.load_image(latest(trained) / 'predictions.png').std() > 5
 
 
-@pytest.mark.parametrize('network, stop', [('book', 7), ('wide', 5)])
+@pytest.mark.parametrize('network, stop', [('book', 7), ('wide', 5), ('book', 10)])
 def test_ctrl_c_saves_and_resume_equals_a_whole_run(tmp_path, capsys, monkeypatch, no_pictures, network, stop):
     assert recipe.main(arguments(tmp_path / 'whole', '--network', network)) == 0
     after_step = recipe.Journal.after_step
@@ -251,6 +267,15 @@ def test_ctrl_c_saves_and_resume_equals_a_whole_run(tmp_path, capsys, monkeypatc
     assert final_weights(latest(tmp_path / 'stopped')) == final_weights(latest(tmp_path / 'whole'))
     metrics = [(latest(tmp_path / name) / 'metrics.csv').read_bytes() for name in ('whole', 'stopped')]
     assert metrics[0] == metrics[1]
+
+
+def test_what_a_run_has_reached_and_taken_stays_when_it_is_resumed(tmp_path, trained, monkeypatch, no_pictures):
+    shutil.copytree(str(trained / 'output'), str(tmp_path / 'output'), symlinks=True)
+    before = runs.read_record(latest(tmp_path))
+    assert recipe.main(['--resume', '--output-dir', str(tmp_path / 'output'), '--quiet']) == 0
+    after = runs.read_record(latest(tmp_path))
+    assert after['results'] == before['results'] and 'tta_accuracy' in after['results']
+    assert after['seconds'] > runs.load_state(latest(tmp_path))['seconds'] > 0.5 * before['seconds']
 
 
 def test_killed_and_resumed_equals_never_stopped(tmp_path):
@@ -283,6 +308,11 @@ def test_the_chapters_way(tmp_path, capsys, monkeypatch):
     # What tflearn's DNN made of the validation images is what our graph makes of them with its weights.
     state = runs.load_state(run_dir)
     assert state['validation_accuracy'] == pytest.approx(rows[-1]['validation_accuracy'], abs=1e-6)
+    data = small_cifar10.data()
+    with recipe.trained_network(options('--book'), run_dir) as (sess, graph):
+        loss = sess.run(graph.loss, {graph.images: data.validation_images, graph.labels: data.validation_labels})
+    assert loss == pytest.approx(rows[-1]['validation_loss'], rel=1e-3)
+    assert (run_dir / 'examples.png').exists() and not (run_dir / 'augmented.png').exists()
     assert list((run_dir / 'tensorboard' / 'cifar10_cnn').iterdir())
     assert (run_dir / 'saved_model').is_dir()
     monkeypatch.setattr(tflearn, 'DNN', None)  # trained already
@@ -297,9 +327,12 @@ def test_ctrl_c_in_the_chapters_way(tmp_path, capsys, monkeypatch, no_pictures):
     assert "tflearn's trainer keeps nothing on the way" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_several_seeds(tmp_path, capsys, no_pictures):
+def test_several_seeds(tmp_path, capsys, monkeypatch, no_pictures):
+    held, evaluate = [], recipe.evaluate
+    monkeypatch.setattr(recipe, 'evaluate', lambda *args: held.append(runs.held()) or evaluate(*args))
     assert recipe.main(arguments(tmp_path, '--runs', '2', '--seed', '3', '--quiet')) == 0
     run_dir = latest(tmp_path)
+    assert held[1] == [run_dir, run_dir / 'seed_3', run_dir / 'seed_4']  # other processes are kept off
     records = [runs.read_record(run_dir / name) for name in ('seed_3', 'seed_4')]
     values = [100 * record['results']['test_accuracy'] for record in records]
     said = 'test accuracy %.2f %% ± %.2f %%' % (np.mean(values), abs(values[0] - values[1]) / np.sqrt(2))
@@ -322,6 +355,13 @@ def test_help_tells_what_each_network_is_trained_with(capsys):
     (['--batch-size', '121'], 2, '--batch-size 121: there are 120 training images'),
     (['--learning-rate', 'inf'], 2, 'inf given'),
     (['--book', '--network', 'wide'], 2, '--book trains the network of the chapter'),
+    (['--book', '--augment', 'none'], 2, 'with --augment book, not none; leave one of them out'),
+    (['--book', '--label-smoothing', '0.1'], 2, 'with --label-smoothing 0.0, not 0.1'),
+    (['--book', '--weight-decay', '1'], 2, 'with --weight-decay 0.0, not 1.0'),
+    (['--book', '--xla', 'on'], 2, 'with --xla off, not on'),
+    (['--network', 'wide', '--keep-prob', '0.5'], 2, '--keep-prob 0.5: the wide network has no dropout'),
+    (['--run', 'somewhere'], 2, '--run somewhere: the run that --predict takes'),
+    (['--predict', 'missing.png', '--export'], 2, 'leave out --export'),
     (['--network', 'deep'], 2, "invalid choice: 'deep'"),
     (['--resume', '.'], 2, 'no run in .'),
     (['--predict', 'missing.png'], 2, 'missing.png'),
@@ -433,6 +473,18 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, 
     monkeypatch.setattr(recipe.Journal, 'after_step', poison)
     assert recipe.main(arguments(tmp_path)) == 1
     assert 'the loss is nan in step 6' in capsys.readouterr().err.splitlines()[-1]
+    assert runs.load_state(latest(tmp_path))['step'] == 5
+
+
+def test_a_validation_that_is_no_number_ends_the_run_before_a_checkpoint(tmp_path, capsys, monkeypatch, no_pictures):
+    calls, predict = [], recipe.predict
+
+    def breaks(*args):
+        calls.append(1)
+        return predict(*args) * (np.nan if len(calls) == 2 else 1)
+    monkeypatch.setattr(recipe, 'predict', breaks)
+    assert recipe.main(arguments(tmp_path)) == 1
+    assert 'the validation loss is nan after step 10' in capsys.readouterr().err.splitlines()[-1]
     assert runs.load_state(latest(tmp_path))['step'] == 5
 
 

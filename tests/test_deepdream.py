@@ -274,7 +274,7 @@ def test_resume_refuses_what_has_changed(dreams, picture, run_dir, capsys):
     assert 'has --octave-scale 1.4, not 1.3' in capsys.readouterr().err
     images.save_image(picture, noise(100, 128))
     assert dreams('--resume', fast=False) == 2
-    assert 'inputs was' in capsys.readouterr().err
+    assert 'inputs changed since' in capsys.readouterr().err
 
 
 def test_not_a_number_keeps_the_last_good_picture(dreams, picture, run_dir, monkeypatch, capsys):

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import functools
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -154,27 +155,47 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None):
         An option that is given counts for more.
 
     Returns:
-      argparse.Namespace with, besides the options, run_dir (Path of the run to resume, else None) and settings (dict:
-      what a resumed run must share).
+      argparse.Namespace with, besides the options, run_dir (Path of the run to resume, else None), settings (dict: what
+      a resumed run must share) and unrecorded (list: the other options that were given, as a command line has them).
 
     Raises:
       InputError: the run to resume cannot be found, another process works on it, or an option says otherwise than it.
     """
     if preset:
         parser.set_defaults(**preset(parser.parse_args(argv)))
-    args = parser.parse_args(argv)
+    args, given = parser.parse_args(argv), _given(parser, argv)
     free = _FREE + tuple(free)
     args.run_dir = None
     if args.resume:
         args.run_dir = runs.locate(args.output_dir, recipe, args.resume)
         runs.hold(args.run_dir)
-        recorded, given = runs.read_record(args.run_dir).get('settings', {}), _given(parser, argv)
+        recorded = runs.read_record(args.run_dir).get('settings', {})
         _refuse_changes(args, recorded, given - set(changeable), free)
         for action in parser._actions:
             if action.dest in set(recorded) - given - set(free):
                 setattr(args, action.dest, _typed(action, recorded[action.dest]))
     args.settings = {name: value for name, value in vars(args).items() if name not in free + ('run_dir', 'settings')}
+    args.unrecorded = _spelled(parser, args, given & set(free) - {'resume', 'output_dir', 'predict', 'run'})
     return args
+
+
+def how_to_go_on(args, recipe_file):
+    """Says how to resume a run, with all that was asked for.
+
+    Args:
+      args: from parse_args.
+      recipe_file: str, the recipe's __file__.
+    """
+    return 'go on with: %s' % ' '.join(shlex.quote(str(word)) for word in (
+        sys.executable, Path(recipe_file).resolve(), '--resume', args.run_dir, *args.unrecorded))
+
+
+def _spelled(parser, args, names):
+    words = []
+    for action in parser._actions:
+        if action.dest in names:
+            words += action.option_strings[-1:] + ([] if action.nargs == 0 else [getattr(args, action.dest)])
+    return words
 
 
 def _given(parser, argv):

@@ -102,12 +102,21 @@ def describe_device(device='auto', threads=None):
 
 
 def _gpu_descriptions(threads):
-    with _filtered_stderr(_NO_GPU_NOISE):
+    with without_gpu_noise():
         # The first to look at the devices decides on the threads of the whole process.
         config = tf.ConfigProto(intra_op_parallelism_threads=threads or num_cpus(),
                                 gpu_options=tf.GPUOptions(allow_growth=True))
         devices = importlib.import_module('tensorflow.python.client.device_lib').list_local_devices(config)
     return [device.physical_device_desc for device in devices if device.device_type == 'GPU']
+
+
+def without_gpu_noise():
+    """Keeps what TensorFlow's runtime says of GPUs that are not there from stderr.
+
+    Returns:
+      context manager, for what opens its session itself; open_session and describe_device need none.
+    """
+    return _filtered_stderr(_NO_GPU_NOISE)
 
 
 @contextlib.contextmanager
@@ -140,8 +149,13 @@ def open_session(graph=None, device='auto', threads=None, xla=False):
 
     Returns:
       tf.Session, to be used as a context manager.
+
+    Raises:
+      UnavailableError: 'gpu' is asked for and there is none that TensorFlow can use.
     """
-    with _filtered_stderr(_NO_GPU_NOISE):
+    if device == 'gpu':
+        describe_device(device, threads)
+    with without_gpu_noise():
         return tf.Session(graph=graph, config=session_config(device, threads, xla))
 
 

@@ -8,6 +8,7 @@ Source: https://www.cs.toronto.edu/~kriz/cifar.html; https://docs.python.org/3.7
 """
 import io
 import pickle
+import reprlib
 
 import numpy as np
 
@@ -57,7 +58,8 @@ def _check_pixels(array, name):
     if not isinstance(array, _Array):
         raise InputError('%s: its data is a %s, expected an array' % (name, type(array).__name__))
     if array.shape != expected:
-        raise InputError('%s: its data has the shape %.50r, expected %r' % (name, array.shape, expected))
+        raise InputError('%s: its data has the shape %s, expected %r'
+                         % (name, reprlib.repr(array.shape), expected))
     if len(array.content) != NUM_IMAGES * IMAGE_BYTES:
         raise InputError('%s: its data has %s bytes, expected %s' % (
             name, format(len(array.content), ','), format(NUM_IMAGES * IMAGE_BYTES, ',')))
@@ -71,8 +73,8 @@ def _check_labels(labels, name):
         raise InputError('%s: %s labels, expected %s' % (name, format(len(labels), ','), format(NUM_IMAGES, ',')))
     for position, label in enumerate(labels):
         if type(label) is not int or not 0 <= label < NUM_CLASSES:
-            raise InputError('%s: label %.50r at position %d; labels are 0 to %d'
-                             % (name, label, position, NUM_CLASSES - 1))
+            raise InputError('%s: label %s at position %d; labels are 0 to %d'
+                             % (name, reprlib.repr(label), position, NUM_CLASSES - 1))
     return np.array(labels, np.uint8)
 
 
@@ -129,7 +131,7 @@ def _make_array(*unused):  # numpy makes an empty array here; __setstate__ fills
 
 def _make_type(code, *unused):
     if code not in (b'u1', 'u1'):
-        raise InputError('an array of %.50r, expected unsigned bytes' % (code,))
+        raise InputError('an array of %s, expected unsigned bytes' % reprlib.repr(code))
     return _UInt8()
 
 

@@ -1,5 +1,6 @@
 import errno
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -118,6 +119,22 @@ def test_settings_hold_what_changes_the_result_alone():
     settings = parse(['--steps', '7', '--quiet']).settings
     assert settings['steps'] == 7 and settings['seed'] == 0 and settings['xla'] == 'off' and 'threads' in settings
     assert not {'quiet', 'device', 'data_dir', 'output_dir', 'resume', 'export', 'run_dir', 'settings'} & set(settings)
+
+
+def test_how_to_go_on_has_what_no_record_holds(tmp_path):
+    run_dir = runs.create(tmp_path / 'out put', 'recipe', settings={'steps': 7})
+    asked = ['--data-dir', 'my data', '--steps', '7', '--export', '--output-dir', str(tmp_path / 'out put')]
+    args = parse(asked)
+    args.run_dir = run_dir
+    runs.release_all()
+    said = cli.how_to_go_on(args, 'recipe.py')
+    assert said.startswith('go on with: ')
+    python, recipe, *again = shlex.split(said.split(': ', 1)[1])
+    assert (python, recipe) == (sys.executable, str(Path('recipe.py').resolve()))
+    assert again == ['--resume', str(run_dir), '--data-dir', 'my data', '--export']
+    resumed = parse(again)
+    assert (resumed.steps, resumed.data_dir, resumed.export) == (args.steps, args.data_dir, args.export)
+    runs.release_all()
 
 
 def test_a_preset_changes_defaults_and_what_is_given_counts_for_more():

@@ -51,6 +51,8 @@ def test_without_a_gpu_the_cpu_is_taken_and_a_gpu_asked_for_is_an_error(monkeypa
     assert session.describe_device('auto', 2) == 'no CUDA GPU found: CPU, 2 threads'
     with pytest.raises(UnavailableError, match='no CUDA GPU'):
         session.describe_device('gpu')
+    with pytest.raises(UnavailableError, match='no CUDA GPU'):
+        session.open_session(device='gpu')
 
 
 def test_xla_and_no_xla_agree():

@@ -147,6 +147,13 @@ def test_what_is_no_batch_is_one_line(content, message):
     assert message in refused(content)
 
 
+def test_a_message_does_not_unfold_what_is_nested():
+    label = 'x'
+    for _ in range(40):  # written out, 2 ** 40 times an x
+        label = [label, label]
+    assert 'label [[[' in refused(pickle.dumps({'data': PIXELS, 'labels': [label] + LABELS[1:]}, 3))
+
+
 def test_content_of_another_length_than_its_shape():
     content = python2_batch(PIXELS[:29]).replace(b'M\x1d\x00M', b'M\x1e\x00M')
     assert 'its data has 89,088 bytes, expected 92,160' in refused(content)
