@@ -44,7 +44,7 @@ from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
-from common import cli, film, images, plotting, runs, session
+from common import cli, film, files, images, plotting, runs, session
 from common.errors import ComputationError, InputError, UnavailableError
 from common.session import tf
 from networks import inception, vgg
@@ -187,10 +187,20 @@ def load_content(path, args):
         if args.book:
             return random.uniform(size=(args.size, args.size, 3)).astype(np.float32) + 100
         return random.uniform(100, 156, size=(args.size, args.size, 3)).astype(np.float32)
-    image = raccoon() if str(path) == BUNDLED else images.load_image(path)
+    image = raccoon() if str(path) == BUNDLED else load_picture(path)
     if args.size:
         image = images.resize_image(image, *images.fit_size(*image.shape[:2], longer_side=args.size, upscale=True))
     return image
+
+
+def load_picture(path):
+    """Loads a picture; of a file with another extension, says how it would be known for a video."""
+    try:
+        return images.load_image(path)
+    except InputError as error:
+        if path.suffix.lower() in images.PICTURE_EXTENSIONS or not path.is_file():
+            raise
+        raise InputError('%s; a video is known by its extension: %s' % (error, ' '.join(sorted(film.VIDEO_EXTENSIONS))))
 
 
 def raccoon():
@@ -469,6 +479,9 @@ def find_scene(args):
     if scene.blend and not motion.flow_method():
         print('%s: warning: no OpenCV, so a dream stays where it is when what it is on moves: pip install '
               'opencv-python-headless==4.8.1.78' % RECIPE, file=sys.stderr)
+    if args.frames and args.frames > scene.num_frames and not scene.mistakes:
+        print('%s: warning: --frames %d, and the film has only %d' % (RECIPE, args.frames, scene.num_frames),
+              file=sys.stderr)
     return scene
 
 
@@ -568,7 +581,7 @@ def run_film(scene, job, args, gradient_of, mask):
 
     def dream_on(number, start, content):
         blend = scene.blend if number else 0
-        octaves = [octave._replace(steps=max(1, round(octave.steps * (1 - blend)))) for octave in job.octaves]
+        octaves = [fewer_steps(octave, 1 - blend) for octave in job.octaves]
         image = dream(start, octaves, gradient_of, sequence.frame_seed(args.seed, number), args.jitter,
                       args.laplacian_levels, mask, report=journal.report)
         return finish(image, content, args, job.from_noise)
@@ -588,6 +601,12 @@ def run_film(scene, job, args, gradient_of, mask):
               'fps': float(scene.fps), 'seconds_per_frame': np.mean(journal.log.column('seconds')[1])}
     runs.write_record(args.run_dir, pictures=[record])
     return [record], journal.seconds_resumed
+
+
+def fewer_steps(octave, share):
+    """Returns an Octave that goes a share of the way: in so many of the steps, and at least in one."""
+    steps = max(1, round(octave.steps * share))
+    return octave._replace(steps=steps, step_size=octave.step_size * (octave.steps * share / steps))
 
 
 def dream_sheet(job, args, network, mask, started):
@@ -655,7 +674,8 @@ def parse_args(argv):
     what.add_argument('--size', type=cli.whole_number(1),
                       help="pixels of the longer side; by default the picture's own")
     what.add_argument('--mask', type=Path, metavar='FILE', help='a picture: white dreams, black stays, grey is between')
-    what.add_argument('--output', type=Path, metavar='FILE', help="where to save the dream, besides the run's folder")
+    what.add_argument('--output', type=Path, metavar='FILE', help="where to save the dream; a picture stays in the "
+                      "run's folder too")
     of_what = parser.add_argument_group('of what')
     of_what.add_argument('--objective', action='append', metavar='OBJECTIVE', help='%s; repeat it to add several; by '
                          'default what suits the network' % objectives.FORMS)
@@ -721,15 +741,18 @@ def check_args(args):
         raise InputError('--graph %s: a frozen graph does not go with --network %s' % (args.graph, args.network))
     if args.graph and not args.graph.is_file():
         raise InputError('--graph %s: no such file' % args.graph)
-    # whether a resumed run is a film's, its folder says
-    args.film = (args.run_dir / sequence.FRAMES).is_dir() if args.run_dir else sequence.is_wanted(args)
+    asked_by = sequence.asked_by(args)
+    args.film = runs.read_record(args.run_dir).get('film', False) if args.run_dir else asked_by is not None
     if feature_sheet.is_wanted(args):
-        feature_sheet.check_options(args, NOISE)
+        feature_sheet.check_options(args, NOISE, asked_by)
     if args.film and args.save_every:
         raise InputError('--save-every %d: a film keeps every frame, and no steps between' % args.save_every)
     if args.film:
         film.check_output(args.output or (args.run_dir or args.output_dir) / 'film.mp4',
                           '--output' if args.output else '--output-dir')
+    elif args.output and not args.output.suffix:
+        raise InputError('--output %s: a picture needs an extension such as .png; for a folder of frames, add --frames'
+                         % args.output)
     elif args.output:
         images.check_output(args.output)
 
@@ -753,9 +776,7 @@ def open_run(args, network, objective, jobs, scene, device):
         facts['inputs'] = [hashlib.sha256(load_content(job.content, args).tobytes()).hexdigest() for job in jobs]
     if args.run_dir is None:
         args.run_dir = runs.create(args.output_dir, RECIPE, settings=args.settings, seed=args.seed, device=device,
-                                   objective=objective, source=network.source)
-        if scene:
-            (args.run_dir / sequence.FRAMES).mkdir()
+                                   objective=objective, source=network.source, film=scene is not None)
     runs.check_unchanged(args.run_dir, **facts)
     if not args.quiet:
         objective = runs.read_record(args.run_dir)['objective']
@@ -820,6 +841,8 @@ def main(argv=None):
         return list_layers(load_network(args))
     scene = find_scene(args) if args.film else None
     jobs, left_out = ([film_job(scene, args)], list(scene.mistakes)) if scene else find_jobs(args)
+    files.check_no_input(args.output, [job.content for job in jobs] + [args.mask, args.guide, args.graph, args.labels],
+                         '--output')
     mask = args.mask and images.load_grey(args.mask)
     guide = args.guide and load_guide(args.guide)
     network = load_network(args)

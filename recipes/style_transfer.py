@@ -29,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import cbook
 
-from common import cli, images, plotting, runs, session
+from common import cli, files, images, plotting, runs, session
 from common.errors import ComputationError, InputError
 from common.session import tf
 from networks import vgg
@@ -488,8 +488,7 @@ def find_jobs(args):
     if args.output and len(jobs) > 1:
         raise InputError(f"--output {args.output}: one file for {len(jobs)} pictures; leave it out, they go into the "
                          f"run's folder")
-    if args.output and args.output.resolve() in {path.resolve() for path in pairs.files(jobs)}:
-        raise InputError(f'--output {args.output}: one of the pictures that go in; name another file')
+    files.check_no_input(args.output, pairs.files(jobs), '--output')
     for mistake in left_out:
         print(f'left out: {mistake}', file=sys.stderr)
     return jobs, left_out

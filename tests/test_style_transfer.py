@@ -439,7 +439,7 @@ def test_the_seconds_before_an_interruption_count(recipe, pictures, tmp_path, mo
     (['--content-weight', '0', '--style-weight', '0'], 'nothing to paint'),
     (['--output', 'text.jpg/out.png'], 'text.jpg/out.png: cannot write there'),
     (['--output', 'out.xyz'], "no picture format has the extension '.xyz'"),
-    (['--output', 'photo.png'], 'one of the pictures that go in'),
+    (['--output', 'photo.png'], 'one of the files that go in'),
     (['--style', 'painting.png', 'photo.png', '--output', 'out.png'], 'one file for 2 pictures'),
     (['--init', 'missing.png'], 'missing.png: no such file'),
     (['--init', 'text.jpg'], 'text.jpg: not a picture'),

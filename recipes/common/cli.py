@@ -200,7 +200,7 @@ def _spelled(parser, args, names):
 
 def _given(parser, argv):
     """Returns the names of the options that the command line really holds."""
-    absent = object()
+    absent = []  # a list, since options that can be repeated append to a copy of it
     bare = argparse.Namespace(**{action.dest: absent for action in parser._actions})
     return {name for name, value in vars(parser.parse_args(argv, bare)).items() if value is not absent}
 

@@ -109,6 +109,22 @@ def make_dir(path, option):
     return path
 
 
+def check_no_input(path, inputs, option):
+    """Keeps a result from taking the place of a file that goes in.
+
+    Args:
+      path: str or Path of the file to be written, or None.
+      inputs: str or Paths of what is read, or None among them.
+      option: the option that named `path`, for the message.
+
+    Raises:
+      InputError: they are the same file.
+    """
+    read = [file for file in inputs if file and os.path.isfile(str(file))]
+    if path and any(os.path.isfile(str(path)) and os.path.samefile(str(path), str(file)) for file in read):
+        raise InputError('%s %s: one of the files that go in; name another file' % (option, path))
+
+
 def check_writable(path, option):
     """Finds out, before the work, whether the file `path` can be made or replaced; leaves everything as it was.
 

@@ -28,7 +28,8 @@ MP4_OPTIONS = ('-vf', 'crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0,scale=out_color_matr
                '-crf', '17', '-movflags', '+faststart')
 SOUND_OPTIONS = ('-map', '0:v:0', '-map', '1:a:0?', '-c:a', 'aac', '-b:a', '192k')
 # A palette of the whole film: one of each frame's own would make still things flicker. Ordered dithering stands still.
-GIF_OPTIONS = ('-lavfi', 'paletteuse=dither=bayer:bayer_scale=4:diff_mode=rectangle')
+PALETTE_USE = 'paletteuse=dither=bayer:bayer_scale=4:diff_mode=rectangle'
+MOST_GIF_FPS = 50  # browsers show frames of less than two hundredths of a second for ten
 
 
 class Film(NamedTuple):
@@ -110,9 +111,25 @@ def _open_video(path, rate, most):
                          % (path, rate, _complaint(every)))
     mistakes = []
     if every.stderr or every.returncode:
-        mistakes.append('what comes after frame %d of %s, which breaks off or is damaged (ffmpeg: %s)'
-                        % (num_frames, path, _complaint(every)))
+        mistakes.append('what cannot be read of %s, which breaks off or is damaged; %d frames can (ffmpeg: %s)'
+                        % (path, num_frames, _complaint(every)))
+    elif not most and not _has_its_end(path):
+        mistakes.append('what is missing of %s, which breaks off; %d frames can be read' % (path, num_frames))
     return Film(Path(path), rate, num_frames, height, width, [], mistakes)
+
+
+def _has_its_end(path):
+    """Looks for the end mark of those formats that ffmpeg reads without a word where it is missing."""
+    with open(str(path), 'rb') as file:
+        beginning = file.read(4)
+        file.seek(max(0, file.seek(0, 2) - 2 ** 17))  # more than the largest page of Ogg
+        end = file.read()
+    if beginning == b'GIF8':
+        return end.rstrip(b'\0').endswith(b';')
+    if beginning == b'OggS':
+        last_page = end.rfind(b'OggS')
+        return end[last_page + 5] & 4 != 0 if 0 <= last_page < len(end) - 5 else False
+    return True
 
 
 def read_frames(film, start=0):
@@ -200,42 +217,33 @@ def write_film(path, folder, num_frames, fps, sound=None):
       path: Path ending in .gif or .mp4; one without extension becomes a folder of PNG frames.
       folder: Path where the frames are kept, all of one size; see frame_path.
       num_frames: int.
-      fps: number, frames per second.
+      fps: number, frames per second; of a GIF MOST_GIF_FPS are shown at most.
       sound: Path of a video whose sound an MP4 gets, as long as the pictures last; None for silence.
 
     Raises:
       UnavailableError: no ffmpeg, or it failed.
     """
-    path = Path(path)
+    path, fps = Path(path), Fraction(fps).limit_denominator(1001)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == FOLDER:
-        _copy_frames(path, folder, num_frames)
+        with files.replacing_dir(path) as beside:
+            beside.mkdir()
+            for number in range(num_frames):
+                shutil.copyfile(str(frame_path(folder, number)), str(frame_path(beside, number)))
         return
-    frames = ['-framerate', str(Fraction(fps).limit_denominator(1001)), '-i', FRAME]
+    frames = ['-framerate', str(fps), '-i', FRAME]
     limit = ['-frames:v', str(num_frames)]
     with files.replacing(path) as beside, tempfile.TemporaryDirectory() as temporary:
         if path.suffix.lower() == GIF:
-            palette = str(Path(temporary) / 'palette.png')
-            _encode(folder, frames + ['-vf', 'palettegen'], palette)
-            _encode(folder, frames + ['-i', palette, *GIF_OPTIONS, *limit], beside)
+            palette, shown = str(Path(temporary) / 'palette.png'), 'fps=%s' % min(fps, MOST_GIF_FPS)
+            _encode(folder, frames + ['-vf', shown + ',palettegen'], palette)
+            _encode(folder, frames + ['-i', palette, '-lavfi', '%s[shown];[shown][1:v]%s' % (shown, PALETTE_USE),
+                                      *limit], beside)
         elif sound:
             seconds = ['-t', '%.6f' % (num_frames / fps)]
             _encode(folder, frames + ['-i', str(Path(sound).resolve()), *SOUND_OPTIONS, *MP4_OPTIONS, *seconds], beside)
         else:
             _encode(folder, frames + [*MP4_OPTIONS, *limit], beside)
-
-
-def _copy_frames(path, folder, num_frames):
-    path.mkdir(exist_ok=True)
-    copies = [frame_path(path, number) for number in range(num_frames)]
-    try:
-        for number, copy in enumerate(copies):
-            with files.replacing(copy) as beside:
-                shutil.copyfile(str(frame_path(folder, number)), str(beside))
-    except BaseException:  # a full disk, Ctrl-C
-        for copy in filter(Path.exists, copies):
-            copy.unlink()
-        raise
 
 
 def _encode(folder, options, path):
@@ -255,7 +263,12 @@ def _decoding(path, rate):
 
 
 def _run(command, **options):
-    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            **options)
+    if result.returncode < 0:
+        raise UnavailableError('ffmpeg crashed (signal %d); name a newer one with the variable IMAGEIO_FFMPEG_EXE, or '
+                               'make an MP4 of the video with another program' % -result.returncode)
+    return result
 
 
 def _complaint(result):

@@ -64,12 +64,13 @@ def is_wanted(args):
     return bool(args.channels or args.all_layers)
 
 
-def check_options(args, noise):
+def check_options(args, noise, film):
     """Finds what does not go together, before anything slow.
 
     Args:
       args: the recipe's options.
       noise: str, how --content is written that is none.
+      film: str, what asks for a film, or None.
 
     Raises:
       InputError: says which option is one too many, or what is wrong with a spec.
@@ -77,8 +78,8 @@ def check_options(args, noise):
     sheet = '--channels' if args.channels else '--all-layers'
     if args.channels and args.all_layers:
         raise InputError('--all-layers and --channels are two sheets; make one after the other')
-    if args.film:
-        raise InputError('%s makes pictures, no film; leave the options for films out' % sheet)
+    if film:
+        raise InputError('%s makes pictures, and %s is for a film; leave one of them out' % (sheet, film))
     if args.channels and [str(path) for path in args.content or ()] != [noise]:
         raise InputError('--channels starts from noise: leave --content %s out' % args.content[0])
     for option in ('book', 'objective', 'guide', 'save_every') + (('mask',) if args.channels else ()):

@@ -21,7 +21,7 @@ def add_options(parser):
     """Adds the options that make a film."""
     films = parser.add_argument_group('films, out of a picture, a video or a folder of frames')
     films.add_argument('--zoom', type=cli.real_number(0.5, 2), metavar='X', help='move into a picture, so much a '
-                       'frame; by default %s' % ZOOM)
+                       'frame; by default %s, with --rotate 1' % ZOOM)
     films.add_argument('--rotate', type=cli.real_number(-180, 180), metavar='DEG', help='turn it clockwise, degrees a '
                        'frame')
     films.add_argument('--frames', type=cli.whole_number(1), metavar='N', help='how many; by default %d, or all of a '
@@ -33,11 +33,13 @@ def add_options(parser):
                        "video's own, else %d" % film.FRAMES_PER_SECOND)
 
 
-def is_wanted(args):
-    """Says whether the options ask for a film: one of these does, and so does a video, or the output's extension."""
-    return bool(any(getattr(args, name) is not None for name in OPTIONS)
-                or args.output and args.output.suffix.lower() in (film.GIF, film.MP4)
-                or any(film.is_video(path) for path in args.content or ()))
+def asked_by(args):
+    """Returns what asks for a film, as the command line has it: one of these options, the output, a video; or None."""
+    options = ['--' + name.replace('_', '-') for name in OPTIONS if getattr(args, name) is not None]
+    output = [args.output] if args.output and args.output.suffix.lower() in (film.GIF, film.MP4) else []
+    videos = filter(film.is_video, args.content or ())
+    return next(iter(options + ['--output %s' % path for path in output] + ['--content %s' % path for path in videos]),
+                None)
 
 
 def open_scene(args, load_picture, noise):
@@ -213,6 +215,7 @@ class Journal(Stoppable):
 
     def __init__(self, run_dir, num_frames, columns, figures_of, quiet=False):
         self.run_dir, self.folder, self.figures_of = run_dir, run_dir / FRAMES, figures_of
+        self.folder.mkdir(exist_ok=True)
         done = film.count_frames(self.folder)
         self.progress = Progress(num_frames, done, 'frame', quiet)
         self.log = runs.MetricsLog(run_dir / 'metrics.csv', ('frame', 'seconds', *columns), done)

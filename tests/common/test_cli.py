@@ -80,6 +80,7 @@ def make_parser():
     parser.add_argument('--steps', type=cli.whole_number(1), default=500, help='steps')
     parser.add_argument('--content', type=Path, nargs='+')
     parser.add_argument('--export', action='store_true')
+    parser.add_argument('--objective', action='append')
     return parser
 
 
@@ -177,6 +178,14 @@ def test_resume_with_other_settings_is_refused(run_dir):
         parse(['--resume', str(run_dir), '--steps', '8'])
     with pytest.raises(InputError, match='--steps 7, not 500'):  # the default, but asked for
         parse(['--resume', str(run_dir), '--steps', '500'])
+
+
+def test_a_repeated_option_is_held_against_the_run(tmp_path):
+    run_dir = runs.create(tmp_path, 'recipe', settings=parse(['--objective', 'a', '--objective', 'b']).settings)
+    assert parse(['--resume', str(run_dir), '--objective', 'a', '--objective', 'b']).objective == ['a', 'b']
+    with pytest.raises(InputError, match='not .*c'):
+        parse(['--resume', str(run_dir), '--objective', 'c'])
+    runs.release_all()
 
 
 def test_what_may_change_is_kept_unless_it_is_given_anew(run_dir):

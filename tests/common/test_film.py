@@ -128,8 +128,44 @@ def test_a_video_that_breaks_off(video, name, options):
     path.write_bytes(whole[:len(whole) * 3 // 4])
     found = film.open_film(path)
     mistake, = found.mistakes
-    assert 'what comes after frame %d of %s, which breaks off' % (found.num_frames, path) in mistake
+    assert 'what cannot be read of %s, which breaks off' % path in mistake
+    assert '%d frames can' % found.num_frames in mistake
     assert 10 < found.num_frames < 100 and len(list(film.read_frames(found))) == found.num_frames
+
+
+@pytest.mark.parametrize('name', ['cut.gif', 'cut.ogv'])
+def test_a_missing_end_that_ffmpeg_does_not_miss(video, name):
+    path = video(name, sources=('testsrc2=size=64x48:rate=25:duration=4',))
+    whole, found = path.read_bytes(), film.open_film(path)
+    assert (found.num_frames, found.mistakes) == (100, [])
+    path.write_bytes(whole[:len(whole) * 3 // 4])
+    found = film.open_film(path)
+    assert 10 < found.num_frames < 100
+    assert found.mistakes == ['what is missing of %s, which breaks off; %d frames can be read'
+                              % (path, found.num_frames)]
+    assert film.open_film(path, most=5).mistakes == []
+
+
+def test_an_ffmpeg_that_crashes(video, frames, tmp_path, monkeypatch):
+    path, crashes = video(), tmp_path / 'crashes'
+    crashes.write_text('#!/bin/sh\nkill -SEGV $$\n')
+    crashes.chmod(0o755)
+    monkeypatch.setattr(film, 'ffmpeg', lambda: str(crashes))
+    with pytest.raises(UnavailableError, match=r'ffmpeg crashed \(signal 11\)'):
+        film.open_film(path)
+    with pytest.raises(UnavailableError, match=r'ffmpeg crashed \(signal 11\)'):
+        film.write_film(tmp_path / 'film.mp4', frames(2), 2, fps=10)
+    assert not (tmp_path / 'film.mp4').exists()
+
+
+def test_a_gif_shows_no_frame_for_less_than_browsers_do(frames, tmp_path):
+    film.write_film(tmp_path / 'fast.gif', frames(12), 12, fps=60)
+    with Image.open(str(tmp_path / 'fast.gif')) as gif:
+        delays = []
+        for number in range(gif.n_frames):
+            gif.seek(number)
+            delays.append(gif.info['duration'])
+    assert min(delays) >= 20 and sum(delays) == pytest.approx(200, abs=20)
 
 
 def test_a_folder_of_all_kinds_of_frames(tmp_path):
@@ -182,12 +218,15 @@ def test_what_cannot_be_read(tmp_path, content, said):
     assert said in str(error.value).replace('%s: ' % path, '')
 
 
-def test_a_folder_of_frames_is_whole_or_empty(frames, tmp_path):
+def test_a_folder_of_frames_is_whole_or_not_there(frames, tmp_path):
     folder = frames(4)
     film.frame_path(folder, 2).unlink()
     with pytest.raises(FileNotFoundError):
         film.write_film(tmp_path / 'copies', folder, 4, fps=10)
-    assert list((tmp_path / 'copies').iterdir()) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['100% frames']
+    (tmp_path / 'copies').mkdir()  # an empty one, as check_output allows
+    film.write_film(tmp_path / 'copies', folder, 2, fps=10)
+    assert [path.name for path in sorted((tmp_path / 'copies').iterdir())] == ['000000.png', '000001.png']
 
 
 def test_too_few_frames_a_second_for_a_single_one(video):

@@ -106,11 +106,12 @@ def test_a_film_is_made_frame_by_frame_and_goes_on_where_one_is_missing(tmp_path
 
 
 @pytest.mark.parametrize('argv, wanted', [
-    ([], False), (['--content', 'a.jpg'], False), (['--content', 'a.jpg', '--output', 'b.png'], False),
-    (['--content', 'a.mp4'], True), (['--content', 'a.jpg', '--output', 'b.gif'], True), (['--rotate', '0'], True),
-    (['--frames', '3'], True), (['--fps', '5'], True), (['--content', 'a', '--frame-blend', '0'], True)])
-def test_when_a_film_is_wanted(argv, wanted):
-    assert sequence.is_wanted(options(*argv)) is wanted
+    ([], None), (['--content', 'a.jpg'], None), (['--content', 'a.jpg', '--output', 'b.png'], None),
+    (['--content', 'a.mp4'], '--content a.mp4'), (['--content', 'a.jpg', '--output', 'b.gif'], '--output b.gif'),
+    (['--rotate', '0'], '--rotate'), (['--frames', '3'], '--frames'), (['--fps', '5'], '--fps'),
+    (['--content', 'a', '--frame-blend', '0'], '--frame-blend')])
+def test_what_asks_for_a_film(argv, wanted):
+    assert sequence.asked_by(options(*argv)) == wanted
 
 
 def open_scene(*argv):
