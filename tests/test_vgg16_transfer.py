@@ -436,7 +436,7 @@ def test_resume_refuses_other_images_and_other_settings(tmp_path, arguments, pho
     assert 'that run has --epochs 2, not 9' in capsys.readouterr().err
     images.save_image(folder / 'train' / 'red' / 'one_more.png', photograph('red', 77))
     assert recipe.main(resume) == 2
-    assert 'images was' in capsys.readouterr().err
+    assert 'images changed since' in capsys.readouterr().err
 
 
 def test_predict_wants_a_run_and_the_same_classes(tmp_path, trained, capsys):
