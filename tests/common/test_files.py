@@ -188,3 +188,15 @@ def test_make_dir_on_a_full_disk_is_no_mistake_of_the_user(tmp_path, monkeypatch
 def test_flush_to_disk_of_what_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
         files.flush_to_disk(tmp_path / 'missing')
+
+
+def test_a_result_does_not_take_the_place_of_what_goes_in(tmp_path):
+    read, link = tmp_path / 'read.png', tmp_path / 'link.png'
+    read.write_bytes(b'x')
+    link.symlink_to(read)
+    for output in (read, link, tmp_path / '..' / tmp_path.name / 'read.png'):
+        with pytest.raises(InputError, match='--output .*: one of the files that go in; name another file'):
+            files.check_no_input(output, [None, 'noise', read], '--output')
+    (tmp_path / 'other.png').write_bytes(b'x')
+    for output in (None, tmp_path / 'new.png', tmp_path / 'other.png', tmp_path):
+        files.check_no_input(output, [None, 'noise', read, tmp_path], '--output')
