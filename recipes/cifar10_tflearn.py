@@ -9,7 +9,7 @@ Two networks:
 
 - `--network book`, the chapter's: conv 3x3, 32 maps -> max pool -> conv 3x3, 64 -> conv 3x3, 64 -> max pool -> fully
   connected, 512 -> dropout -> 10 logits.
-- `--network wide`, for the same time: seven convolutions of up to 256 maps with batch normalisation; see
+- `--network wide`, for the same time: seven convolutions of up to 256 maps with batch normalization; see
   wide_network().
 
 Two ways to train: a loop of our own, which goes on bit for bit after a kill (`--resume`), or, with `--book`, the
@@ -47,7 +47,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 60.0
 WARMUP_STEPS = 500       # of the book's network: the learning rate rises linearly over these
 WARMUP_SHARE = 0.2       # of the wide network's steps: the same
 MOMENTUM = 0.9
-NORM_DECAY = 0.9         # of the averages that batch normalisation keeps, per step
+NORM_DECAY = 0.9         # of the averages that batch normalization keeps, per step
 AUGMENTATIONS = {'standard': cifar10.augment_standard, 'book': cifar10.augment_book,
                  'none': lambda photographs, random: photographs}
 # What each network is trained with. The weight decay is per step and in units of the learning rate: 5e-3 with momentum
@@ -79,7 +79,7 @@ class Graph(NamedTuple):
     loss: Any            # float32 [], mean softmax cross-entropy with smoothed labels
     accuracy: Any        # float32 [], fraction of the batch
     learning_rate: Any   # float32 []; None in a graph that does not train
-    train_op: Any        # one step of the optimiser; None in a graph that does not train
+    train_op: Any        # one step of the optimizer; None in a graph that does not train
     saver: Any           # all variables
 
 
@@ -88,7 +88,7 @@ def book_network(pixels, drop, conv_init='uniform_scaling', hidden_init='truncat
     """Builds the chapter's network in tflearn's layers.
 
     Args:
-      pixels: float32 [batch, 32, 32, 3], normalised.
+      pixels: float32 [batch, 32, 32, 3], normalized.
       drop: function that drops units of the hidden layer, float32 [batch, 512] -> the same.
       conv_init, hidden_init, output_init: how the layers' weights start, as tflearn's layers take it; by default as
         tflearn has it.
@@ -126,12 +126,12 @@ def wide_network(pixels, is_training, patches):
     """Builds the better network: three blocks of two convolutions, with 64, 256 and 256 maps.
 
     Wide and shallow, since a processor works best on large products of matrices: this network takes seven times the
-    operations of the book's for an image, and four and a half times its time. A fixed first layer makes neighbouring
+    operations of the book's for an image, and four and a half times its time. A fixed first layer makes neighboring
     pixels uncorrelated, so that training need not learn to.
 
     Args:
-      pixels: float32 [batch, 32, 32, 3], normalised.
-      is_training: bool [], whether batches are normalised by their own mean and variance.
+      pixels: float32 [batch, 32, 32, 3], normalized.
+      is_training: bool [], whether batches are normalized by their own mean and variance.
       patches: float32 [2, 2, 3, 24], the first layer's filters.
 
     Returns:
@@ -155,7 +155,7 @@ def wide_network(pixels, is_training, patches):
 
 
 def normalize(layer, is_training):
-    """Normalises each map over the batch, then a ReLU.
+    """Normalizes each map over the batch, then a ReLU.
 
     The fused operation, where tflearn.batch_normalization is made of ten: with that the network takes a quarter longer.
     The averages it keeps for evaluation are variables like others, so a checkpoint holds them.
@@ -175,7 +175,7 @@ def whitening_filters(pixels):
     """Computes the filters that make the values of a 2x2 patch uncorrelated and of variance 1, and their negatives.
 
     Args:
-      pixels: float32 [num_images, 32, 32, 3], normalised; a few thousand suffice.
+      pixels: float32 [num_images, 32, 32, 3], normalized; a few thousand suffice.
 
     Returns:
       float32 [2, 2, 3, 24]. With a ReLU behind them the negatives keep what it would cut off.
@@ -295,7 +295,7 @@ def optimize(loss, learning_rate, global_step, args):
         optimizer = tf.train.AdamOptimizer(learning_rate)
     gradients = optimizer.compute_gradients(loss)
     kernels = [variable for variable in tf.trainable_variables() if variable.shape.ndims > 1 and args.weight_decay]
-    # The averages of batch normalisation, and the gradients, belong to the weights before the step.
+    # The averages of batch normalization, and the gradients, belong to the weights before the step.
     before = [gradient for gradient, _ in gradients] + tf.get_collection(tf.GraphKeys.UPDATE_OPS)
     with tf.control_dependencies(before):
         decayed = [kernel.assign(kernel * (1.0 - learning_rate * args.weight_decay)) for kernel in kernels]
@@ -323,7 +323,7 @@ def train(sess, graph, data, args, steps, after_step):
     """Trains, while a thread prepares the batches to come.
 
     Args:
-      sess: tf.Session with initialised or restored variables.
+      sess: tf.Session with initialized or restored variables.
       graph: Graph.
       data: cifar10.Cifar10Data.
       args: the options batch_size, seed and augment.
@@ -454,7 +454,7 @@ def write_summaries(writer, row):
 
 def look_at_data(data, args, run_dir, say):
     """Says the sizes and draws what the network is shown: images as they are and as our loop augments them."""
-    say('%s: %s' % (data.source, ', '.join('%s %s' % (part, shape) for part, shape in (
+    say('{}: {}'.format(data.source, ', '.join(f'{part} {shape}' for part, shape in (
         ('training', data.train_images.shape), ('validation', data.validation_images.shape),
         ('test', data.test_images.shape)))))
     plotting.plot_image_grid(run_dir / 'examples.png', data.train_images[:100],
@@ -464,7 +464,7 @@ def look_at_data(data, args, run_dir, say):
     augmented = AUGMENTATIONS[args.augment](np.repeat(data.train_images[:10], 10, axis=0),
                                             np.random.RandomState(args.seed))
     plotting.plot_image_grid(run_dir / 'augmented.png', augmented, columns=10,
-                             title='Ten images, ten times each, augmented: %s' % args.augment)
+                             title=f'Ten images, ten times each, augmented: {args.augment}')
 
 
 def plot_training(run_dir, filters):
@@ -623,7 +623,7 @@ def save_chapter(args, data, run_dir, weights, seconds):
 
 @contextlib.contextmanager
 def trained_network(args, run_dir):
-    """Opens a session with the best weights of a run, in a graph without optimiser.
+    """Opens a session with the best weights of a run, in a graph without optimizer.
 
     Args:
       args: the options of the run, and the device and threads of today.
@@ -689,8 +689,8 @@ def trained_run(run_dir, option):
     """
     trained = [(state['validation_accuracy'], folder) for state, folder in states(run_dir) if state['best_step']]
     if not trained:
-        raise InputError('%s: the run in %s has no trained weights yet; train with python recipes/cifar10_tflearn.py, '
-                         'or name another run with --run DIR' % (option, run_dir))
+        raise InputError(f'{option}: the run in {run_dir} has no trained weights yet; train with python recipes/cifar10_tflearn.py, '
+                         'or name another run with --run DIR')
     return max(trained)[1]
 
 
@@ -726,11 +726,11 @@ def classify_files(args):
         probabilities = predict(sess, graph, photographs)
     names = cifar10.CLASS_NAMES
     for path, row in zip(args.predict, probabilities):
-        print('%s: %s' % (path, ', '.join('%s %.1f %%' % (names[i], 100 * row[i]) for i in np.argsort(-row)[:3])))
+        print('{}: {}'.format(path, ', '.join(f'{names[i]} {100 * row[i]:.1f} %' for i in np.argsort(-row)[:3])))
     sheet = found / 'predictions.png'
-    plotting.plot_image_grid(sheet, photographs, ['%s: %s' % (path.name, names[np.argmax(row)])
+    plotting.plot_image_grid(sheet, photographs, [f'{path.name}: {names[np.argmax(row)]}'
                                                   for path, row in zip(args.predict, probabilities)])
-    print('what the %s network of %s saw: %s' % (settings['network'], run_dir, sheet))
+    print('what the {} network of {} saw: {}'.format(settings['network'], run_dir, sheet))
 
 
 def parse_args(argv):
@@ -745,8 +745,7 @@ def parse_args(argv):
     training.add_argument('--learning-rate', type=cli.real_number(1e-7, 10.0),
                           help='at its highest' + _defaults('learning_rate'))
     training.add_argument('--keep-prob', type=cli.real_number(0.01, 1.0),
-                          help="probability that dropout keeps a hidden unit of the book's network (default: %g)"
-                          % SETTINGS['book']['keep_prob'])
+                          help="probability that dropout keeps a hidden unit of the book's network (default: {:g})".format(SETTINGS['book']['keep_prob']))
     training.add_argument('--label-smoothing', type=cli.real_number(0.0, 0.9),
                           help='share of the label that goes to all classes alike' + _defaults('label_smoothing'))
     training.add_argument('--weight-decay', type=cli.real_number(0.0, 10.0),
@@ -762,7 +761,7 @@ def parse_args(argv):
     more.add_argument('--tta', action='store_true', help='evaluate with mirror images too, reported apart')
     more.add_argument('--export', action='store_true', help='write a SavedModel; with --resume, of that run')
     more.add_argument('--predict', nargs='+', type=Path, metavar='FILE',
-                      help='classify pictures with a trained run; the centre square of each is looked at')
+                      help='classify pictures with a trained run; the center square of each is looked at')
     more.add_argument('--run', type=Path, metavar='DIR', help='the run that --predict takes instead of the latest')
     args = cli.parse_args(parser, argv, RECIPE, free=('tta', 'export', 'predict', 'run'), preset=preset)
     check_options(args)
@@ -771,32 +770,31 @@ def parse_args(argv):
 
 def _defaults(name):
     """Says in an option's help what it is by default."""
-    return ' (default: %s)' % ', '.join('%g for %s' % (settings[name], network)
-                                        for network, settings in SETTINGS.items())
+    return ' (default: {})'.format(', '.join(f'{settings[name]:g} for {network}'
+                                        for network, settings in SETTINGS.items()))
 
 
 def preset(asked):
     """Returns what the other options are by default, for this network or the chapter's way."""
     if asked.book and asked.network != 'book':
-        raise InputError('--book trains the network of the chapter: leave out --network %s' % asked.network)
+        raise InputError(f'--book trains the network of the chapter: leave out --network {asked.network}')
     return BOOK if asked.book else SETTINGS[asked.network]
 
 
 def check_options(args):
     """Raises InputError where an option would do nothing."""
     if args.run and not args.predict:
-        raise InputError('--run %s: the run that --predict takes, and there is no --predict; to go on with a run: '
-                         '--resume DIR' % args.run)
+        raise InputError(f'--run {args.run}: the run that --predict takes, and there is no --predict; to go on with a run: '
+                         '--resume DIR')
     for option in ('tta', 'export'):
         if args.predict and getattr(args, option):
-            raise InputError('--predict classifies your pictures and does nothing else; leave out --%s' % option)
+            raise InputError(f'--predict classifies your pictures and does nothing else; leave out --{option}')
     if args.network == 'wide' and args.keep_prob != SETTINGS['wide']['keep_prob']:
-        raise InputError('--keep-prob %g: the wide network has no dropout; leave it out' % args.keep_prob)
+        raise InputError(f'--keep-prob {args.keep_prob:g}: the wide network has no dropout; leave it out')
     for option in ('augment', 'label_smoothing', 'weight_decay', 'xla'):
         wanted, given = dict(BOOK, xla='off')[option], getattr(args, option)
         if args.book and given != wanted:
-            raise InputError("--book trains in the chapter's way, with --%s %s, not %s; leave one of them out"
-                             % (option.replace('_', '-'), wanted, given))
+            raise InputError("--book trains in the chapter's way, with --{} {}, not {}; leave one of them out".format(option.replace('_', '-'), wanted, given))
 
 
 @cli.exit_codes
@@ -820,7 +818,7 @@ def main(argv=None):
     runs.check_unchanged(args.run_dir, images=data.sums)
     runs.write_record(args.run_dir, device=device)
     args.started = started - max([state.get('seconds', 0.0) for state, _ in states(args.run_dir)], default=0.0)
-    say('this run: %s' % args.run_dir)
+    say(f'this run: {args.run_dir}')
     look_at_data(data, args, args.run_dir, say)
 
     try:
@@ -828,10 +826,10 @@ def main(argv=None):
     except KeyboardInterrupt:  # while evaluating, a second one, or in tflearn's own loop
         kept = ("tflearn's trainer keeps nothing on the way, so it starts anew" if args.book
                 else 'what the last checkpoint holds is kept')
-        raise cli.Interrupted('%s; %s' % (kept, cli.how_to_go_on(args, __file__)))
+        raise cli.Interrupted(f'{kept}; {cli.how_to_go_on(args, __file__)}')
     summarize(args, results, time.time() - args.started)
     if args.export:
-        say('SavedModel: %s' % export(args))
+        say(f'SavedModel: {export(args)}')
 
 
 def summarize(args, results, seconds):
@@ -840,7 +838,7 @@ def summarize(args, results, seconds):
     for name, title in (('test_accuracy', 'test accuracy'), ('tta_accuracy', 'with mirror images')):
         values = [result[name] for result in results if name in result]
         if len(values) == 1:
-            print('%s %s after %s' % (title, evaluation.Accuracy(
+            print('{} {} after {}'.format(title, evaluation.Accuracy(
                 values[0], results[0][name + '_low'], results[0][name + '_high'], results[0]['test_images']), what))
         elif values:
             print('%s %.2f %% ± %.2f %% after %s (mean and standard deviation of %d seeds: %s %%)' % (
@@ -849,7 +847,7 @@ def summarize(args, results, seconds):
             runs.write_record(args.run_dir, **{name: {'values': values, 'mean': np.mean(values),
                                                       'std': np.std(values, ddof=1)}})
     runs.write_record(args.run_dir, seconds=seconds)
-    print('%.0f s; pictures in %s' % (seconds, args.run_dir))
+    print(f'{seconds:.0f} s; pictures in {args.run_dir}')
 
 
 if __name__ == '__main__':

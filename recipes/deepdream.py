@@ -152,7 +152,7 @@ def load_network(args):
     except UnavailableError as error:
         if args.network:
             raise
-        print('%s: warning: no Inception, so this dreams on VGG-16, which looks different. %s' % (RECIPE, error),
+        print(f'{RECIPE}: warning: no Inception, so this dreams on VGG-16, which looks different. {error}',
               file=sys.stderr)
         return load_vgg(args, fallback='vgg16')
 
@@ -200,7 +200,7 @@ def load_picture(path):
     except InputError as error:
         if path.suffix.lower() in images.PICTURE_EXTENSIONS or not path.is_file():
             raise
-        raise InputError('%s; a video is known by its extension: %s' % (error, ' '.join(sorted(film.VIDEO_EXTENSIONS))))
+        raise InputError('{}; a video is known by its extension: {}'.format(error, ' '.join(sorted(film.VIDEO_EXTENSIONS))))
 
 
 def raccoon():
@@ -259,7 +259,7 @@ def differentiate(objective, tile):
     try:
         return tf.gradients(objective, tile)[0]
     except LookupError as error:
-        raise InputError('TensorFlow has no gradient for an operation below the objective (%s)' % error)
+        raise InputError(f'TensorFlow has no gradient for an operation below the objective ({error})')
 
 
 def build_sheet_graph(network, choose, height, width):
@@ -420,7 +420,7 @@ def climb(image, gradient, step_size, strength):
 
 
 def finish(image, content, args, from_noise):
-    """Makes the picture to be saved: contrast, colours and blend as asked for.
+    """Makes the picture to be saved: contrast, colors and blend as asked for.
 
     Args:
       image: float32 [height, width, 3], the dream, at the content's size.
@@ -457,9 +457,9 @@ def find_jobs(args):
         try:
             octaves = plan_octaves(load_content(path, args), args)
         except InputError as error:
-            left_out.append(str(error) if str(path) in str(error) else '%s: %s' % (path, error))
+            left_out.append(str(error) if str(path) in str(error) else f'{path}: {error}')
             continue
-        stem = '%s_dream' % path.stem
+        stem = f'{path.stem}_dream'
         stems[stem] += 1
         name = stem if stems[stem] == 1 else '%s-%d' % (stem, stems[stem])
         jobs.append(Job(len(jobs), name, path, octaves, str(path) == NOISE))
@@ -477,8 +477,8 @@ def find_scene(args):
     """Opens what a film is to be made from; returns a Camera or Footage."""
     scene = sequence.open_scene(args, lambda path: load_content(path or BUNDLED, args), NOISE)
     if scene.blend and not motion.flow_method():
-        print('%s: warning: no OpenCV, so a dream stays where it is when what it is on moves: pip install '
-              'opencv-python-headless==4.8.1.78' % RECIPE, file=sys.stderr)
+        print(f'{RECIPE}: warning: no OpenCV, so a dream stays where it is when what it is on moves: pip install '
+              'opencv-python-headless==4.8.1.78', file=sys.stderr)
     if args.frames and args.frames > scene.num_frames and not scene.mistakes:
         print('%s: warning: --frames %d, and the film has only %d' % (RECIPE, args.frames, scene.num_frames),
               file=sys.stderr)
@@ -495,8 +495,8 @@ def film_job(scene, args):
     try:
         octaves = plan_octaves(scene.first, args)
     except InputError as error:
-        raise InputError('%s: %s' % (path, error))
-    return Job(0, '%s_dream' % path.stem, path, octaves, str(path) == NOISE)
+        raise InputError(f'{path}: {error}')
+    return Job(0, f'{path.stem}_dream', path, octaves, str(path) == NOISE)
 
 
 def load_guide(path):
@@ -555,8 +555,8 @@ def run_job(job, args, gradient_of, mask, journal):
 
 def warn_of_silence():
     """Tells why a picture, or a whole film, is what it was."""
-    print('%s: warning: the objective was 0 from beginning to end, so nothing changed; a layer after its ReLU can be '
-          'silent: try the one before (..._pre_relu)' % RECIPE, file=sys.stderr)
+    print(f'{RECIPE}: warning: the objective was 0 from beginning to end, so nothing changed; a layer after its ReLU can be '
+          'silent: try the one before (..._pre_relu)', file=sys.stderr)
 
 
 def plot_objective(path, rows):
@@ -592,7 +592,7 @@ def run_film(scene, job, args, gradient_of, mask):
         try:
             sequence.make_frames(scene, dream_on, journal.folder, journal.frame_done)
         except ComputationError as error:
-            raise ComputationError('%s; the frames so far are in %s' % (error, journal.folder))
+            raise ComputationError(f'{error}; the frames so far are in {journal.folder}')
     path = args.output or args.run_dir / (job.name + film.MP4)
     film.write_film(path, journal.folder, scene.num_frames, scene.fps, scene.sound)
     if not any(journal.log.column('objective')[1]):
@@ -634,7 +634,7 @@ def dream_sheet(job, args, network, mask, started):
                     dreams = dream(_copies(content, batch.panels), batch.octaves, gradient_of, args.seed, args.jitter,
                                    args.laplacian_levels, mask, state, journal.report)
                 except ComputationError as error:
-                    raise ComputationError('%s; the pictures so far are in %s' % (error, journal.folder))
+                    raise ComputationError(f'{error}; the pictures so far are in {journal.folder}')
                 journal.batch_done([finish(image, content, args, job.from_noise) for image in dreams])
     return conclude_sheet(args, network, content, time.time() - started + journal.seconds_resumed)
 
@@ -650,8 +650,8 @@ def conclude_sheet(args, network, content, seconds):
     panels = runs.read_record(args.run_dir)['panels']
     silent = [str(feature_sheet.Panel(panel['layer'], panel['channel'])) for panel in panels if panel['silent']]
     if silent:
-        print('%s: warning: silent from beginning to end (objective 0), so nothing changed: %s; try the layer before '
-              'its ReLU, where there is one (..._pre_relu)' % (RECIPE, ', '.join(silent)), file=sys.stderr)
+        print('{}: warning: silent from beginning to end (objective 0), so nothing changed: {}; try the layer before '
+              'its ReLU, where there is one (..._pre_relu)'.format(RECIPE, ', '.join(silent)), file=sys.stderr)
     if args.output:
         copies = [args.output.with_name(path.stem.replace('sheet', args.output.stem) + args.output.suffix)
                   for path in paths]
@@ -673,12 +673,12 @@ def parse_args(argv):
                       'default a raccoon')
     what.add_argument('--size', type=cli.whole_number(1),
                       help="pixels of the longer side; by default the picture's own")
-    what.add_argument('--mask', type=Path, metavar='FILE', help='a picture: white dreams, black stays, grey is between')
+    what.add_argument('--mask', type=Path, metavar='FILE', help='a picture: white dreams, black stays, gray is between')
     what.add_argument('--output', type=Path, metavar='FILE', help="where to save the dream; a picture stays in the "
                       "run's folder too")
     of_what = parser.add_argument_group('of what')
-    of_what.add_argument('--objective', action='append', metavar='OBJECTIVE', help='%s; repeat it to add several; by '
-                         'default what suits the network' % objectives.FORMS)
+    of_what.add_argument('--objective', action='append', metavar='OBJECTIVE', help=f'{objectives.FORMS}; repeat it to add several; by '
+                         'default what suits the network')
     of_what.add_argument('--guide', type=Path, metavar='FILE', help="dream towards this picture's features")
     of_what.add_argument('--list-layers', action='store_true', help='print the layers and their channels')
     network = parser.add_argument_group('network')
@@ -700,7 +700,7 @@ def parse_args(argv):
                      help='bands of frequencies to make equally strong in the gradient; 0: as it is')
     how.add_argument('--blend', type=cli.real_number(0, 1), default=1.0,
                      help='how much of the dream; the rest is content')
-    how.add_argument('--preserve-color', action='store_true', help="keep the content's colours")
+    how.add_argument('--preserve-color', action='store_true', help="keep the content's colors")
     how.add_argument('--save-every', type=cli.whole_number(1), metavar='STEPS', help='save pictures on the way')
     how.add_argument('--book', action='store_true', help="the cookbook chapter's settings")
     feature_sheet.add_options(parser)
@@ -730,17 +730,17 @@ def check_args(args):
     for name in ('steps', 'step_size'):
         values = getattr(args, name)
         if len(values) not in (1, args.octaves):
-            given = ','.join('%g' % value for value in values)
+            given = ','.join(f'{value:g}' for value in values)
             raise InputError('--%s %s: %d numbers for %d octaves; give one, or one for each'
                              % (name.replace('_', '-'), given, len(values), args.octaves))
     args.terms = [objectives.parse(text) for text in args.objective or ()]
     pointed = [term.text for term in args.terms if term.channel is not None]
     if args.guide and pointed:
-        raise InputError('--guide needs whole layers: --objective %s names a channel' % pointed[0])
+        raise InputError(f'--guide needs whole layers: --objective {pointed[0]} names a channel')
     if args.network in ('vgg16', 'vgg19') and args.graph:
-        raise InputError('--graph %s: a frozen graph does not go with --network %s' % (args.graph, args.network))
+        raise InputError(f'--graph {args.graph}: a frozen graph does not go with --network {args.network}')
     if args.graph and not args.graph.is_file():
-        raise InputError('--graph %s: no such file' % args.graph)
+        raise InputError(f'--graph {args.graph}: no such file')
     asked_by = sequence.asked_by(args)
     args.film = runs.read_record(args.run_dir).get('film', False) if args.run_dir else asked_by is not None
     if feature_sheet.is_wanted(args):
@@ -751,8 +751,7 @@ def check_args(args):
         film.check_output(args.output or (args.run_dir or args.output_dir) / 'film.mp4',
                           '--output' if args.output else '--output-dir')
     elif args.output and not args.output.suffix:
-        raise InputError('--output %s: a picture needs an extension such as .png; for a folder of frames, add --frames'
-                         % args.output)
+        raise InputError(f'--output {args.output}: a picture needs an extension such as .png; for a folder of frames, add --frames')
     elif args.output:
         images.check_output(args.output)
 
@@ -780,7 +779,7 @@ def open_run(args, network, objective, jobs, scene, device):
     runs.check_unchanged(args.run_dir, **facts)
     if not args.quiet:
         objective = runs.read_record(args.run_dir)['objective']
-        print('%s\nnetwork: %s, %s\nobjective: %s\nthis run: %s' % (
+        print('{}\nnetwork: {}, {}\nobjective: {}\nthis run: {}'.format(
             device, network.name, network.source, ' + '.join(objective), args.run_dir))
 
 
@@ -801,10 +800,10 @@ def run_jobs(jobs, args, gradient_of, mask):
                 journal.end(**run_job(job, args, gradient_of, mask, journal))
             except ComputationError as error:
                 good = journal.picture_in_work()
-                kept = '' if good is None else '; the last good picture: %s' % journal.save_picture(good)
+                kept = '' if good is None else f'; the last good picture: {journal.save_picture(good)}'
                 if len(jobs) == 1:
-                    raise ComputationError('%s%s' % (error, kept))
-                print('%s: failed: %s: %s%s' % (RECIPE, job.content, error, kept), file=sys.stderr)
+                    raise ComputationError(f'{error}{kept}')
+                print(f'{RECIPE}: failed: {job.content}: {error}{kept}', file=sys.stderr)
                 journal.end(content=job.content, error=str(error))
     return journal.pictures, journal.seconds_resumed
 
@@ -815,14 +814,13 @@ def conclude(args, pictures, left_out, seconds):
     results = {'pictures': len(done), 'seconds': seconds}
     if args.film:
         results.update(frames=pictures[0]['frames'], seconds_per_frame=pictures[0]['seconds_per_frame'])
-        print('%(frames)d frames dreamt, %(seconds_per_frame).2f s each: %(path)s' % pictures[0])
+        print('%(frames)d frames dreamed, %(seconds_per_frame).2f s each: %(path)s' % pictures[0])
     elif len(done) == 1:
         last = done[0]['octaves'][-1]
         results.update(objective_before=last['objective_before'], objective_last=last['objective_last'])
-        print('dreamt in %.0f s; the objective rose from %.4g to %.4g in the last octave: %s'
-              % (seconds, last['objective_before'], last['objective_last'], done[0]['path']))
+        print('dreamed in {:.0f} s; the objective rose from {:.4g} to {:.4g} in the last octave: {}'.format(seconds, last['objective_before'], last['objective_last'], done[0]['path']))
     else:
-        print('%d pictures dreamt in %.0f s, %d left out: %s' % (len(done), seconds, len(left_out), args.run_dir))
+        print('%d pictures dreamed in %.0f s, %d left out: %s' % (len(done), seconds, len(left_out), args.run_dir))
     runs.write_record(args.run_dir, seconds=seconds, left_out=left_out, results=results, versions=runs.versions())
     return 1 if len(done) < len(pictures) else 2 if left_out else 0
 
@@ -843,7 +841,7 @@ def main(argv=None):
     jobs, left_out = ([film_job(scene, args)], list(scene.mistakes)) if scene else find_jobs(args)
     files.check_no_input(args.output, [job.content for job in jobs] + [args.mask, args.guide, args.graph, args.labels],
                          '--output')
-    mask = args.mask and images.load_grey(args.mask)
+    mask = args.mask and images.load_gray(args.mask)
     guide = args.guide and load_guide(args.guide)
     network = load_network(args)
     if feature_sheet.is_wanted(args):
@@ -859,7 +857,7 @@ def main(argv=None):
         jobs = [job._replace(octaves=octaves_that_fit(job, graph, gradient_of)) for job in jobs]
         open_run(args, network, [term.text for term in graph.terms], jobs, scene, device)
         for mistake in left_out:
-            print('%s: left out: %s' % (RECIPE, mistake), file=sys.stderr)
+            print(f'{RECIPE}: left out: {mistake}', file=sys.stderr)
         if scene:
             pictures, seconds = run_film(scene, jobs[0], args, gradient_of, mask)
         else:

@@ -127,7 +127,7 @@ def convnet(inputs, weights, keep_prob, dropout_seed):
     """Builds the network.
 
     Args:
-      inputs: float32 [batch, 28, 28, 1], normalised pixels.
+      inputs: float32 [batch, 28, 28, 1], normalized pixels.
       weights: Weights.
       keep_prob: float32 [], the probability that dropout keeps a hidden unit.
       dropout_seed: int32 [2]. The same seed draws the same units.
@@ -156,13 +156,13 @@ def convnet(inputs, weights, keep_prob, dropout_seed):
 
 
 def build_graph(args, pixel_mean=0.0, pixel_std=255.0, training=True):
-    """Adds the network, its loss and its optimiser to the default graph.
+    """Adds the network, its loss and its optimizer to the default graph.
 
     Args:
       args: the options seed, steps, learning_rate and book.
       pixel_mean, pixel_std: float, the training images' mean and standard deviation in [0, 255]. They are saved with
         the weights. The book has 0 and 255.
-      training: bool; False leaves out the optimiser and its variables, twice the size of the weights.
+      training: bool; False leaves out the optimizer and its variables, twice the size of the weights.
 
     Returns:
       Graph.
@@ -215,7 +215,7 @@ def train(sess, graph, data, args, first_step, after_step):
     """Trains to args.steps, or until after_step says that it is enough.
 
     Args:
-      sess: tf.Session with initialised or restored variables.
+      sess: tf.Session with initialized or restored variables.
       graph: Graph.
       data: mnist.MnistData.
       args: the options steps, batch_size, seed, keep_prob and augment.
@@ -352,14 +352,14 @@ def write_summaries(writer, sess, graph, row):
 
 def look_at_data(data, run_dir, seed, say):
     """Says the sizes and draws what the images look like, as one should before training on anything."""
-    say('%s: %s' % (data.source, ', '.join('%s %s %s' % (part, *shapes) for part, *shapes in (
+    say('{}: {}'.format(data.source, ', '.join('{} {} {}'.format(part, *shapes) for part, *shapes in (
         ('training', data.train_images.shape, data.train_labels.shape),
         ('validation', data.validation_images.shape, data.validation_labels.shape),
         ('test', data.test_images.shape, data.test_labels.shape)))))
     names, shown = data.class_names, np.random.RandomState(seed).randint(len(data.train_images))
     plotting.plot_image_grid(run_dir / 'one_image.png', data.train_images[shown:shown + 1],
                              [names[data.train_labels[shown]]], title='training image %d' % shown)
-    strip = 255 - data.train_images[:400].reshape(-1, IMAGE_SIZE ** 2)  # reversed grey: ink is black
+    strip = 255 - data.train_images[:400].reshape(-1, IMAGE_SIZE ** 2)  # reversed gray: ink is black
     plotting.plot_image_grid(run_dir / 'flattened.png', [strip], title='the first %d images, each a row of %d pixels'
                              % strip.shape)
     plotting.plot_image_grid(run_dir / 'examples.png', data.train_images[:80],
@@ -469,23 +469,23 @@ def classify_files(args):
     run_dir = runs.locate(args.output_dir, RECIPE, chosen, '--run' if args.run else '--predict')
     settings = argparse.Namespace(**runs.read_record(run_dir)['settings'])
     if chosen is True and settings.dataset != args.dataset:
-        raise InputError('--predict: the latest run, %s, has learnt %s; for that: --dataset %s; or name one that has '
-                         'learnt %s: --run DIR' % (run_dir, settings.dataset, settings.dataset, args.dataset))
+        raise InputError(f'--predict: the latest run, {run_dir}, has learned {settings.dataset}; for that: --dataset {settings.dataset}; or name one that has '
+                         f'learned {args.dataset}: --run DIR')
     step = (runs.load_state(run_dir) or {}).get('best_step')
     if step is None:
-        raise InputError('--predict: the run in %s has no trained weights yet; train with '
-                         'python recipes/mnist_convnet.py, or name another run with --run DIR' % run_dir)
+        raise InputError(f'--predict: the run in {run_dir} has no trained weights yet; train with '
+                         'python recipes/mnist_convnet.py, or name another run with --run DIR')
     with tf.Graph().as_default(), session.open_session(device=args.device, threads=args.threads) as sess:
         graph = build_graph(settings, training=False)
         runs.restore_checkpoint(run_dir, graph.saver, sess, step)
         probabilities = predict(sess, graph, digits)
     names = mnist.DATASETS[settings.dataset].class_names
     for path, row in zip(args.predict, probabilities):
-        print('%s: %s' % (path, ', '.join('%s %.1f %%' % (names[i], 100 * row[i]) for i in np.argsort(-row)[:3])))
+        print('{}: {}'.format(path, ', '.join(f'{names[i]} {100 * row[i]:.1f} %' for i in np.argsort(-row)[:3])))
     sheet = run_dir / 'predictions.png'
-    plotting.plot_image_grid(sheet, digits, ['%s: %s' % (path.name, names[np.argmax(row)])
+    plotting.plot_image_grid(sheet, digits, [f'{path.name}: {names[np.argmax(row)]}'
                                              for path, row in zip(args.predict, probabilities)])
-    print('by the run in %s, which has learnt %s; what it saw: %s' % (run_dir, settings.dataset, sheet.name))
+    print(f'by the run in {run_dir}, which has learned {settings.dataset}; what it saw: {sheet.name}')
 
 
 def parse_args(argv):
@@ -493,7 +493,7 @@ def parse_args(argv):
     parser = cli.make_parser(__doc__, data=True)
     training = parser.add_argument_group('training')
     training.add_argument('--dataset', choices=sorted(mnist.DATASETS, reverse=True), default='mnist',
-                          help='digits, or clothes; for --predict, what the latest run has to have learnt')
+                          help='digits, or clothes; for --predict, what the latest run has to have learned')
     training.add_argument('--steps', type=cli.whole_number(1), default=500, help='batches to train on')
     training.add_argument('--batch-size', type=cli.whole_number(1), default=128, help='images')
     training.add_argument('--learning-rate', type=cli.real_number(1e-7, 1.0), default=0.002, help='at its highest')
@@ -515,8 +515,8 @@ def parse_args(argv):
     args = cli.parse_args(parser, argv, RECIPE, free=('tensorboard', 'export', 'predict', 'run'),
                           preset=lambda asked: BOOK if asked.book else {})
     if args.run and not args.predict:
-        raise InputError('--run %s: the run that --predict takes, and there is no --predict; to go on with a run: '
-                         '--resume DIR' % args.run)
+        raise InputError(f'--run {args.run}: the run that --predict takes, and there is no --predict; to go on with a run: '
+                         '--resume DIR')
     return args
 
 
@@ -540,15 +540,15 @@ def main(argv=None):
     check_same_data(args.run_dir, data)
     runs.write_record(args.run_dir, device=device)
     args.started = started - (runs.load_state(args.run_dir) or {}).get('seconds', 0.0)  # what came before counts too
-    say('this run: %s' % args.run_dir)
+    say(f'this run: {args.run_dir}')
     look_at_data(data, args.run_dir, args.seed, say)
 
     try:
         accuracy, state = run(args, data)
     except KeyboardInterrupt:  # while evaluating, or a second one
-        raise cli.Interrupted('what the last checkpoint holds is kept; %s' % cli.how_to_go_on(args, __file__))
+        raise cli.Interrupted(f'what the last checkpoint holds is kept; {cli.how_to_go_on(args, __file__)}')
     if args.export:
-        say('SavedModel: %s' % export(args, args.run_dir, state['best_step']))
+        say('SavedModel: {}'.format(export(args, args.run_dir, state['best_step'])))
     seconds = time.time() - args.started
     runs.write_record(args.run_dir, seconds=seconds, results={
         'test_accuracy': accuracy.value, 'test_accuracy_low': accuracy.low, 'test_accuracy_high': accuracy.high,

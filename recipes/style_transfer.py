@@ -1,6 +1,6 @@
 """Style transfer: repaints a photograph in a painting's style (Gatys, Ecker and Bethge 2015).
 
-A network that has learnt to name what photographs show keeps two things about a picture apart: its deep activations say
+A network that has learned to name what photographs show keeps two things about a picture apart: its deep activations say
 what is where (the content), and the correlations between the channels of a layer say what the surface is like, the same
 all over the picture (the style). So a picture is sought, pixel by pixel, whose activations are the photograph's and
 whose correlations are the painting's. No network is trained: the gradient of the loss goes to the pixels.
@@ -11,9 +11,9 @@ whose correlations are the painting's. No network is trained: the gradient of th
   python recipes/style_transfer.py --content city.jpg --style wave.jpg --preserve-color luminance --size 1024
 
 The picture is painted from coarse to fine, in steps of √2, by L-BFGS. The losses are means, so that one set of weights
-serves every size; `--loss book` and `--book` have the cookbook's sums, weights and optimiser instead.
+serves every size; `--loss book` and `--book` have the cookbook's sums, weights and optimizer instead.
 
-The default weights were chosen by looking: with a style weight of 100 the photograph only changes its colours, with 500
+The default weights were chosen by looking: with a style weight of 100 the photograph only changes its colors, with 500
 the face is still a face under brush strokes, with 3,000 to 10,000 the painting takes its features over. Broad strokes
 on a busy photograph (The Scream on a row of houses) leave more of it with 150; so do larger pictures.
 
@@ -40,11 +40,11 @@ from synthesis.lbfgs import LBFGS
 from synthesis.tiled_loss import make_evaluate, sum_over_tiles
 
 RECIPE = 'style_transfer'
-NOISE = 20  # grey levels either way around ImageNet's mean
+NOISE = 20  # gray levels either way around ImageNet's mean
 LARGEST_SIDE = 2 ** 20  # pixels: a tile that holds every picture
-OPTIMISER = 'optimiser_'  # begins the names of the optimiser's arrays in a checkpoint
+OPTIMIZER = 'optimizer_'  # begins the names of the optimizer's arrays in a checkpoint
 CURVES = 'total', 'content', 'style'
-FIRST_STEP = 1.0  # grey levels that L-BFGS's first step moves a pixel on average
+FIRST_STEP = 1.0  # gray levels that L-BFGS's first step moves a pixel on average
 # Memory, fitted to measured peaks: TensorFlow itself in bytes, copies of every activation (with what the allocator does
 # not give back from scale to scale) and of the weights, vectors of the picture's size.
 FIXED_MEMORY, ACTIVATION_COPIES, WEIGHT_COPIES = 3.3e8, 2.75, 4.0
@@ -67,7 +67,7 @@ class Network(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """What is minimised."""
+    """What is minimized."""
 
     content_layers: dict  # layer name to its weight within the content loss
     style_layers: dict
@@ -163,7 +163,7 @@ def style_loss(gram, target, num_positions, loss):
 
 
 def squared_variation(image, core=None):
-    """Sums the squared differences between neighbouring pixels, which noise makes large.
+    """Sums the squared differences between neighboring pixels, which noise makes large.
 
     Args:
       image: float32 [1, height, width, 3].
@@ -306,7 +306,7 @@ class Step(NamedTuple):
     total: int  # iterations in all scales, from 1
     size: tuple  # (height, width)
     losses: Losses
-    optimiser: object  # its `x` is the picture, float32 [height * width * 3]; `state()` is what a checkpoint needs
+    optimizer: object  # its `x` is the picture, float32 [height * width * 3]; `state()` is what a checkpoint needs
 
     @property
     def figures(self):
@@ -315,15 +315,15 @@ class Step(NamedTuple):
 
     def picture(self):
         """Returns the picture as it stands: float32 [height, width, 3] in [0, 255]."""
-        return np.clip(self.optimiser.x.reshape(*self.size, 3), 0, 255)
+        return np.clip(self.optimizer.x.reshape(*self.size, 3), 0, 255)
 
     def checkpoint(self):
         """Returns all that it takes to go on; see `go_on_after`."""
-        state = {OPTIMISER + key: array for key, array in self.optimiser.state().items()}
+        state = {OPTIMIZER + key: array for key, array in self.optimizer.state().items()}
         return dict(scale=self.scale, iteration=self.iteration, **state)
 
 
-def stylize(sess, graph, cover, content_image, style_images, plan, start, make_optimiser, report, blend=(1.0,),
+def stylize(sess, graph, cover, content_image, style_images, plan, start, make_optimizer, report, blend=(1.0,),
             style_size=scales.style_size, resume_from=None):
     """Paints the content in the styles, from coarse to fine.
 
@@ -335,11 +335,11 @@ def stylize(sess, graph, cover, content_image, style_images, plan, start, make_o
       style_images: List of the same, each of its own size.
       plan: List of `scales.Scale`.
       start: float32 [height, width, 3] of the first scale.
-      make_optimiser: Function of a start, float32 [size], to an `LBFGS` or `Adam`.
+      make_optimizer: Function of a start, float32 [size], to an `LBFGS` or `Adam`.
       report: Callback, given a `Step` after every iteration; may raise to end the work.
       blend: List of the styles' shares, which sum to 1.
       style_size: Function of a style picture's own size and the scale's to the size that it is given.
-      resume_from: (scale index, iteration, optimiser's state) after which to go on.
+      resume_from: (scale index, iteration, optimizer's state) after which to go on.
 
     Returns:
       (float32 [height, width, 3] in [0, 255], `Losses` of that picture).
@@ -354,18 +354,18 @@ def stylize(sess, graph, cover, content_image, style_images, plan, start, make_o
         styles = [images.resize_image(image, *style_size(image.shape[:2], scale.size)) for image in style_images]
         style_targets, content_targets = compute_targets(sess, graph, content, styles, blend, cover)
         evaluate = make_evaluate(sess, graph, scale.size, cover(*scale.size), style_targets, content_targets)
-        optimiser = make_optimiser(images.resize_image(picture, *scale.size).ravel())
+        optimizer = make_optimizer(images.resize_image(picture, *scale.size).ravel())
         if state is not None:
-            optimiser.restore(state)
+            optimizer.restore(state)
         before = sum(earlier.iterations for earlier in plan[:index])
         for iteration in range(iterations_done + 1, scale.iterations + 1):
-            optimiser.step(evaluate)
-            if not np.isfinite(optimiser.losses[0]):
+            optimizer.step(evaluate)
+            if not np.isfinite(optimizer.losses[0]):
                 raise ComputationError(f'the loss is not finite after {before + iteration - 1} iterations; lower '
                                        f'weights or a lower learning rate may help')
-            report(Step(index, iteration, before + iteration, scale.size, Losses(*optimiser.losses), optimiser))
+            report(Step(index, iteration, before + iteration, scale.size, Losses(*optimizer.losses), optimizer))
         iterations_done, state = 0, None
-        picture = np.clip(optimiser.x.reshape(*scale.size, 3), 0, 255)
+        picture = np.clip(optimizer.x.reshape(*scale.size, 3), 0, 255)
     return picture, evaluate(picture.ravel())[0]
 
 
@@ -409,7 +409,7 @@ def make_parser():
     look.add_argument('--style-blend', nargs='*', type=cli.real_number(0), metavar='SHARE',
                       help='mix all styles into one; without numbers, equally')
     look.add_argument('--preserve-color', choices=('no', 'luminance', 'histogram'), default='no',
-                      help="keep the photograph's colours: paint in grey, or repaint the style in them first")
+                      help="keep the photograph's colors: paint in gray, or repaint the style in them first")
     look.add_argument('--init', default='content', metavar='START', help='content, noise, style, or a picture')
     look.add_argument('--noise-ratio', type=cli.real_number(0, 1), default=0.0, metavar='R', help='noise in the start')
     method = parser.add_argument_group('method')
@@ -551,10 +551,10 @@ def choose_tiles(args, network, jobs):
 
 
 def go_on_after(checkpoint):
-    """Returns what `stylize` goes on after, (scale index, iteration, optimiser's state), from a step's checkpoint."""
+    """Returns what `stylize` goes on after, (scale index, iteration, optimizer's state), from a step's checkpoint."""
     if checkpoint is None:
         return None
-    state = {key[len(OPTIMISER):]: array for key, array in checkpoint.items() if key.startswith(OPTIMISER)}
+    state = {key[len(OPTIMIZER):]: array for key, array in checkpoint.items() if key.startswith(OPTIMIZER)}
     return int(checkpoint['scale']), int(checkpoint['iteration']), state
 
 
@@ -563,7 +563,7 @@ def paint(job, args, sess, graph, cover, journal):
     content, originals = pairs.load_picture(job.content), [pairs.load_picture(path) for path in job.styles]
     target, styles = content, originals
     if args.preserve_color == 'luminance':
-        target, styles = color.grey(content), [color.match_luminance(style, content) for style in originals]
+        target, styles = color.gray(content), [color.match_luminance(style, content) for style in originals]
     elif args.preserve_color == 'histogram':
         styles = [color.match_histogram(style, content) for style in originals]
     plan = scales.plan(*job.size, args.iterations, args.scales)
@@ -576,13 +576,13 @@ def paint(job, args, sess, graph, cover, journal):
             return color.keep_luminance(images.resize_image(content, *picture.shape[:2]), picture)
         return picture
 
-    def make_optimiser(x):
+    def make_optimizer(x):
         return LBFGS(x, first_step=FIRST_STEP) if args.optimizer == 'lbfgs' else Adam(x, args.learning_rate)
 
     blend = np.array(args.style_blend or [1] * len(styles), float)
     style_size = functools.partial(scales.style_size, style_scale=args.style_scale, stretch=args.stretch_style,
                                    upscale=args.upscale)
-    picture, losses = stylize(sess, graph, cover, target, styles, plan, start, make_optimiser, journal,
+    picture, losses = stylize(sess, graph, cover, target, styles, plan, start, make_optimizer, journal,
                               blend / blend.sum(), style_size, go_on_after(journal.begin(job.name, finish)))
     result = finish(picture)
     path = journal.save_picture(result)

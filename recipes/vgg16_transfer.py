@@ -1,6 +1,6 @@
-"""Transfer learning: a folder of labelled photographs becomes a classifier, on top of a pre-trained VGG-16.
+"""Transfer learning: a folder of labeled photographs becomes a classifier, on top of a pre-trained VGG-16.
 
-The idea. A network that has learnt to tell a thousand kinds of things apart in a million photographs knows edges,
+The idea. A network that has learned to tell a thousand kinds of things apart in a million photographs knows edges,
 textures, eyes and fur; what it lacks for other classes is the last step. So its convolutions are taken over, a small
 new network (the head) is put in place of its classifier, and as much of the whole is trained as the data can bear:
 
@@ -69,7 +69,7 @@ class Stage(NamedTuple):
     probabilities: Any   # float32 [batch, num_classes]
     loss: Any            # float32 [], mean cross-entropy, each image weighted as its class
     accuracy: Any        # float32 [], fraction of the batch
-    train_op: Any        # one step of the stage's optimiser
+    train_op: Any        # one step of the stage's optimizer
     trained: Tuple       # the variables that it changes
 
 
@@ -154,7 +154,7 @@ def train(sess, stage, read, examples, num_steps, args, first_step, after_step):
     An epoch takes each image once, in a view that the seed and the step draw.
 
     Args:
-      sess: tf.Session with initialised or restored variables.
+      sess: tf.Session with initialized or restored variables.
       stage: Stage.
       read: function of (paths, sums, views) to what the stage's inputs take.
       examples: photographs.Examples.
@@ -354,9 +354,9 @@ def plot_training(run_dir):
         rows = runs.read_metrics(run_dir / (name + '.csv'))
         steps = [row['step'] for row in rows]
         for quantity, log in (('loss', True), ('accuracy', False)):
-            plotting.plot_curves(run_dir / ('%s_%s.png' % (name, quantity)), {
-                part: (steps, [row['%s_%s' % (part, quantity)] for row in rows]) for part in ('training', 'validation')
-            }, '%s: %s' % (title, quantity), 'step', quantity, log=log)
+            plotting.plot_curves(run_dir / (f'{name}_{quantity}.png'), {
+                part: (steps, [row[f'{part}_{quantity}'] for row in rows]) for part in ('training', 'validation')
+            }, f'{title}: {quantity}', 'step', quantity, log=log)
 
 
 def report(sess, stage, read, explainer, data, args):
@@ -380,7 +380,7 @@ def report(sess, stage, read, explainer, data, args):
     wrong = evaluation.most_confident_mistakes(labels, probabilities, SHOWN)
     for name, shown in (('right', np.sort(right)), ('wrong', wrong)):
         explain(sess, explainer, data.test.paths[shown], names, args,
-                args.run_dir / ('grad_cam_%s.png' % name), 'Where the network looked: predictions that are %s' % name)
+                args.run_dir / (f'grad_cam_{name}.png'), f'Where the network looked: predictions that are {name}')
     if args.tta == 'flip':
         both = (probabilities + predict(sess, stage, read, data.test, 'flip')) / 2
         found['accuracy_with_flip'] = evaluation.accuracy(labels, np.argmax(both, axis=1))
@@ -410,7 +410,7 @@ def explain(sess, explainer, paths, class_names, args, sheet, title=None):
         probabilities.extend(found)
         for path, image, row, heat_map in list(zip(part, pixels, found, maps))[:max(0, MAX_ON_SHEET - start)]:
             shown += [image, grad_cam.overlay(image, heat_map)]
-            captions += ['%s: %s %.1f\u00a0%%' % (path.name, class_names[np.argmax(row)], 100 * row.max()), '']
+            captions += [f'{path.name}: {class_names[np.argmax(row)]} {100 * row.max():.1f}\u00a0%', '']
     plotting.plot_image_grid(sheet, shown, captions, columns=min(4, max(len(shown), 1)), title=title)
     return np.array(probabilities)
 
@@ -421,16 +421,16 @@ def write_predictions(path, pictures, probabilities, class_names):
         writer = csv.writer(f)
         writer.writerow(['file', 'class', 'probability'] + ['p_' + name for name in class_names])
         for picture, row in zip(pictures, probabilities):
-            writer.writerow([str(picture), class_names[np.argmax(row)], '%.6f' % row.max()] + ['%.6f' % p for p in row])
+            writer.writerow([str(picture), class_names[np.argmax(row)], f'{row.max():.6f}'] + [f'{p:.6f}' for p in row])
 
 
 def look_at_data(data, say):
     """Says what was found, how it is split, and what is left out."""
-    say('%s: %s' % (data.how, ', '.join('%d %s' % (len(getattr(data, part).labels), part)
+    say('{}: {}'.format(data.how, ', '.join('%d %s' % (len(getattr(data, part).labels), part)
                                         for part in image_folder.PARTS)))
-    say('classes: %s' % ', '.join(data.class_names))
+    say('classes: {}'.format(', '.join(data.class_names)))
     for path, why in data.left_out:
-        say('left out: %s: %s' % (path, why))
+        say(f'left out: {path}: {why}')
 
 
 def obtain_features(args, data, weights, say):
@@ -448,11 +448,11 @@ def obtain_features(args, data, weights, say):
     if not layers:
         return None
     folder = args.features_dir or files.make_dir(args.run_dir.parent / 'features', '--output-dir')
-    with locks.one_at_a_time(folder / '.lock', 'computes features in %s' % folder, args.quiet):
+    with locks.one_at_a_time(folder / '.lock', f'computes features in {folder}', args.quiet):
         features = BottleneckFeatures(folder, layers, names, args.size, vgg_keras.digest(weights))
         batches = features.missing(parts)
         for problem in features.problems():
-            say('features in %s' % problem)
+            say(f'features in {problem}')
         say('features of %s: %d images and views to compute, in %s' % (
             ' and '.join(layers), sum(len(sums) for _, sums, _ in batches), folder))
         if batches:
@@ -482,8 +482,8 @@ def trained_model(run_dir, args):
     """
     record, state = runs.read_record(run_dir), runs.load_state(run_dir) or {}
     if state.get('best_step') is None or not record.get('classes'):
-        raise InputError('the run in %s has no trained weights yet; train with python recipes/%s.py, or name another '
-                         'run with --run DIR' % (run_dir, RECIPE))
+        raise InputError(f'the run in {run_dir} has no trained weights yet; train with python recipes/{RECIPE}.py, or name another '
+                         'run with --run DIR')
     settings = argparse.Namespace(**record['settings'])
     with tf.Graph().as_default(), session.open_session(device=args.device, threads=args.threads) as sess:
         keras.backend.set_session(sess)
@@ -508,7 +508,7 @@ def classify_files(args):
         except InputError as error:
             if len(args.predict) == 1 and path == args.predict[0]:
                 raise
-            print('left out: %s' % error, file=sys.stderr)
+            print(f'left out: {error}', file=sys.stderr)
     if not paths:
         raise InputError('--predict: none of the pictures can be read')
     run_dir = runs.locate(args.output_dir, RECIPE, args.run or args.run_dir or True,
@@ -520,8 +520,8 @@ def classify_files(args):
         probabilities = explain(sess, explainer, paths, class_names, settings, sheet)
     write_predictions(table, paths, probabilities, class_names)
     for path, row in zip(paths, probabilities):
-        print('%s: %s' % (path, ', '.join('%s %.1f %%' % (class_names[k], 100 * row[k]) for k in np.argsort(-row)[:3])))
-    print('what the network looked at: %s; as a table: %s' % (sheet, table))
+        print('{}: {}'.format(path, ', '.join(f'{class_names[k]} {100 * row[k]:.1f} %' for k in np.argsort(-row)[:3])))
+    print(f'what the network looked at: {sheet}; as a table: {table}')
 
 
 def check_same_classes(run_dir, data_dir):
@@ -532,8 +532,8 @@ def check_same_classes(run_dir, data_dir):
     layout = layouts.find(data_dir)
     there = sorted(layout.parts['train']) if layout else []
     if there != sorted(known):
-        raise InputError('--predict: the run in %s knows the classes %s, but --data-dir %s holds %s; name another run '
-                         'with --run DIR' % (run_dir, ', '.join(known), data_dir, ', '.join(there) or 'none'))
+        raise InputError('--predict: the run in {} knows the classes {}, but --data-dir {} holds {}; name another run '
+                         'with --run DIR'.format(run_dir, ', '.join(known), data_dir, ', '.join(there) or 'none'))
 
 
 def export(args):
@@ -604,7 +604,7 @@ def parse_args(argv):
     more.add_argument('--tta', choices=('no', 'flip'), default='no',
                       help='report besides what the mean over a test image and its mirror image makes of it')
     more.add_argument('--features-dir', type=Path, metavar='DIR',
-                      help="where features are kept; none: output/%s/features" % RECIPE)
+                      help=f"where features are kept; none: output/{RECIPE}/features")
     more.add_argument('--export', action='store_true',
                       help='write a SavedModel and a Keras .h5; with --resume, of that run')
     more.add_argument('--predict', nargs='+', type=Path, metavar='FILE', help='classify pictures, files or folders, '
@@ -619,8 +619,8 @@ def parse_args(argv):
 def check_options(args, parser):
     """Raises InputError where options contradict each other, or one would do nothing."""
     if args.run and not args.predict:
-        raise InputError('--run %s: the run that --predict takes, and there is no --predict; to go on with a run: '
-                         '--resume DIR' % args.run)
+        raise InputError(f'--run {args.run}: the run that --predict takes, and there is no --predict; to go on with a run: '
+                         '--resume DIR')
     if args.book and args.head_epochs:
         raise InputError('--book --head-epochs %d: the chapter has no stage 1; leave one of them out'
                          % args.head_epochs)
@@ -629,8 +629,8 @@ def check_options(args, parser):
     of_stage2 = [name for name in ('epochs', 'steps', 'learning_rate')
                  if getattr(args, name) != parser.get_default(name)]
     if args.fine_tune == 'none' and of_stage2 and not args.resume:
-        raise InputError('--fine-tune none --%s %s: an option of stage 2, which is left out; stage 1 has --head-epochs '
-                         'and --head-learning-rate' % (of_stage2[0].replace('_', '-'), getattr(args, of_stage2[0])))
+        raise InputError('--fine-tune none --{} {}: an option of stage 2, which is left out; stage 1 has --head-epochs '
+                         'and --head-learning-rate'.format(of_stage2[0].replace('_', '-'), getattr(args, of_stage2[0])))
 
 
 def look_where_it_was(args):
@@ -654,25 +654,25 @@ def main(argv=None):
     look_at_data(data, say)
     _, weights, source, _ = vgg.obtain_weights(args.models_dir, 'vgg16', args.weights_path, args.quiet)
     device = session.describe_device(args.device, args.threads)
-    say('VGG-16 from %s; %s' % (source, device))
+    say(f'VGG-16 from {source}; {device}')
     if args.features_dir:
         files.make_dir(args.features_dir, '--features-dir')
     args.run_dir = args.run_dir or runs.create(
         args.output_dir, RECIPE, settings=args.settings, seed=args.seed,
         **{name: getattr(args, name).resolve() for name in PLACES if getattr(args, name)})
-    say('this run: %s' % args.run_dir)
+    say(f'this run: {args.run_dir}')
     runs.check_unchanged(args.run_dir, classes=list(data.class_names), images=photographs.digest(data),
                          weights=vgg_keras.digest(weights))
     runs.write_record(args.run_dir, device=device, weights_from=source, left_out=[
-        '%s: %s' % (path, why) for path, why in data.left_out])
+        f'{path}: {why}' for path, why in data.left_out])
 
     try:
         features = obtain_features(args, data, weights, say)
         results = run(args, data, weights, features)
         if args.export:
-            say('SavedModel: %s; Keras: %s' % export(args))
+            say('SavedModel: {}; Keras: {}'.format(*export(args)))
     except KeyboardInterrupt:  # while features are computed, while evaluating or exporting, or a second one
-        raise cli.Interrupted('features and checkpoints up to here are kept; %s' % cli.how_to_go_on(args, __file__))
+        raise cli.Interrupted(f'features and checkpoints up to here are kept; {cli.how_to_go_on(args, __file__)}')
     finish(args, results, time.time() - started)
 
 
@@ -686,8 +686,8 @@ def finish(args, results, seconds):
     runs.write_record(args.run_dir, seconds=seconds, results=dict(figures, test_images=results['accuracy'].total,
                                                                   seconds=seconds))
     if 'accuracy_with_flip' in results:
-        print('with the mirror image, test accuracy %s' % (results['accuracy_with_flip'],))
-    print('validation accuracy %.2f %%, test accuracy %s in %.0f s; pictures in %s' % (
+        print('with the mirror image, test accuracy {}'.format(results['accuracy_with_flip']))
+    print('validation accuracy {:.2f} %, test accuracy {} in {:.0f} s; pictures in {}'.format(
         100 * results['validation_accuracy'], results['accuracy'], seconds, args.run_dir))
 
 

@@ -47,12 +47,12 @@ def loopback_only(monkeypatch):
 
     def guarded_connect(self, address):
         if isinstance(address, tuple) and not is_local(address[0]):
-            raise OSError('tests do not reach the network: %s' % (address,))
+            raise OSError(f'tests do not reach the network: {address}')
         return connect(self, address)
 
     def guarded_look_up(host, *args, **kwargs):
         if not is_local(host):
-            raise socket.gaierror('tests do not reach the network: %s' % host)
+            raise socket.gaierror(f'tests do not reach the network: {host}')
         return look_up(host, *args, **kwargs)
 
     monkeypatch.setattr(socket.socket, 'connect', guarded_connect)
@@ -112,16 +112,16 @@ def real_vgg(real_models_dir, monkeypatch):
     try:
         network, weights, _, _ = vgg.obtain_weights(real_models_dir, quiet=True)
     except UnavailableError:
-        pytest.skip('no VGG weights in %s' % real_models_dir)
+        pytest.skip(f'no VGG weights in {real_models_dir}')
     return network, weights
 
 
 def _folder_named_by(variable):
     folder = os.environ.get(variable)
     if not folder:
-        pytest.skip('needs real files: set %s to their folder' % variable)
+        pytest.skip(f'needs real files: set {variable} to their folder')
     if not Path(folder).is_dir():
-        pytest.fail('%s=%s is no folder' % (variable, folder))
+        pytest.fail(f'{variable}={folder} is no folder')
     return Path(folder)
 
 

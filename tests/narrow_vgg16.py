@@ -11,7 +11,7 @@ CONVOLUTIONS = (2, 2, 3, 3, 3)
 
 
 def weights():
-    """Returns weights as networks.vgg.load_weights does; each layer hands the colours on, with some noise."""
+    """Returns weights as networks.vgg.load_weights does; each layer hands the colors on, with some noise."""
     random, found, depth = np.random.RandomState(3), {}, 3
     for block, count in enumerate(CONVOLUTIONS, 1):
         for number in range(1, count + 1):

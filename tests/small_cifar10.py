@@ -1,4 +1,4 @@
-"""A few images in CIFAR-10's place, each class a colour with noise, for tests of what is trained on them.
+"""A few images in CIFAR-10's place, each class a color with noise, for tests of what is trained on them.
 
 As a program, it runs the CIFAR-10 recipe on them, with a narrow wide network: `python small_cifar10.py OPTIONS`,
 recipes/ on PYTHONPATH.
@@ -15,12 +15,12 @@ def data():
     """Returns a datasets.cifar10.Cifar10Data."""
     from datasets import cifar10
     random = np.random.RandomState(0)
-    colours = np.array([[red, green, blue] for red in (40, 200) for green in (40, 200) for blue in (40, 120, 210)][:10])
+    colors = np.array([[red, green, blue] for red in (40, 200) for green in (40, 200) for blue in (40, 120, 210)][:10])
     parts = []
     for count in (NUM_TRAINING, NUM_VALIDATION, NUM_TEST):
         labels = random.randint(0, 10, count)
         noise = random.normal(0, 25, (count, 32, 32, 3))
-        parts += [np.uint8(np.clip(colours[labels][:, np.newaxis, np.newaxis] + noise, 0, 255)), labels]
+        parts += [np.uint8(np.clip(colors[labels][:, np.newaxis, np.newaxis] + noise, 0, 255)), labels]
     return cifar10.Cifar10Data(*parts, class_names=cifar10.CLASS_NAMES, source='a small set',
                                sums={'test_batch': 'the same'})
 

@@ -1,4 +1,4 @@
-"""The CIFAR-10 recipe, on a few images of plain colours; its wide network narrow, where it is trained."""
+"""The CIFAR-10 recipe, on a few images of plain colors; its wide network narrow, where it is trained."""
 import json
 import os
 import shutil
@@ -129,7 +129,7 @@ def test_the_gradient_is_of_the_weights_before_they_decay():
 
 
 @pytest.mark.parametrize('weight_decay', ['0', '0.01'])
-def test_a_step_moves_the_averages_of_batch_normalisation(weight_decay):
+def test_a_step_moves_the_averages_of_batch_normalization(weight_decay):
     data = small_cifar10.data()
     args = options('--network', 'wide', '--weight-decay', weight_decay)
     graph = recipe.build_graph(args, recipe.measure(data.train_images), num_steps=10)
@@ -166,7 +166,7 @@ def test_statistics_of_the_training_images():
 
 def test_the_first_layer_of_the_wide_network_whitens_patches():
     random = np.random.RandomState(2)
-    pixels = np.cumsum(np.cumsum(random.normal(0, 0.2, (40, 32, 32, 3)), axis=1), axis=2)  # neighbours are alike
+    pixels = np.cumsum(np.cumsum(random.normal(0, 0.2, (40, 32, 32, 3)), axis=1), axis=2)  # neighbors are alike
     pixels = (pixels - pixels.mean()) / pixels.std()
     filters = recipe.whitening_filters(pixels.astype(np.float32))
     np.testing.assert_array_equal(filters[..., :12], -filters[..., 12:])
@@ -210,7 +210,7 @@ def test_a_run_writes_pictures_a_record_and_a_log(tmp_path, capsys):
     assert any(event.graph_def for event in events)
 
 
-def test_a_training_learns_colours_and_the_best_weights_are_reported(trained):
+def test_a_training_learns_colors_and_the_best_weights_are_reported(trained):
     record = runs.read_record(latest(trained))
     assert record['results']['test_accuracy'] > 0.8 and record['results']['tta_accuracy'] > 0.8
     rows = runs.read_metrics(latest(trained) / 'metrics.csv')
@@ -219,7 +219,7 @@ def test_a_training_learns_colours_and_the_best_weights_are_reported(trained):
     assert record['results']['best_step'] in [row['step'] for row in rows if row['validation_accuracy'] == best]
 
 
-def test_a_plain_client_loads_the_saved_model_which_has_no_optimiser(trained):
+def test_a_plain_client_loads_the_saved_model_which_has_no_optimizer(trained):
     data = small_cifar10.data()
     np.save(str(trained / 'images.npy'), data.test_images)
     code = ('import sys, numpy as np, tensorflow as tf\n'
@@ -245,7 +245,7 @@ def test_own_pictures_are_classified(tmp_path, trained, capsys):
     lines = capsys.readouterr().out.splitlines()
     names = [cifar10.CLASS_NAMES[label] for label in data.test_labels[:6]]
     assert sum(line.split(': ')[1].startswith(name) for line, name in zip(lines, names)) >= 5
-    assert lines[-1].startswith('what the book network of %s saw: ' % latest(trained))
+    assert lines[-1].startswith(f'what the book network of {latest(trained)} saw: ')
     assert images.load_image(latest(trained) / 'predictions.png').std() > 5
 
 
@@ -261,7 +261,7 @@ def test_ctrl_c_saves_and_resume_equals_a_whole_run(tmp_path, capsys, monkeypatc
     monkeypatch.setattr(recipe.Journal, 'after_step', interrupted)
     assert recipe.main(arguments(tmp_path / 'stopped', '--network', network)) == 130
     message = capsys.readouterr().err.splitlines()[-1]
-    assert 'step %d of 10 is saved' % stop in message and '--resume %s' % latest(tmp_path / 'stopped') in message
+    assert 'step %d of 10 is saved' % stop in message and '--resume {}'.format(latest(tmp_path / 'stopped')) in message
     monkeypatch.setattr(recipe.Journal, 'after_step', after_step)
     assert recipe.main(['--resume', str(latest(tmp_path / 'stopped'))]) == 0
     assert final_weights(latest(tmp_path / 'stopped')) == final_weights(latest(tmp_path / 'whole'))
@@ -335,7 +335,7 @@ def test_several_seeds(tmp_path, capsys, monkeypatch, no_pictures):
     assert held[1] == [run_dir, run_dir / 'seed_3', run_dir / 'seed_4']  # other processes are kept off
     records = [runs.read_record(run_dir / name) for name in ('seed_3', 'seed_4')]
     values = [100 * record['results']['test_accuracy'] for record in records]
-    said = 'test accuracy %.2f %% ± %.2f %%' % (np.mean(values), abs(values[0] - values[1]) / np.sqrt(2))
+    said = f'test accuracy {np.mean(values):.2f} % ± {abs(values[0] - values[1]) / np.sqrt(2):.2f} %'
     assert capsys.readouterr().out.startswith(said)
     assert final_weights(run_dir / 'seed_3') != final_weights(run_dir / 'seed_4')
     best = max((record['results']['validation_accuracy'], name) for record, name in zip(records, ('seed_3', 'seed_4')))
@@ -347,7 +347,7 @@ def test_help_tells_what_each_network_is_trained_with(capsys):
     assert recipe.main(['--help']) == 0
     said = ' '.join(capsys.readouterr().out.split())
     for default in '50 for book, 10 for wide', '96 for book, 128 for wide', '0.001 for book, 0.1 for wide':
-        assert '(default: %s)' % default in said
+        assert f'(default: {default})' in said
 
 
 @pytest.mark.parametrize('more, code, text', [
@@ -454,8 +454,8 @@ def test_a_disk_that_fills_up(tmp_path, more):
 
 def test_a_disk_that_fills_up_while_exporting(tmp_path):
     code = ('export = recipe.export\n'
-            'def limited(args):\n    %s    return export(args)\n'
-            'recipe.export = limited\n' % LIMIT)
+            f'def limited(args):\n    {LIMIT}    return export(args)\n'
+            'recipe.export = limited\n')
     assert 'cannot write the SavedModel into' in run_limited(code, arguments(tmp_path, '--quiet', '--export'))
     assert 'test_accuracy' in runs.read_record(latest(tmp_path))['results']
     assert not (latest(tmp_path) / 'saved_model').exists() and not list(latest(tmp_path).glob('.*part*'))
@@ -494,6 +494,6 @@ def test_the_statistics_of_the_real_training_images(real_data_dir, monkeypatch):
     try:
         found = recipe.measure(LOAD(real_data_dir, quiet=True).train_images)
     except UnavailableError:
-        pytest.skip('no CIFAR-10 in %s' % real_data_dir)
+        pytest.skip(f'no CIFAR-10 in {real_data_dir}')
     np.testing.assert_allclose(found.mean / 255, [0.4914, 0.4822, 0.4465], atol=0.002)
     np.testing.assert_allclose(found.std / 255, [0.2470, 0.2435, 0.2616], atol=0.002)

@@ -301,17 +301,17 @@ def test_several_pictures_of_which_one_is_none(dreams, picture, tmp_path, run_di
     assert dreams('--content', folder, small, picture) == 2
     captured = capsys.readouterr()
     assert 'b.png: not a picture' in captured.err and '30 x 20 pixels are too few for any octave' in captured.err
-    assert '2 pictures dreamt' in captured.out and '2 left out' in captured.out
+    assert '2 pictures dreamed' in captured.out and '2 left out' in captured.out
     assert (run_dir / 'a_dream.png').exists() and (run_dir / 'pond_dream.png').exists()
 
 
 def test_any_kind_of_picture_mask_and_guide(dreams, picture, tmp_path, run_dir):
-    rgba, grey, cmyk = tmp_path / 'rgba.png', tmp_path / 'grey.png', tmp_path / 'cmyk.jpg'
+    rgba, gray, cmyk = tmp_path / 'rgba.png', tmp_path / 'gray.png', tmp_path / 'cmyk.jpg'
     image = Image.open(str(picture))
     image.convert('RGBA').save(str(rgba))
-    image.convert('L').resize((40, 70)).save(str(grey))
+    image.convert('L').resize((40, 70)).save(str(gray))
     image.convert('CMYK').save(str(cmyk))
-    assert dreams('--content', rgba, cmyk, '--mask', grey, '--guide', grey, '--preserve-color', '--blend', '0.8',
+    assert dreams('--content', rgba, cmyk, '--mask', gray, '--guide', gray, '--preserve-color', '--blend', '0.8',
                   '--laplacian-levels', '3') == 0
     assert (run_dir / 'rgba_dream.png').exists() and (run_dir / 'cmyk_dream.png').exists()
 
@@ -391,14 +391,14 @@ def test_a_zoom_into_a_picture(dreams, picture, tmp_path, run_dir, capsys):
     output = tmp_path / 'zoom.gif'
     assert dreams('--content', picture, '--zoom', '1.1', '--rotate', '2', '--frames', '4', '--fps', '10', '--output',
                   output) == 0
-    assert '4 frames dreamt' in capsys.readouterr().out
+    assert '4 frames dreamed' in capsys.readouterr().out
     frames = [images.load_image(path) for path in sorted((run_dir / 'frames').iterdir())]
     assert [frame.shape for frame in frames] == [(100, 128, 3)] * 4
     found = film.open_film(output)
     assert (found.num_frames, found.fps, found.height, found.width) == (4, 10, 100, 128)
     for old, new in zip(frames, frames[1:]):
         moved = motion.move(old, motion.camera(100, 128, 1.1, 2), order=3)
-        assert 0.5 < np.abs(new - moved).mean() < 0.5 * np.abs(new - old).mean()  # it has moved, and dreamt on
+        assert 0.5 < np.abs(new - moved).mean() < 0.5 * np.abs(new - old).mean()  # it has moved, and dreamed on
     record = runs.read_record(run_dir)
     assert record['results']['frames'] == 4 and record['pictures'][0]['width'] == 128
     rows = runs.read_metrics(run_dir / 'metrics.csv')
@@ -419,9 +419,9 @@ def test_a_video_dreams_and_keeps_its_sound(dreams, clip, tmp_path, run_dir):
     found = film.open_film(tmp_path / 'dream.mp4')
     assert (found.num_frames, found.fps, found.height, found.width) == (6, 10, 64, 80)
     assert b'Audio: aac' in subprocess.run([film.ffmpeg(), '-i', str(found.path)], stderr=subprocess.PIPE).stderr
-    dreamt = [images.load_image(path) for path in sorted((run_dir / 'frames').iterdir())]
-    changes = [np.abs(new - old).mean() for new, old in zip(dreamt, film.read_frames(film.open_film(clip)))]
-    assert len(dreamt) == len(changes) == 6 and 0.9 < min(changes) and max(changes) < 20
+    dreamed = [images.load_image(path) for path in sorted((run_dir / 'frames').iterdir())]
+    changes = [np.abs(new - old).mean() for new, old in zip(dreamed, film.read_frames(film.open_film(clip)))]
+    assert len(dreamed) == len(changes) == 6 and 0.9 < min(changes) and max(changes) < 20
 
 
 def test_a_still_video_flickers_less_with_the_blend(dreams, picture, tmp_path, run_dir):

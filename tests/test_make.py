@@ -190,7 +190,7 @@ def test_the_python_below_an_environment_is_taken_and_pip_is_heard(checkout):
     """A real Python: an active .venv must not be what the new .venv is made of. A real pip that gets nothing."""
     done = checkout.run('./make_venv.sh', PYTHON=sys.executable, PIP_NO_INDEX='1')
     base = Path(sys.base_prefix) / 'bin' / 'python3.7'
-    assert 'making .venv with %s' % base in done.stderr
+    assert f'making .venv with {base}' in done.stderr
     assert 'No matching distribution found for pip==24.0' in done.stderr
     assert 'error: cannot install the packages' in done.stderr
     assert done.returncode == 3
@@ -205,8 +205,7 @@ def test_the_python_below_an_environment_is_taken_and_pip_is_heard(checkout):
     ('pass', 3),  # it will do, and pip gets nothing
 ])
 def test_a_python_that_cannot_serve_is_refused(checkout, change, code):
-    checkout.program(checkout.bin / 'python3.7', '#!/bin/sh\nexec "%s" -c "import sys\n%s\nexec(sys.argv[1])" "$2"\n'
-                     % (sys.executable, change))
+    checkout.program(checkout.bin / 'python3.7', f'#!/bin/sh\nexec "{sys.executable}" -c "import sys\n{change}\nexec(sys.argv[1])" "$2"\n')
     assert checkout.run('./make_venv.sh', PIP_NO_INDEX='1').returncode == code
 
 
@@ -388,7 +387,7 @@ def test_help_lists_every_target(checkout, command):
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     for target in targets():
-        assert sum(bool(re.match('  make %s  +[a-z]' % target, line)) for line in lines) == 1, target
+        assert sum(bool(re.match(f'  make {target}  +[a-z]', line)) for line in lines) == 1, target
     assert 'make ARGS="--steps 50" mnist' in done.stdout
     assert not checkout.venv.exists()
 
@@ -397,7 +396,7 @@ def test_help_lists_every_target(checkout, command):
 def test_a_recipe_runs_with_its_options(machine, target):
     done = machine.run('make', 'ARGS=--steps 50 --content "my picture.jpg"', target)
     assert done.returncode == 0, done.stderr
-    assert machine.noted()[-1] == 'run recipes/%s --steps 50 --content my picture.jpg' % RECIPES[target]
+    assert machine.noted()[-1] == f'run recipes/{RECIPES[target]} --steps 50 --content my picture.jpg'
     machine.run('make', target)
     assert machine.noted() == ['run recipes/' + RECIPES[target]]  # at once
 
@@ -492,11 +491,11 @@ def test_ci_runs_linter_and_tests(checkout, tmp_path, failing, code, shared):
     if shared:
         (tmp_path / 'shared/data').mkdir(parents=True)
     (checkout.bin / 'make').unlink()
-    checkout.program(checkout.bin / 'make', '''#!/bin/sh
-echo "$1 ${RECIPES_DATA_DIR-unset} ${RECIPES_MODELS_DIR-unset}"
-[ "$1" != "%s" ]
-''' % failing)
+    checkout.program(checkout.bin / 'make', f'''#!/bin/sh
+echo "$1 ${{RECIPES_DATA_DIR-unset}} ${{RECIPES_MODELS_DIR-unset}}"
+[ "$1" != "{failing}" ]
+''')
     done = checkout.run('bash', '.ci/run')
-    folder = '%s/../shared/data' % checkout.root if shared else 'unset'
-    assert done.stdout == 'lint %s unset\ntest %s unset\n' % (folder, folder)  # the tests' count comes last
+    folder = f'{checkout.root}/../shared/data' if shared else 'unset'
+    assert done.stdout == f'lint {folder} unset\ntest {folder} unset\n'  # the tests' count comes last
     assert done.returncode == code

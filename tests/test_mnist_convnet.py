@@ -95,7 +95,7 @@ def test_the_learning_rate_warms_up_and_ends_at_zero():
     np.testing.assert_allclose(found, [0.002 / 50, 0.002 * 0.5 * (1 + np.cos(np.pi * 49 / 200)), 0.001, 0], atol=1e-9)
 
 
-def test_the_optimiser_follows_the_schedule():
+def test_the_optimizer_follows_the_schedule():
     graph = recipe.build_graph(options('--steps', '10'))
     step = tf.train.get_global_step()
     batch = {graph.images: np.ones([4, 28, 28]), graph.labels: [0, 1, 2, 3]}
@@ -174,7 +174,7 @@ def test_the_best_weights_are_tested_predicted_with_and_exported(tmp_path, monke
     capsys.readouterr()
     assert recipe.main(['--predict', str(digit), '--output-dir', str(tmp_path / 'output')]) == 0
     out = capsys.readouterr().out
-    assert '100.0 %' not in out and 'by the run in %s, which has learnt mnist' % run_dir in out
+    assert '100.0 %' not in out and f'by the run in {run_dir}, which has learned mnist' in out
 
 
 def test_a_run_writes_pictures_and_a_record(tmp_path, capsys):
@@ -228,7 +228,7 @@ def test_a_plain_client_loads_the_saved_model(trained):
 def test_own_digits_are_classified(trained, capsys):
     digits, labels = mnist.load_sample().test_images[:8], mnist.load_sample().test_labels[:8]
     paths = []
-    for number, digit in enumerate(digits):  # black ink on white paper, large, off-centre
+    for number, digit in enumerate(digits):  # black ink on white paper, large, off-center
         paper = np.full((200, 260), 255, np.float32)
         paper[20:20 + 112, 100:100 + 112] -= np.kron(digit, np.ones((4, 4)))
         paths.append(trained / ('digit%d.png' % number))
@@ -258,7 +258,7 @@ def test_ctrl_c_saves_and_resume_equals_never_stopped(tmp_path, capsys, monkeypa
     monkeypatch.setattr(recipe.Journal, 'after_step', interrupted)
     assert recipe.main(arguments(tmp_path / 'stopped')) == 130
     message = capsys.readouterr().err.splitlines()[-1]
-    assert 'step 3 of 4 is saved' in message and '--resume %s' % latest(tmp_path / 'stopped') in message
+    assert 'step 3 of 4 is saved' in message and '--resume {}'.format(latest(tmp_path / 'stopped')) in message
     monkeypatch.setattr(recipe.Journal, 'after_step', after_step)
     state_path = latest(tmp_path / 'stopped') / 'checkpoints' / 'state.json'
     state = json.loads(state_path.read_text())
@@ -276,7 +276,7 @@ def test_ctrl_c_while_evaluating_says_how_to_go_on(tmp_path, capsys, monkeypatch
         raise KeyboardInterrupt
     monkeypatch.setattr(reports, 'report', interrupt)
     assert recipe.main(arguments(tmp_path)) == 130
-    assert '--resume %s' % latest(tmp_path) in capsys.readouterr().err.splitlines()[-1]
+    assert f'--resume {latest(tmp_path)}' in capsys.readouterr().err.splitlines()[-1]
     monkeypatch.undo()
     monkeypatch.setenv('RECIPES_OFFLINE', '1')
     assert recipe.main(['--resume', str(latest(tmp_path)), '--data-dir', str(tmp_path)]) == 0
@@ -354,7 +354,7 @@ def test_predict_reads_no_digit_with_a_run_that_has_learnt_clothes(tmp_path, cap
     run_dir = runs.create(tmp_path, recipe.RECIPE, settings={'dataset': 'fashion'})
     digit = tmp_path / 'digit.png'
     images.save_image(digit, np.repeat(255.0 - mnist.load_sample().test_images[0][:, :, np.newaxis], 3, axis=2))
-    for more, text in (([], 'the latest run, %s, has learnt fashion' % run_dir),
+    for more, text in (([], f'the latest run, {run_dir}, has learned fashion'),
                        (['--dataset', 'fashion'], 'has no trained weights yet'),
                        (['--run', str(run_dir)], 'has no trained weights yet')):
         assert recipe.main(['--predict', str(digit), '--output-dir', str(tmp_path)] + more) == 2

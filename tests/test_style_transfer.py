@@ -56,7 +56,7 @@ def random_picture(height, width, seed):
 
 @contextlib.contextmanager
 def session_for(network, objective, tile_size=None):
-    """Gives a function of content, styles and blend to the function that is minimised."""
+    """Gives a function of content, styles and blend to the function that is minimized."""
     with tf.Graph().as_default():
         graph = style_transfer.build_graph(network, objective, tile_size is not None)
         with session.open_session(threads=1) as sess:
@@ -184,13 +184,13 @@ def test_starting_pictures():
 
 # The loop.
 
-def stylize(network, report=lambda step: None, resume_from=None, iterations=8, make_optimiser=LBFGS):
+def stylize(network, report=lambda step: None, resume_from=None, iterations=8, make_optimizer=LBFGS):
     with session_for(network, objective()) as prepare:
         plan = scales.plan(64, 48, iterations, 2)
         content = random_picture(64, 48, 0)
         start = style_transfer.starting_picture(plan[0].size, content, 0.0, 0)
         return style_transfer.stylize(prepare.sess, prepare.graph, prepare.cover, content, [random_picture(70, 90, 1)],
-                                      plan, start, make_optimiser, report, resume_from=resume_from)
+                                      plan, start, make_optimizer, report, resume_from=resume_from)
 
 
 def test_the_loss_falls_within_five_steps(network):
@@ -209,7 +209,7 @@ def test_stopped_and_resumed_equals_never_stopped(network, stop_after):
 
     def stop(step):
         if step.total == stop_after:
-            state = {name: np.copy(array) for name, array in step.optimiser.state().items()}
+            state = {name: np.copy(array) for name, array in step.optimizer.state().items()}
             kept.append((step.scale, step.iteration, state))
             raise KeyboardInterrupt
 
@@ -222,7 +222,7 @@ def test_stopped_and_resumed_equals_never_stopped(network, stop_after):
 
 def test_a_loss_that_is_not_finite_ends_the_work(network):
     with pytest.raises(ComputationError, match='not finite after 0 iterations'):
-        stylize(network, make_optimiser=lambda x: LBFGS(np.full_like(x, 1e30)))
+        stylize(network, make_optimizer=lambda x: LBFGS(np.full_like(x, 1e30)))
 
 
 # The program.

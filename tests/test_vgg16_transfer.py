@@ -130,7 +130,7 @@ def test_a_run_writes_pictures_and_a_record(tmp_path, arguments, capsys):
     assert 'precision' in (run_dir / 'classes.txt').read_text()
 
 
-def test_the_colours_are_learnt(trained):
+def test_the_colors_are_learnt(trained):
     results = runs.read_record(latest(trained))['results']
     assert results['test_accuracy'] >= 7 / 8 and results['validation_accuracy'] >= 7 / 8
     assert results['test_accuracy_with_flip'] >= 7 / 8
@@ -248,7 +248,7 @@ def test_a_resumed_run_looks_where_it_was(tmp_path, arguments, photographs, caps
         assert recipe.main(arguments(name, *more)) == 0
         capsys.readouterr()
         assert recipe.main(['--resume', str(latest(tmp_path / name))]) == 0
-        assert ' 0 images and views to compute, in %s' % features in capsys.readouterr().out
+        assert f' 0 images and views to compute, in {features}' in capsys.readouterr().out
     args = recipe.parse_args(['--weights', 'mine.h5', '--resume', str(latest(tmp_path / 'b'))])
     recipe.look_where_it_was(args)
     assert [getattr(args, name) for name in recipe.PLACES] == [
@@ -267,7 +267,7 @@ def test_ctrl_c_in_either_stage(tmp_path, arguments, capsys, monkeypatch, no_pic
     monkeypatch.setattr(recipe.Journal, 'after_step', interrupted)
     assert recipe.main(arguments('stopped')) == 130
     message = capsys.readouterr().err.splitlines()[-1]
-    assert 'step %d of' % step in message and '--resume %s' % latest(tmp_path / 'stopped') in message
+    assert 'step %d of' % step in message and '--resume {}'.format(latest(tmp_path / 'stopped')) in message
     monkeypatch.setattr(recipe.Journal, 'after_step', after_step)
     assert recipe.main(['--resume', str(latest(tmp_path / 'stopped')), '--output-dir', str(tmp_path / 'stopped')]) == 0
     assert final_weights(latest(tmp_path / 'stopped')) == final_weights(latest(tmp_path / 'whole'))
@@ -278,7 +278,7 @@ def test_ctrl_c_while_features_are_computed(tmp_path, arguments, capsys, monkeyp
         raise KeyboardInterrupt
     monkeypatch.setattr(recipe.photographs, 'read_images', interrupt)
     assert recipe.main(arguments('out')) == 130
-    assert '--resume %s' % latest(tmp_path / 'out') in capsys.readouterr().err.splitlines()[-1]
+    assert '--resume {}'.format(latest(tmp_path / 'out')) in capsys.readouterr().err.splitlines()[-1]
     monkeypatch.undo()
 
 
@@ -484,12 +484,12 @@ def test_a_disk_that_fills_up_while_exporting(tmp_path, arguments, limit_before,
             'narrow_vgg16.patch(setattr)\n'
             'export, save = recipe.export, recipe.tf.saved_model.simple_save\n'
             'def limit(size):\n    if size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))\n'
-            'def limited_export(args):\n    limit(%r)\n    return export(args)\n'
-            'def limiting_save(*args):\n    save(*args)\n    limit(%r)\n'
+            f'def limited_export(args):\n    limit({limit_before!r})\n    return export(args)\n'
+            f'def limiting_save(*args):\n    save(*args)\n    limit({limit_after!r})\n'
             'recipe.export, recipe.tf.saved_model.simple_save = limited_export, limiting_save\n'
-            'sys.exit(recipe.main(sys.argv[1:]))' % (limit_before, limit_after))
+            'sys.exit(recipe.main(sys.argv[1:]))')
     done = subprocess.run([sys.executable, '-c', code] + arguments('out', '--quiet', '--export', '--fine-tune', 'none'),
-                          env=dict(os.environ, PYTHONPATH='%s:%s' % (SCRIPT.parent, DRIVER.parent)), timeout=120,
+                          env=dict(os.environ, PYTHONPATH=f'{SCRIPT.parent}:{DRIVER.parent}'), timeout=120,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     lines = done.stderr.decode().splitlines()
     assert done.returncode == 3 and 'cannot write' in lines[-1] and text in lines[-1], done.stderr
@@ -520,11 +520,11 @@ def test_real_features_tell_cats_from_dogs(tmp_path, real_data_dir, real_models_
     monkeypatch.setenv('RECIPES_OFFLINE', '1')
     source = real_data_dir / 'dogs_and_cats'
     if not source.is_dir():
-        pytest.skip('no dogs_and_cats in %s' % real_data_dir)
+        pytest.skip(f'no dogs_and_cats in {real_data_dir}')
     try:
         vgg.obtain_weights(real_models_dir, 'vgg16', quiet=True)
     except UnavailableError:
-        pytest.skip('no weights of VGG-16 in %s' % real_models_dir)
+        pytest.skip(f'no weights of VGG-16 in {real_models_dir}')
     for part, count in (('train', 60), ('validation', 40)):
         for folder in sorted((source / part).iterdir()):
             (tmp_path / 'few' / part / folder.name).mkdir(parents=True)

@@ -48,7 +48,7 @@ def unpack(archive, folder, max_bytes, members=None, on_file=lambda: None):
         names = _unpack_into(Path(temporary), archive, max_bytes, wanted, on_file)
         missing = sorted((wanted or set()) - set(names))
         if missing:
-            raise InputError('%s: holds no %s' % (archive, ', '.join(missing)))
+            raise InputError('{}: holds no {}'.format(archive, ', '.join(missing)))
         for name in names:
             target = folder.joinpath(*_parts(name))
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def _unpack_into(folder, archive, max_bytes, wanted, on_file):
                             raise InputError('unpacks to more than %d bytes' % max_bytes)
                         out.write(chunk)
             except (FileExistsError, NotADirectoryError, IsADirectoryError):
-                raise InputError('the name %s comes twice' % name)
+                raise InputError(f'the name {name} comes twice')
             files.flush_to_disk(target)
             names.append(name)
             on_file()
@@ -115,20 +115,20 @@ def _damage_told(archive):
     try:
         yield
     except InputError as error:
-        raise InputError('%s: %s' % (archive, error))
+        raise InputError(f'{archive}: {error}')
     except (EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, ValueError, RuntimeError) as error:
-        raise InputError('%s: truncated or damaged (%s); get it anew' % (archive, error))  # RuntimeError: encrypted
+        raise InputError(f'{archive}: truncated or damaged ({error}); get it anew')  # RuntimeError: encrypted
     except OSError as error:
         if error.errno:  # the disk's; the errors of the gzip module have no number
             raise
-        raise InputError('%s: truncated or damaged (%s); get it anew' % (archive, error))
+        raise InputError(f'{archive}: truncated or damaged ({error}); get it anew')
 
 
 def _parts(name):
     """Returns the parts of a member's path, after making sure that it stays within the folder."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith('/') or '..' in parts or '\\' in name or ':' in parts[0] or '\0' in name:
-        raise InputError('the name %r leads out of the folder' % name)
+        raise InputError(f'the name {name!r} leads out of the folder')
     return parts
 
 
@@ -141,7 +141,7 @@ def _plain_files(archive, max_bytes, wanted):
         return _files_of_tar(archive, max_bytes, wanted)
     if name.endswith('.gz'):
         return _file_of_gz(archive, wanted)
-    raise InputError('not an archive by its name; known are %s, .gz' % ', '.join(TAR_ENDINGS + ZIP_ENDINGS))
+    raise InputError('not an archive by its name; known are {}, .gz'.format(', '.join(TAR_ENDINGS + ZIP_ENDINGS)))
 
 
 def _files_of_zip(archive, wanted):
@@ -150,7 +150,7 @@ def _files_of_zip(archive, wanted):
             if info.is_dir() or wanted is not None and info.filename not in wanted:
                 continue
             if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):  # the upper half is Unix's st_mode
-                raise InputError('%s is a link or a device' % info.filename)
+                raise InputError(f'{info.filename} is a link or a device')
             with zipped.open(info) as stream:
                 yield info.filename, stream
 
@@ -164,7 +164,7 @@ def _files_of_tar(archive, max_bytes, wanted):
                 if info.isdir() or wanted is not None and info.name not in wanted:
                     continue
                 if not info.isreg():
-                    raise InputError('%s is a link or a device' % info.name)
+                    raise InputError(f'{info.name} is a link or a device')
                 yield info.name, tar.extractfile(info)
         while stream.read(CHUNK):  # on to the checksum at the end of a gz, which comes after the end of the tar
             pass

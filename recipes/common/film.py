@@ -21,7 +21,7 @@ VIDEO_EXTENSIONS = set('.mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .mts .m2ts .ts
 FRAMES_PER_SECOND = 20  # of what has no rate of its own; a GIF can only have whole hundredths of a second
 FRAME = '%06d.png'
 # What write_film writes: the extension and ffmpeg's options. H.264's usual pixel format knows even sizes only: of an
-# odd one the last row or column is left out. Colours are BT.709's, and marked so: players take them for that.
+# odd one the last row or column is left out. Colors are BT.709's, and marked so: players take them for that.
 GIF, MP4, FOLDER = '.gif', '.mp4', ''
 MP4_OPTIONS = ('-vf', 'crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0,scale=out_color_matrix=bt709', '-colorspace', 'bt709',
                '-color_primaries', 'bt709', '-color_trc', 'bt709', '-pix_fmt', 'yuv420p', '-c:v', 'libx264',
@@ -85,7 +85,7 @@ def _open_folder(path, rate, most):
         if len(good) == most:
             break
     if not good:
-        raise InputError('--content %s: no frame in this folder can be read (%s)' % (path, mistakes[0]))
+        raise InputError(f'--content {path}: no frame in this folder can be read ({mistakes[0]})')
     return Film(Path(path), rate or Fraction(FRAMES_PER_SECOND), len(good), *sizes[0], good, mistakes)
 
 
@@ -100,15 +100,14 @@ def _open_video(path, rate, most):
     first = _run(_decoding(path, None) + ['-frames:v', '1', '-pix_fmt', 'yuv420p', '-f', 'yuv4mpegpipe', '-'])
     header = re.match(rb'YUV4MPEG2 W(\d+) H(\d+) F(\d+):(\d+) ', first.stdout)
     if not header:
-        raise InputError('%s: not a video that can be read (ffmpeg: %s)' % (path, _complaint(first)))
+        raise InputError(f'{path}: not a video that can be read (ffmpeg: {_complaint(first)})')
     width, height, *own_rate = map(int, header.groups())
     rate = rate or Fraction(*own_rate)
     every = _run(_decoding(path, rate) + (['-frames:v', str(most)] if most else []) + [
         '-f', 'null', '-progress', '-', '-'])
     num_frames = int(([b'0'] + re.findall(rb'frame= *(\d+)', every.stdout))[-1])
     if not num_frames:
-        raise InputError('%s: not one frame can be read at %g frames per second (ffmpeg: %s)'
-                         % (path, rate, _complaint(every)))
+        raise InputError(f'{path}: not one frame can be read at {rate:g} frames per second (ffmpeg: {_complaint(every)})')
     mistakes = []
     if every.stderr or every.returncode:
         mistakes.append('what cannot be read of %s, which breaks off or is damaged; %d frames can (ffmpeg: %s)'
@@ -156,7 +155,7 @@ def read_frames(film, start=0):
         for number in range(film.num_frames):
             pixels = process.stdout.read(num_bytes)
             if len(pixels) < num_bytes:
-                raise InputError('%s: changed while it was read' % film.path)
+                raise InputError(f'{film.path}: changed while it was read')
             if number >= start:
                 yield np.frombuffer(pixels, np.uint8).reshape(film.height, film.width, 3).astype(np.float32)
     finally:
@@ -196,17 +195,15 @@ def check_output(path, option='--output'):
     path = Path(path)
     extension = path.suffix.lower()
     if extension not in (GIF, MP4, FOLDER):
-        raise InputError('%s %s: no film has the extension %r; known: %s, %s, or none for a folder of PNG frames'
-                         % (option, path, path.suffix, GIF, MP4))
+        raise InputError(f'{option} {path}: no film has the extension {path.suffix!r}; known: {GIF}, {MP4}, or none for a folder of PNG frames')
     if extension != FOLDER:
         ffmpeg()
     elif path.is_dir():
         if any(path.iterdir()):
-            raise InputError('%s %s: there are files in this folder; name a new or an empty one' % (option, path))
+            raise InputError(f'{option} {path}: there are files in this folder; name a new or an empty one')
         path = path / FRAME  # it is inside that must be writable
     elif path.exists():
-        raise InputError('%s %s: a file is there already; name a folder, or a film ending in %s or %s'
-                         % (option, path, GIF, MP4))
+        raise InputError(f'{option} {path}: a file is there already; name a folder, or a film ending in {GIF} or {MP4}')
     files.check_writable(path, option)
 
 
@@ -235,9 +232,9 @@ def write_film(path, folder, num_frames, fps, sound=None):
     limit = ['-frames:v', str(num_frames)]
     with files.replacing(path) as beside, tempfile.TemporaryDirectory() as temporary:
         if path.suffix.lower() == GIF:
-            palette, shown = str(Path(temporary) / 'palette.png'), 'fps=%s' % min(fps, MOST_GIF_FPS)
+            palette, shown = str(Path(temporary) / 'palette.png'), f'fps={min(fps, MOST_GIF_FPS)}'
             _encode(folder, frames + ['-vf', shown + ',palettegen'], palette)
-            _encode(folder, frames + ['-i', palette, '-lavfi', '%s[shown];[shown][1:v]%s' % (shown, PALETTE_USE),
+            _encode(folder, frames + ['-i', palette, '-lavfi', f'{shown}[shown];[shown][1:v]{PALETTE_USE}',
                                       *limit], beside)
         elif sound:
             seconds = ['-t', '%.6f' % (num_frames / fps)]
@@ -251,13 +248,12 @@ def _encode(folder, options, path):
     result = _run([ffmpeg(), '-nostdin', '-v', 'error', '-y', *options, str(Path(path).resolve())], cwd=str(folder))
     # Where the disk is full when it comes to the file's end, it complains of that, but may call it a success.
     if result.returncode or b'Error writing trailer' in result.stderr:
-        raise UnavailableError('the film cannot be written; its frames are in %s (ffmpeg: %s)'
-                               % (folder, _complaint(result)))
+        raise UnavailableError(f'the film cannot be written; its frames are in {folder} (ffmpeg: {_complaint(result)})')
 
 
 def _decoding(path, rate):
     """Returns ffmpeg's command up to where it decodes a video's pictures: square pixels, at a steady rate if given."""
-    filters = (['fps=%s' % rate] if rate else []) + ['scale=trunc(iw*sar):ih']
+    filters = ([f'fps={rate}'] if rate else []) + ['scale=trunc(iw*sar):ih']
     return [ffmpeg(), '-nostdin', '-v', 'error', '-i', str(Path(path).resolve()), '-map', '0:v:0', '-an',
             '-vf', ','.join(filters)]
 

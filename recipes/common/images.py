@@ -13,8 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from common import files
 from common.errors import InputError
 
-# What save_image writes: the extension's format, and how. With colour at full resolution (subsampling 0) a dream's fine
-# coloured lines survive JPEG.
+# What save_image writes: the extension's format, and how. With color at full resolution (subsampling 0) a dream's fine
+# colored lines survive JPEG.
 FORMATS = {
     '.png': ('PNG', {}),
     '.jpg': ('JPEG', {'quality': 95, 'subsampling': 0}),
@@ -47,8 +47,8 @@ _WARNING_FILTERS = threading.Lock()  # the process has one list of them, which c
 def load_image(path):
     """Reads a picture of any common kind.
 
-    Its EXIF orientation is applied, what is transparent shows white, grey becomes three equal channels, 16 bits are
-    scaled to [0, 255] without rounding where Pillow keeps them (grey), an animation gives its first frame. Colour
+    Its EXIF orientation is applied, what is transparent shows white, gray becomes three equal channels, 16 bits are
+    scaled to [0, 255] without rounding where Pillow keeps them (gray), an animation gives its first frame. Color
     profiles are not applied.
     Floating-point pixels (TIFF) are taken to run from 0 to 1, 255 or 65535, the first of these that holds them with up
     to a quarter of overshoot, as resampling leaves it; what fits none is stretched from its least to its largest value.
@@ -69,17 +69,16 @@ def load_image(path):
             pixels = _to_rgb(picture)
             upright = UPRIGHT.get(_orientation(picture), lambda pixels: pixels)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise InputError('%s: %s pixels, more than the %s that are safe to open; make it smaller first'
-                         % (path, format(int(re.search(r'\d+', str(error)).group()), ','),
+        raise InputError('{}: {} pixels, more than the {} that are safe to open; make it smaller first'.format(path, format(int(re.search(r'\d+', str(error)).group()), ','),
                             format(Image.MAX_IMAGE_PIXELS, ',')))
     except UnidentifiedImageError:
-        raise InputError('%s: not a picture, or of a kind that cannot be read here; expected %s' % (path, READABLE))
+        raise InputError(f'{path}: not a picture, or of a kind that cannot be read here; expected {READABLE}')
     except MemoryError:
         raise
     except Exception as error:  # Pillow meets damage with errors of a dozen kinds, from struct.error to IndexError
         if isinstance(error, OSError) and error.errno is not None:
-            raise InputError('%s: cannot be read (%s)' % (path, error.strerror))
-        raise InputError('%s: the picture is damaged or cut short (%s)' % (path, error))
+            raise InputError(f'{path}: cannot be read ({error.strerror})')
+        raise InputError(f'{path}: the picture is damaged or cut short ({error})')
     return np.ascontiguousarray(upright(pixels))
 
 
@@ -90,16 +89,16 @@ def _open(path):
         return Image.open(str(path))
 
 
-def load_grey(path):
+def load_gray(path):
     """Reads a picture's luminance (ITU-R BT.601), for a mask or a digit; see load_image.
 
     Returns:
-      float32 [height, width] in [0, 255]; of a grey picture exactly its own values.
+      float32 [height, width] in [0, 255]; of a gray picture exactly its own values.
     """
-    return to_grey(load_image(path))
+    return to_gray(load_image(path))
 
 
-def to_grey(image):
+def to_gray(image):
     """Computes the luminance (ITU-R BT.601) of a picture.
 
     Args:
@@ -121,22 +120,22 @@ def check_regular_file(path, kind='picture'):
     try:
         status = os.stat(str(path))
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError('%s: no such file' % path)
+        raise InputError(f'{path}: no such file')
     except OSError as error:
-        raise InputError('%s: cannot be read (%s)' % (path, error.strerror))
+        raise InputError(f'{path}: cannot be read ({error.strerror})')
     if stat.S_ISDIR(status.st_mode):
-        raise InputError('%s: a folder, not a %s' % (path, kind))
+        raise InputError(f'{path}: a folder, not a {kind}')
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-        raise InputError('%s: not a regular file; expected a %s' % (path, kind))
+        raise InputError(f'{path}: not a regular file; expected a {kind}')
     if status.st_size == 0:
-        raise InputError('%s: an empty file, not a %s' % (path, kind))
+        raise InputError(f'{path}: an empty file, not a {kind}')
 
 
 def _to_rgb(picture):
     """Turns a loaded Pillow image of any mode into float32 [height, width, 3] in [0, 255]."""
     if picture.mode == 'F' or picture.mode.startswith('I'):  # Pillow's own conversion would clip these at 255
-        grey = _scale_to_bytes(np.asarray(picture))
-        return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+        gray = _scale_to_bytes(np.asarray(picture))
+        return np.repeat(gray[:, :, np.newaxis], 3, axis=2)
     if picture.mode == 'La':
         picture = picture.convert('LA')
     if picture.mode in ('RGBA', 'RGBa', 'LA', 'PA') or 'transparency' in picture.info:
@@ -174,7 +173,7 @@ def save_image(path, image):
 
     Args:
       path: str or Path ending in one of FORMATS.
-      image: [height, width, 3] RGB or [height, width] grey, any real type, clipped to [0, 255] and rounded.
+      image: [height, width, 3] RGB or [height, width] gray, any real type, clipped to [0, 255] and rounded.
 
     Raises:
       InputError: an extension that is not known.
@@ -184,7 +183,7 @@ def save_image(path, image):
     file_format, options = _format_of(path, 'cannot save')
     image = np.asarray(image)
     if image.ndim not in (2, 3) or image.ndim == 3 and image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError('cannot save an array of shape %s as a picture' % (image.shape,))
+        raise ValueError(f'cannot save an array of shape {image.shape} as a picture')
     if not np.isfinite(image).all():
         raise ValueError('cannot save %s: %d of its values are not finite' % (path, (~np.isfinite(image)).sum()))
     # Into memory first: Pillow, writing to a file itself, hides from its error that the disk is full.
@@ -199,8 +198,7 @@ def _format_of(path, option):
     try:
         return FORMATS[Path(path).suffix.lower()]
     except KeyError:
-        raise InputError('%s %s: no picture format has the extension %r; known: %s'
-                         % (option, path, Path(path).suffix, ', '.join(FORMATS)))
+        raise InputError('{} {}: no picture format has the extension {!r}; known: {}'.format(option, path, Path(path).suffix, ', '.join(FORMATS)))
 
 
 def check_output(path, option='--output'):
@@ -278,13 +276,13 @@ def find_images(paths, option):
                 inside = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURE_EXTENSIONS
                                 and not file.name.startswith('.') and file.is_file())
                 if not inside:
-                    raise InputError('%s %s: no picture in this folder; expected %s' % (option, path, READABLE))
+                    raise InputError(f'{option} {path}: no picture in this folder; expected {READABLE}')
                 found.extend(inside)
                 continue
             os.stat(str(path))
         except (FileNotFoundError, NotADirectoryError):
-            raise InputError('%s %s: no such file or folder' % (option, path))
+            raise InputError(f'{option} {path}: no such file or folder')
         except OSError as error:
-            raise InputError('%s %s: cannot be read (%s)' % (option, path, error.strerror))
+            raise InputError(f'{option} {path}: cannot be read ({error.strerror})')
         found.append(path)
     return found

@@ -21,7 +21,7 @@ def one_at_a_time(path, doing, quiet=False):
         pass
     except filelock.Timeout:
         if not quiet:
-            print('waiting for another process that %s' % doing, file=sys.stderr, flush=True)
+            print(f'waiting for another process that {doing}', file=sys.stderr, flush=True)
         lock.acquire()
     try:
         yield

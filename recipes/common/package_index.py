@@ -33,7 +33,7 @@ class Package(NamedTuple):
     python_version: Optional[str] = None
 
     def __str__(self):
-        return '%s package %s %s' % ({'npm': 'npm', 'pypi': 'PyPI'}[self.index], self.name, self.version)
+        return '{} package {} {}'.format({'npm': 'npm', 'pypi': 'PyPI'}[self.index], self.name, self.version)
 
 
 def fetch(package, folder):
@@ -54,7 +54,7 @@ def fetch(package, folder):
         done = subprocess.run(command, cwd=str(folder), timeout=CLIENT_SECONDS, stdin=subprocess.DEVNULL,
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding='utf-8', errors='replace')
     except OSError as error:
-        raise Failed('%s does not start (%s)' % (command[0], error.strerror))
+        raise Failed(f'{command[0]} does not start ({error.strerror})')
     except subprocess.TimeoutExpired:
         raise Failed('%s was not done after %d seconds' % (package.index, CLIENT_SECONDS))
     archives = sorted(folder.glob('*.tgz')) + sorted(folder.glob('*.whl'))
@@ -62,7 +62,7 @@ def fetch(package, folder):
         raise Failed(_complaint(done.stderr) or 'exit code %d' % done.returncode)
     found = digest(archives[0])
     if found != package.sha256:
-        raise Failed('SHA-256 is %s, expected %s' % (found, package.sha256))
+        raise Failed(f'SHA-256 is {found}, expected {package.sha256}')
     return archives[0]
 
 
@@ -70,7 +70,7 @@ def _npm_command(package):
     npm = shutil.which('npm')
     if npm is None:
         raise Failed('npm is not installed')
-    return [npm, 'pack', '%s@%s' % (package.name, package.version), '--ignore-scripts', '--fetch-retries=1',
+    return [npm, 'pack', f'{package.name}@{package.version}', '--ignore-scripts', '--fetch-retries=1',
             '--fetch-retry-mintimeout=1000', '--fetch-timeout=%d' % (1000 * ANSWER_SECONDS)]
 
 
@@ -84,7 +84,7 @@ def _pip_command(package):
     version = ['--python-version', package.python_version] if package.python_version else []
     return pip + ['download', '--no-deps', '--only-binary=:all:', '--no-input', '--disable-pip-version-check',
                   '--retries', '1', '--timeout', str(ANSWER_SECONDS), '--dest', '.'] + version + [
-                      '%s==%s' % (package.name, package.version)]
+                      f'{package.name}=={package.version}']
 
 
 def _complaint(stderr):

@@ -18,7 +18,7 @@ LABEL_SIZE = 10
 CAPTION_SIZE = 9
 INK = '#222222'
 GUIDE = '#e4e4e4'   # grid lines and frames
-COLOURS = ('#1f6fb4', '#e1701a', '#2b8a57', '#b03a8c', '#7a6a53', '#4b4fc0', '#c23b3b', '#0f8b9d')
+COLORS = ('#1f6fb4', '#e1701a', '#2b8a57', '#b03a8c', '#7a6a53', '#4b4fc0', '#c23b3b', '#0f8b9d')
 SMALL_PICTURE = 64  # up to this many pixels a side, a picture is enlarged to be seen
 
 
@@ -41,21 +41,21 @@ class Page:
         self.width = max(self.width, left + pixels.shape[1])
         self.height = max(self.height, top + pixels.shape[0])
 
-    def write(self, text, left, top, size, centred=False):
-        """Places lines of text in `size` points, from `left` on or centred about it."""
+    def write(self, text, left, top, size, centered=False):
+        """Places lines of text in `size` points, from `left` on or centered about it."""
         self.drawings.append(lambda figure, x, y: figure.text(
             x(left) / figure.bbox.width, y(top) / figure.bbox.height, plain(text), fontsize=size, color=INK,
-            ha='center' if centred else 'left', va='top', linespacing=1.15))
+            ha='center' if centered else 'left', va='top', linespacing=1.15))
         self.height = max(self.height, top + line_height(size) * (text.count('\n') + 1))
 
-    def put_colour_bar(self, colormap, largest, left, top, height):
-        """Places the key to a colour map that runs from -largest to largest."""
+    def put_color_bar(self, colormap, largest, left, top, height):
+        """Places the key to a color map that runs from -largest to largest."""
         def draw(figure, x, y):
             axes = figure.add_axes([x(left) / figure.bbox.width, y(top + height) / figure.bbox.height,
                                     14 / figure.bbox.width, height / figure.bbox.height])
             bar = figure.colorbar(ScalarMappable(Normalize(-largest, largest), colormap), cax=axes,
                                   ticks=[-largest, 0, largest])
-            bar.set_ticklabels([number(float('%.2g' % value)) for value in (-largest, 0, largest)])
+            bar.set_ticklabels([number(float(f'{value:.2g}')) for value in (-largest, 0, largest)])
             bar.outline.set_visible(False)
             axes.tick_params(labelsize=CAPTION_SIZE, colors=INK, length=0)
         self.drawings.append(draw)
@@ -112,7 +112,7 @@ def number(value):
     """Writes a number briefly for a reader: 0.25, −3, 25,000, 4×10⁷."""
     if 1e4 <= abs(value) < 1e6:
         return format(value, ',.0f').replace('-', '−')
-    mantissa, _, exponent = ('%.4g' % value).partition('e')
+    mantissa, _, exponent = (f'{value:.4g}').partition('e')
     if exponent:
         mantissa += '×10' + str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))
     return mantissa.replace('-', '−')

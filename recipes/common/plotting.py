@@ -12,7 +12,7 @@ from matplotlib import ticker
 
 from common import images as pictures
 from common import pages
-from common.pages import CAPTION_SIZE, COLOURS, GUIDE, INK, LABEL_SIZE, MARGIN, WIDTH
+from common.pages import CAPTION_SIZE, COLORS, GUIDE, INK, LABEL_SIZE, MARGIN, WIDTH
 
 MAX_CHANNELS = 64   # of a layer's activations
 
@@ -33,7 +33,7 @@ def _draw_curves(curves, title, xlabel, ylabel, log):
     figure, axes = pages.new_axes(WIDTH, 540)
     for number, (label, (x_values, y_values)) in enumerate(curves.items()):
         few = len(x_values) <= 40
-        axes.plot(x_values, y_values, label=pages.plain(label), color=COLOURS[number % len(COLOURS)],
+        axes.plot(x_values, y_values, label=pages.plain(label), color=COLORS[number % len(COLORS)],
                   linewidth=1.8 if few else 1.2, marker='o' if few else None, markersize=4)
     every_x = np.concatenate([np.asarray(x_values, float) for x_values, _ in curves.values()])
     every_y = np.concatenate([np.asarray(y_values, float) for _, y_values in curves.values()])
@@ -103,14 +103,14 @@ def plot_image_grid(path, images, captions=None, columns=None, title=None):
         top = row * (cell_height + text_height + gap)
         page.put(image, left + (cell_width - image.shape[1]) // 2, top + (cell_height - image.shape[0]) // 2)
         if captions:
-            page.write(captions[place], left + cell_width / 2, top + cell_height + 3, size, centred=True)
+            page.write(captions[place], left + cell_width / 2, top + cell_height + 3, size, centered=True)
     pages.save(path, page.draw())
 
 
 def plot_confusion_matrix(path, matrix, class_names, title):
     """Draws a confusion matrix with its counts.
 
-    Mistakes have a colour scale of their own, their share of their class against the largest such share, so that a few
+    Mistakes have a color scale of their own, their share of their class against the largest such share, so that a few
     show beside thousands of correct answers; cells without any stay empty.
 
     Args:
@@ -122,11 +122,11 @@ def plot_confusion_matrix(path, matrix, class_names, title):
     matrix = np.asarray(matrix)
     num_classes = len(matrix)
     classes = np.arange(num_classes)
-    colours, strength = _colour_cells(matrix)
+    colors, strength = _color_cells(matrix)
     cell = 110 if num_classes <= 5 else 64 if num_classes <= 12 else 48  # pixels
     side = max(num_classes * cell, 360) + 110
     figure, axes = pages.new_axes(side, side + 40)
-    axes.imshow(colours, interpolation='nearest')
+    axes.imshow(colors, interpolation='nearest')
     for row, column in np.argwhere((matrix > 0) | np.eye(num_classes, dtype=bool)):
         axes.text(column, row, str(matrix[row, column]), ha='center', va='center', fontsize=9 if cell >= 64 else 7,
                   color='white' if strength[row, column] > 0.75 else INK, in_layout=False)
@@ -145,8 +145,8 @@ def plot_confusion_matrix(path, matrix, class_names, title):
     pages.save(path, figure)
 
 
-def _colour_cells(matrix):
-    """Colours a confusion matrix: its diagonal blue by recall, its mistakes red by their share, nothing white.
+def _color_cells(matrix):
+    """Colors a confusion matrix: its diagonal blue by recall, its mistakes red by their share, nothing white.
 
     Returns:
       float [classes, classes, 4] (RGBA in [0, 1]), and the strength of each mistake against the largest, in [0, 1].
@@ -156,10 +156,10 @@ def _colour_cells(matrix):
     recall = np.diagonal(shares).copy()
     shares[classes, classes] = 0
     strength = shares / max(shares.max(), 1e-12)
-    colours = matplotlib.colormaps['Reds'](0.65 * strength)
-    colours[shares == 0] = 1
-    colours[classes, classes] = matplotlib.colormaps['Blues'](0.45 * recall)
-    return colours, strength
+    colors = matplotlib.colormaps['Reds'](0.65 * strength)
+    colors[shares == 0] = 1
+    colors[classes, classes] = matplotlib.colormaps['Blues'](0.45 * recall)
+    return colors, strength
 
 
 def plot_filters(path, filters, title):
@@ -167,7 +167,7 @@ def plot_filters(path, filters, title):
 
     Args:
       path: where to write it.
-      filters: float [height, width, in, out]; in is 1 (blue is negative, white 0, red positive) or 3 (RGB, grey is 0).
+      filters: float [height, width, in, out]; in is 1 (blue is negative, white 0, red positive) or 3 (RGB, gray is 0).
       title: str.
     """
     filters = np.asarray(filters, np.float32)
@@ -176,8 +176,8 @@ def plot_filters(path, filters, title):
         raise ValueError('filters over %d channels cannot be shown; 1 or 3 can' % channels)
     largest = float(np.abs(filters).max()) or 1.0
     if channels == 1:
-        colours = 255 * matplotlib.colormaps['RdBu_r']((filters[:, :, 0] / largest + 1) / 2)[..., :3]
-        tiles = np.moveaxis(colours, 2, 0)
+        colors = 255 * matplotlib.colormaps['RdBu_r']((filters[:, :, 0] / largest + 1) / 2)[..., :3]
+        tiles = np.moveaxis(colors, 2, 0)
     else:
         tiles = np.moveaxis(127.5 * (filters / largest + 1), 3, 0)
     columns = _even_columns(count, 16)
@@ -185,9 +185,9 @@ def plot_filters(path, filters, title):
     page = pages.Page(max(mosaic.shape[1], 400), title)
     page.put(mosaic, 0, 0)
     if channels == 1:
-        page.put_colour_bar('RdBu_r', largest, mosaic.shape[1] + 24, 0, min(mosaic.shape[0], 240))
+        page.put_color_bar('RdBu_r', largest, mosaic.shape[1] + 24, 0, min(mosaic.shape[0], 240))
     else:
-        page.write('Grey is 0; black and full colour are ±%.2g.' % largest, 0, mosaic.shape[0] + 6, CAPTION_SIZE)
+        page.write(f'Gray is 0; black and full color are ±{largest:.2g}.', 0, mosaic.shape[0] + 6, CAPTION_SIZE)
     pages.save(path, page.draw())
 
 
@@ -210,11 +210,11 @@ def plot_activations(path, image, layers, title):
         activations = np.asarray(activations, np.float32)
         shown = np.moveaxis(activations[:, :, :MAX_CHANNELS], 2, 0)
         least, most = min(0.0, float(shown.min())), float(shown.max())
-        colours = 255 * matplotlib.colormaps['magma']((shown - least) / max(most - least, 1e-12))[..., :3]
+        colors = 255 * matplotlib.colormaps['magma']((shown - least) / max(most - least, 1e-12))[..., :3]
         side = max(activations.shape[:2])  # doubled while it fits: pooling by 2 leaves maps the size they were
         side = side * 2 ** int(math.log2(64 / side)) if side <= 64 else 64
-        mosaic = pages.mosaic([pages.fit(tile, side, side) for tile in colours], 16, gap=2)
-        caption = '%s    %s' % (name, ' × '.join(str(size) for size in activations.shape))
+        mosaic = pages.mosaic([pages.fit(tile, side, side) for tile in colors], 16, gap=2)
+        caption = '{}    {}'.format(name, ' × '.join(str(size) for size in activations.shape))
         if activations.shape[2] > MAX_CHANNELS:
             caption += ' (the first %d)' % MAX_CHANNELS
         page.write(caption, indent, top, LABEL_SIZE)
@@ -243,7 +243,7 @@ def plot_sheet(path, images, captions):
     for image, caption in zip(shown, captions):
         page.put(image, left, 0)
         page.write(pages.wrap(caption, image.shape[1], LABEL_SIZE), left + image.shape[1] / 2, height + 5, LABEL_SIZE,
-                   centred=True)
+                   centered=True)
         left += image.shape[1] + gap
     pages.save(path, page.draw())
 
@@ -269,7 +269,7 @@ def plot_rows(path, rows, title, gap=10):
         for column, (image, caption) in enumerate(row):
             left = column * (cell_width + gap)
             page.put(pages.to_rgb(image), left + (cell_width - image.shape[1]) // 2, top)
-            page.write(caption, left + cell_width / 2, below, CAPTION_SIZE, centred=True)
+            page.write(caption, left + cell_width / 2, below, CAPTION_SIZE, centered=True)
     pages.save(path, page.draw())
 
 

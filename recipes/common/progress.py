@@ -54,5 +54,5 @@ class Progress:
 
 
 def _format(figures):
-    return ', '.join('%s %s' % (name, value if isinstance(value, str) else '%.4g' % value)
+    return ', '.join('{} {}'.format(name, value if isinstance(value, str) else f'{value:.4g}')
                      for name, value in figures.items())

@@ -25,7 +25,7 @@ def report(run_dir, labels, probabilities, class_names, load_images, **grid):
                           encoding='utf-8')
     plotting.plot_confusion_matrix(run_dir / 'confusion_matrix.png', matrix, class_names, 'Test images')
     worst = evaluation.most_confident_mistakes(labels, probabilities, 40)
-    captions = ['%s, not %s: %.0f\u00a0%%' % (class_names[guess], class_names[label], 100 * row[guess])
+    captions = [f'{class_names[guess]}, not {class_names[label]}: {100 * row[guess]:.0f}\u00a0%'
                 for label, guess, row in zip(labels[worst], predictions[worst], probabilities[worst])]
     plotting.plot_image_grid(run_dir / 'mistakes.png', load_images(worst), captions,
                              title='The most confident mistakes', **grid)

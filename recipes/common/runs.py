@@ -38,7 +38,7 @@ def create(output_dir, recipe, **record):
     parent = make_dir(Path(output_dir) / recipe, '--output-dir')
     latest = parent / LATEST
     if latest.is_dir() and not latest.is_symlink():
-        raise InputError('%s: a folder, where the link to the latest run belongs; move it away' % latest)
+        raise InputError(f'{latest}: a folder, where the link to the latest run belongs; move it away')
     run_dir = _make_unique(parent, time.strftime('%Y-%m-%d_%H%M%S'))
     hold(run_dir)
     write_record(run_dir, recipe=recipe, command=sys.argv, started=time.strftime('%Y-%m-%d %H:%M:%S %z'),
@@ -58,7 +58,7 @@ def _make_unique(parent, name):
             return run_dir
         except FileExistsError:
             continue
-    raise UnavailableError('no free name for a run in %s' % parent)
+    raise UnavailableError(f'no free name for a run in {parent}')
 
 
 def hold(run_dir):
@@ -77,7 +77,7 @@ def hold(run_dir):
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise InputError('--resume %s: another process works on that run; wait for its end, or stop it' % run_dir)
+        raise InputError(f'--resume {run_dir}: another process works on that run; wait for its end, or stop it')
     except NotImplementedError:  # a file system without locks
         pass
 
@@ -123,9 +123,9 @@ def locate(output_dir, recipe, resume, option='--resume'):
     try:
         found = read_record(run_dir).get('recipe')
     except OSError:
-        raise InputError('%s: no run in %s; name the folder of a run (it has a %s)' % (option, run_dir, RECORD))
+        raise InputError(f'{option}: no run in {run_dir}; name the folder of a run (it has a {RECORD})')
     if found != recipe:
-        raise InputError('%s %s: a run of %s, not of %s' % (option, run_dir, found, recipe))
+        raise InputError(f'{option} {run_dir}: a run of {found}, not of {recipe}')
     return run_dir.resolve()
 
 
@@ -154,7 +154,7 @@ def _read_json(path, key):
     except ValueError:
         data = None
     if not isinstance(data, dict) or key not in data:
-        raise InputError('%s: damaged, not what a recipe wrote' % path)
+        raise InputError(f'{path}: damaged, not what a recipe wrote')
     return data
 
 
@@ -170,7 +170,7 @@ def _plain(value):
         return value.tolist()
     if isinstance(value, Path):
         return str(value)
-    raise TypeError('run.json cannot hold %r' % type(value))
+    raise TypeError(f'run.json cannot hold {type(value)!r}')
 
 
 def check_unchanged(run_dir, **facts):
@@ -186,9 +186,8 @@ def check_unchanged(run_dir, **facts):
     record = read_record(run_dir)
     for name, value in facts.items():
         if record.get(name, value) != value:
-            values = ' (%s then, %s now)' % (record[name], value)  # checksums would tell nobody anything
-            raise InputError('--resume %s: %s changed since that run began%s; start a new run'
-                             % (run_dir, name, values if len(values) < 100 else ''))
+            values = f' ({record[name]} then, {value} now)'  # checksums would tell nobody anything
+            raise InputError('--resume {}: {} changed since that run began{}; start a new run'.format(run_dir, name, values if len(values) < 100 else ''))
     write_record(run_dir, **facts)
 
 
@@ -288,7 +287,7 @@ def save_checkpoint(run_dir, saver, sess, step, state):
         flush_to_disk(path)
     _write_json(folder / STATE, dict(state, step=step))
     for path in folder.glob('model-*'):  # the state names what is still needed
-        needed = path.name.split('.')[0] in ('model-%s' % step, 'model-%s' % state.get('best_step'))
+        needed = path.name.split('.')[0] in (f'model-{step}', 'model-{}'.format(state.get('best_step')))
         if not needed or '.tempstate' in path.name:  # half a file of a save that failed
             path.unlink()
 
@@ -313,7 +312,7 @@ def restore_checkpoint(run_dir, saver, sess, step):
     try:
         saver.restore(sess, str(prefix))
     except (tf.errors.OpError, ValueError) as error:
-        raise InputError('%s: not a checkpoint of this network (%s)' % (prefix, str(error).splitlines()[0]))
+        raise InputError(f'{prefix}: not a checkpoint of this network ({str(error).splitlines()[0]})')
 
 
 def save_model(run_dir, sess, inputs, outputs):
@@ -334,7 +333,7 @@ def save_model(run_dir, sess, inputs, outputs):
         with replacing_dir(run_dir / 'saved_model') as beside:
             tf.saved_model.simple_save(sess, str(beside), inputs, outputs)
     except tf.errors.OpError as error:
-        raise UnavailableError('cannot write the SavedModel into %s: %s' % (run_dir, error.message.splitlines()[0]))
+        raise UnavailableError(f'cannot write the SavedModel into {run_dir}: {error.message.splitlines()[0]}')
     return run_dir / 'saved_model'
 
 
@@ -357,4 +356,4 @@ def load_arrays(path):
         with np.load(str(path), allow_pickle=False) as arrays:
             return dict(arrays)
     except Exception as error:  # numpy raises a dozen kinds for a broken zip
-        raise InputError('%s: not a state that this recipe saved (%s)' % (path, error))
+        raise InputError(f'{path}: not a state that this recipe saved ({error})')

@@ -33,7 +33,7 @@ class Journal:
         self.state = state or {'step': 0, 'best_step': None, 'validation_loss': float('inf'),
                                'validation_accuracy': 0.0, 'disappointments': 0, 'sums': [0, 0.0, 0.0],
                                'training_seconds': 0.0}
-        self.metrics = runs.MetricsLog(args.run_dir / ('%s.csv' % name), METRICS, keep_until=self.state['step'])
+        self.metrics = runs.MetricsLog(args.run_dir / (f'{name}.csv'), METRICS, keep_until=self.state['step'])
         self.progress = Progress(num_steps, self.state['step'], 'step', args.quiet)
         self.figures = {}
         self.saved_at = self.clock = time.time()

@@ -147,13 +147,13 @@ def _chunks(response):
     try:
         yield from response.raw.stream(CHUNK, decode_content=False)
     except urllib3.exceptions.HTTPError as error:
-        raise _BrokenOff('broke off: %s' % _cause(error))
+        raise _BrokenOff(f'broke off: {_cause(error)}')
 
 
 def _bar(path, url, start, total, quiet):
     terminal = sys.stderr.isatty()
     if not quiet and not terminal:
-        print('downloading %s%s' % (url, ', from byte %d on' % start if start else ''), file=sys.stderr, flush=True)
+        print('downloading {}{}'.format(url, ', from byte %d on' % start if start else ''), file=sys.stderr, flush=True)
     return tqdm(total=total, initial=start, desc=url.rsplit('/', 1)[-1], unit='B', unit_scale=True, dynamic_ncols=True,
                 disable=quiet or not terminal)
 

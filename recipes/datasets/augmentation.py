@@ -1,4 +1,4 @@
-"""Small colour photographs changed at random, as another photograph of the same thing might differ; batches at once.
+"""Small color photographs changed at random, as another photograph of the same thing might differ; batches at once.
 
 A network that sees every training image in many versions learns what they have in common, not the images by heart.
 Nothing here loops over images in Python: a batch of 96 takes about a millisecond, so a network need not wait for it.
@@ -18,10 +18,10 @@ def augment_standard(images, random, cutout_size=CUTOUT_SIZE):
 
     Half of the images are mirrored, left to right. A shift by up to 4 pixels is a crop of the image with 4 pixels more
     on each side, which mirror what is inside them. Then a square anywhere, at the border partly outside, is covered
-    with the mean colour, so that the network cannot rely on one part of a thing.
+    with the mean color, so that the network cannot rely on one part of a thing.
 
     Args:
-      images: [batch, height, width, 3], RGB; uint8, or float32 and standardised, so that the mean colour is 0.
+      images: [batch, height, width, 3], RGB; uint8, or float32 and standardized, so that the mean color is 0.
       random: np.random.RandomState. One made from seed and step lets a resumed training draw the same.
       cutout_size: int, pixels, the side of the square; 0 for none.
 
@@ -77,7 +77,7 @@ def augment_book(images, random):
     mirrored = random.randint(0, 2, count)
     angle = np.radians(random.uniform(-MAX_ROTATION, MAX_ROTATION, count) * random.randint(0, 2, count))
     cosine, sine = (values.astype(np.float32)[:, np.newaxis, np.newaxis] for values in (np.cos(angle), np.sin(angle)))
-    row = (np.arange(height, dtype=np.float32) - (height - 1) / 2)[:, np.newaxis]  # from the centre
+    row = (np.arange(height, dtype=np.float32) - (height - 1) / 2)[:, np.newaxis]  # from the center
     column = np.arange(width, dtype=np.float32) - np.float32((width - 1) / 2)
     # A mirrored image is turned after that, so it is looked up at the mirrored column.
     side = np.where(mirrored, -1, 1).astype(np.float32)[:, np.newaxis, np.newaxis]
@@ -92,7 +92,7 @@ def augment_book(images, random):
 
 
 def _reflect(positions, length):
-    """Brings positions outside 0 to length - 1 inside, as a mirror at the centre of the outermost pixel does."""
+    """Brings positions outside 0 to length - 1 inside, as a mirror at the center of the outermost pixel does."""
     return (length - 1) - np.abs((length - 1) - np.abs(positions))
 
 

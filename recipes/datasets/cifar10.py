@@ -112,7 +112,7 @@ def load(data_dir, quiet=False):
     try:
         return _split(*_read(path, form), source=source)
     except OSError as error:
-        raise InputError('%s: cannot be read (%s)' % (path, error.strerror))
+        raise InputError(f'{path}: cannot be read ({error.strerror})')
 
 
 def _find(data_dir):
@@ -141,7 +141,7 @@ def _names_in(folder):
     except FileNotFoundError:
         return set()
     except OSError as error:
-        raise InputError('data folder %s: cannot be read (%s)' % (folder, error.strerror))
+        raise InputError(f'data folder {folder}: cannot be read ({error.strerror})')
 
 
 def _read(path, form):
@@ -156,7 +156,7 @@ def _read(path, form):
     sums = {}
     for name, content, title in _batches(path, form):
         if name in sums:
-            raise InputError('%s comes twice' % title)
+            raise InputError(f'{title} comes twice')
         labels, pixels = form.read(content, title)
         sums[name] = _check_sum(name, labels, pixels, title)
         number = BATCH_NAMES.index(name)
@@ -164,7 +164,7 @@ def _read(path, form):
         all_labels[number] = labels
     missing = [name + form.suffix for name in BATCH_NAMES if name not in sums]
     if missing:
-        raise InputError('%s: holds no %s' % (path, ', '.join(missing)))
+        raise InputError('{}: holds no {}'.format(path, ', '.join(missing)))
     return all_images.reshape(-1, SIDE, SIDE, CHANNELS), all_labels.ravel(), {name: sums[name] for name in BATCH_NAMES}
 
 
@@ -175,7 +175,7 @@ def _batches(path, form):
         _check_regular(path)
         for member, content in archives.read(path, wanted, MAX_BYTES):
             file_name = PurePosixPath(member).name
-            yield wanted[file_name], content, '%s: %s' % (path, file_name)
+            yield wanted[file_name], content, f'{path}: {file_name}'
         return
     for file_name, name in wanted.items():
         _check_regular(path / file_name)
@@ -185,15 +185,15 @@ def _batches(path, form):
 
 def _check_regular(path):
     if not path.is_file():  # opening a pipe would wait for ever
-        raise InputError('%s: expected a file, found a folder, a pipe or a device' % path)
+        raise InputError(f'{path}: expected a file, found a folder, a pipe or a device')
 
 
 def _check_sum(name, labels, pixels, title):
     digest = hashlib.sha256(labels)
     digest.update(np.ascontiguousarray(pixels))
     if digest.hexdigest() != CONTENT_SHA256[name]:
-        raise InputError('%s: not the published images and labels: their SHA-256 is %s, expected %s; move it away and '
-                         'the right file is fetched' % (title, digest.hexdigest(), CONTENT_SHA256[name]))
+        raise InputError(f'{title}: not the published images and labels: their SHA-256 is {digest.hexdigest()}, expected {CONTENT_SHA256[name]}; move it away and '
+                         'the right file is fetched')
     return digest.hexdigest()
 
 
@@ -206,7 +206,7 @@ def _split(all_images, all_labels, sums, source):
 
 
 def prepare(image):
-    """Makes a photograph what the network reads: its centre square, scaled to 32 x 32 pixels.
+    """Makes a photograph what the network reads: its center square, scaled to 32 x 32 pixels.
 
     Args:
       image: float32 [height, width, 3], RGB in [0, 255].

@@ -36,11 +36,11 @@ def read_pickled(content, name):
     """
     batch = _unpickle(content, name)
     if not isinstance(batch, dict):
-        raise InputError('%s: a pickled %s, expected a dict' % (name, type(batch).__name__))
+        raise InputError(f'{name}: a pickled {type(batch).__name__}, expected a dict')
     fields = {key.decode('latin-1') if isinstance(key, bytes) else key: value for key, value in batch.items()}
     for key in ('data', 'labels'):
         if key not in fields:
-            raise InputError('%s: holds no %s; expected a batch of CIFAR-10' % (name, key))
+            raise InputError(f'{name}: holds no {key}; expected a batch of CIFAR-10')
     return _check_labels(fields['labels'], name), _check_pixels(fields['data'], name)
 
 
@@ -48,7 +48,7 @@ def read_binary(content, name):
     """Reads a batch of cifar-10-binary.tar.gz: 10,000 times a label and an image, 3,073 bytes; see read_pickled."""
     expected = NUM_IMAGES * (1 + IMAGE_BYTES)
     if len(content) != expected:
-        raise InputError('%s: %s bytes, expected %s' % (name, format(len(content), ','), format(expected, ',')))
+        raise InputError('{}: {} bytes, expected {}'.format(name, format(len(content), ','), format(expected, ',')))
     records = np.frombuffer(content, np.uint8).reshape(NUM_IMAGES, 1 + IMAGE_BYTES)
     return _check_labels(records[:, 0].tolist(), name), records[:, 1:]
 
@@ -56,21 +56,20 @@ def read_binary(content, name):
 def _check_pixels(array, name):
     expected = NUM_IMAGES, IMAGE_BYTES
     if not isinstance(array, _Array):
-        raise InputError('%s: its data is a %s, expected an array' % (name, type(array).__name__))
+        raise InputError(f'{name}: its data is a {type(array).__name__}, expected an array')
     if array.shape != expected:
-        raise InputError('%s: its data has the shape %s, expected %r'
-                         % (name, reprlib.repr(array.shape), expected))
+        raise InputError(f'{name}: its data has the shape {reprlib.repr(array.shape)}, expected {expected!r}')
     if len(array.content) != NUM_IMAGES * IMAGE_BYTES:
-        raise InputError('%s: its data has %s bytes, expected %s' % (
+        raise InputError('{}: its data has {} bytes, expected {}'.format(
             name, format(len(array.content), ','), format(NUM_IMAGES * IMAGE_BYTES, ',')))
     return np.frombuffer(array.content, np.uint8).reshape(expected)
 
 
 def _check_labels(labels, name):
     if not isinstance(labels, list):
-        raise InputError('%s: its labels are a %s, expected a list' % (name, type(labels).__name__))
+        raise InputError(f'{name}: its labels are a {type(labels).__name__}, expected a list')
     if len(labels) != NUM_IMAGES:
-        raise InputError('%s: %s labels, expected %s' % (name, format(len(labels), ','), format(NUM_IMAGES, ',')))
+        raise InputError('{}: {} labels, expected {}'.format(name, format(len(labels), ','), format(NUM_IMAGES, ',')))
     for position, label in enumerate(labels):
         if type(label) is not int or not 0 <= label < NUM_CLASSES:
             raise InputError('%s: label %s at position %d; labels are 0 to %d'
@@ -82,11 +81,11 @@ def _unpickle(content, name):
     try:
         return _BatchUnpickler(io.BytesIO(content), encoding='bytes').load()
     except InputError as error:
-        raise InputError('%s: %s' % (name, error))
+        raise InputError(f'{name}: {error}')
     except MemoryError:
         raise
     except Exception as error:  # damage shows as errors of a dozen kinds, from IndexError to UnicodeDecodeError
-        raise InputError('%s: its pickle is damaged (%s: %s)' % (name, type(error).__name__, error))
+        raise InputError(f'{name}: its pickle is damaged ({type(error).__name__}: {error})')
 
 
 # The one in Python, not the one in C, which ten bytes can make ask for gigabytes. It takes 0.1 s longer for a batch.
@@ -95,8 +94,7 @@ class _BatchUnpickler(pickle._Unpickler):
 
     def find_class(self, module, name):
         if (module, name) not in STAND_INS:
-            raise InputError('refused: its pickle asks for %.50s.%.50s, which no batch of CIFAR-10 needs'
-                             % (module, name))
+            raise InputError(f'refused: its pickle asks for {module:.50}.{name:.50}, which no batch of CIFAR-10 needs')
         return STAND_INS[module, name]
 
     def persistent_load(self, pid):
@@ -131,7 +129,7 @@ def _make_array(*unused):  # numpy makes an empty array here; __setstate__ fills
 
 def _make_type(code, *unused):
     if code not in (b'u1', 'u1'):
-        raise InputError('an array of %s, expected unsigned bytes' % reprlib.repr(code))
+        raise InputError(f'an array of {reprlib.repr(code)}, expected unsigned bytes')
     return _UInt8()
 
 

@@ -1,7 +1,7 @@
 """Digits that are not MNIST's, made to look like MNIST's: a person's own pictures, and training digits bent a little.
 
 A network that has seen only MNIST reads other digits badly, mostly because they are shown otherwise: MNIST is white on
-black, without paper, shadow or dust, each digit scaled to 20 pixels and centred by its mass.
+black, without paper, shadow or dust, each digit scaled to 20 pixels and centered by its mass.
 """
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ SIDE = 28  # pixels of a digit's image, in height and in width
 DIGIT_BOX = 20  # pixels: the longer side of the digit in it
 WORKING_SIZE = 400  # pixels on the longer side of a picture; more show nothing that a box of 20 could keep
 
-MIN_CONTRAST = 16  # grey levels between ink and paper
+MIN_CONTRAST = 16  # gray levels between ink and paper
 MIN_SEPARATION = 4  # the same in standard deviations of the paper; noise alone gives 1.6
 EDGE_OF_STROKE = 0.2  # of the ink's strength: where a stroke ends
 DUST = 0.05  # of the ink of the largest stroke: what has less is no part of the digit
@@ -40,12 +40,12 @@ def prepare_digit(image, name='the picture'):
 
     Returns:
       uint8 [28, 28], white ink on black: the digit scaled with its proportions kept, so that its longer side has 20
-      pixels, and moved by whole pixels until its centre of mass is the centre.
+      pixels, and moved by whole pixels until its center of mass is the center.
 
     Raises:
       InputError: no digit in it: uniform, nothing but noise or dust.
 
-    Source: http://yann.lecun.com/exdb/mnist/ on size and centre (that the centre is pixel 14 of 0 to 27 was measured).
+    Source: http://yann.lecun.com/exdb/mnist/ on size and center (that the center is pixel 14 of 0 to 27 was measured).
       The threshold is Ridler's and Calvard's, 1978. Fine strokes are thickened, which MNIST's pens did not need.
     """
     image = np.asarray(image, np.float32)
@@ -80,9 +80,9 @@ def _locate(image, name):
 
 
 def _remove_paper(image):
-    """Computes how much each pixel stands out against the paper around it: float32 [height, width], grey levels.
+    """Computes how much each pixel stands out against the paper around it: float32 [height, width], gray levels.
 
-    Of a coloured picture that channel is taken in which the ink shows best. The paper under a stroke is found by a
+    Of a colored picture that channel is taken in which the ink shows best. The paper under a stroke is found by a
     morphological opening or closing: it keeps what is wider than a third of the picture, shadows for instance.
     """
     channels = np.atleast_3d(image)
@@ -90,19 +90,19 @@ def _remove_paper(image):
     best = int(np.argmax(np.abs(skews)))
     light_ink = skews[best] > 0
     shorter = min(image.shape[:2])
-    grey = cv2.GaussianBlur(np.ascontiguousarray(channels[:, :, best]), (0, 0), max(shorter / 250, 0.01))
+    gray = cv2.GaussianBlur(np.ascontiguousarray(channels[:, :, best]), (0, 0), max(shorter / 250, 0.01))
     size = shorter // 3 | 1
-    paper = cv2.copyMakeBorder(grey, size, size, size, size, cv2.BORDER_REPLICATE)
+    paper = cv2.copyMakeBorder(gray, size, size, size, size, cv2.BORDER_REPLICATE)
     operation = cv2.MORPH_OPEN if light_ink else cv2.MORPH_CLOSE
     paper = cv2.morphologyEx(paper, operation, np.ones((size, size), np.uint8))[size:-size, size:-size]
     if light_ink:
-        return grey - paper
-    return (paper - grey) * (paper.max() / np.maximum(paper, 1))  # ink absorbs a share of the light, in shadow too
+        return gray - paper
+    return (paper - gray) * (paper.max() / np.maximum(paper, 1))  # ink absorbs a share of the light, in shadow too
 
 
-def _skewness(grey):
+def _skewness(gray):
     """Computes which way few pixels differ most from their surroundings: above 0 where these are light."""
-    small = images.resize_image(grey, *images.fit_size(*grey.shape, 128))
+    small = images.resize_image(gray, *images.fit_size(*gray.shape, 128))
     small = np.clip(np.round(small), 0, 255).astype(np.uint8)
     size = max(3, min(small.shape) // 2 | 1)  # so wide that ink is the smaller part everywhere
     return np.sum((small.astype(np.float64) - cv2.medianBlur(small, size)) ** 3)
@@ -118,7 +118,7 @@ def _find_strokes(ink, name):
     grain = 1.4826 * np.median(np.abs(ink - paper))  # the standard deviation, were the paper's noise normal
     threshold, contrast = _threshold(ink, paper)
     if contrast < max(MIN_CONTRAST, MIN_SEPARATION * grain):
-        raise InputError('%s: no digit in it; expected one in ink that stands out from the paper' % name)
+        raise InputError(f'{name}: no digit in it; expected one in ink that stands out from the paper')
     dark = ink > threshold
     strength = np.percentile(ink[dark], 75) - paper
     edge = min(threshold, paper + max(EDGE_OF_STROKE * strength, 4 * grain))
@@ -130,7 +130,7 @@ def _find_strokes(ink, name):
     if inside.max() > 0.1 * masses.max():  # what touches the border is the digit only where nothing else can be
         masses = inside
     if max(boxes[masses.argmax(), [cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH]]) < max(4, MIN_EXTENT * min(ink.shape)):
-        raise InputError('%s: no digit in it, nothing larger than specks of dust' % name)
+        raise InputError(f'{name}: no digit in it, nothing larger than specks of dust')
     return np.clip((ink - paper) / strength, 0, 1), (masses >= DUST * masses.max())[parts]
 
 
@@ -153,7 +153,7 @@ def _threshold(ink, paper):
 
 
 def _thicken(digit):
-    """Widens the strokes of a fine pen, which would be grey and broken in a box of 20."""
+    """Widens the strokes of a fine pen, which would be gray and broken in a box of 20."""
     longer = max(digit.shape)
     strokes = np.pad((digit > 0.5).astype(np.uint8), 1)
     # In a bar the distance to the edge is a quarter of the bar's width on average.
@@ -165,9 +165,9 @@ def _thicken(digit):
 
 
 def _offset(profile):
-    """Computes where to put a digit's first row, or column, for its centre of mass to be at pixel 14."""
-    centre = np.average(np.arange(len(profile)), weights=profile)
-    return int(np.clip(np.round(SIDE / 2 - centre), 0, SIDE - len(profile)))
+    """Computes where to put a digit's first row, or column, for its center of mass to be at pixel 14."""
+    center = np.average(np.arange(len(profile)), weights=profile)
+    return int(np.clip(np.round(SIDE / 2 - center), 0, SIDE - len(profile)))
 
 
 def augment(digits, rng):
@@ -214,11 +214,11 @@ def _sources(count, height, width, rng):
     def each(values):
         return values.astype(np.float32)[:, np.newaxis, np.newaxis]
 
-    row = np.arange(height, dtype=np.float32)[:, np.newaxis] - (height - 1) / 2  # from the centre
+    row = np.arange(height, dtype=np.float32)[:, np.newaxis] - (height - 1) / 2  # from the center
     column = np.arange(width, dtype=np.float32) - (width - 1) / 2
     rows = each(row_scale * np.cos(angle)) * row + each(column_scale * np.sin(angle)) * column
     columns = each(shear - row_scale * np.sin(angle)) * row + each(column_scale * np.cos(angle)) * column
     rows += each(row_shift + (height + 1) / 2)
     columns += each(column_shift + (width + 1) / 2)
-    # The padding is 0, and the last position must leave a neighbour to interpolate with.
+    # The padding is 0, and the last position must leave a neighbor to interpolate with.
     return np.clip(rows, 0, height + 0.999), np.clip(columns, 0, width + 0.999)

@@ -57,50 +57,47 @@ def read_pair(images_path, labels_path):
     """
     images, labels = read_images(images_path), read_labels(labels_path)
     if len(images) != len(labels):
-        raise InputError('%s holds %s images, but %s holds %s labels; they must be equally many'
-                         % (images_path, format(len(images), ','), labels_path, format(len(labels), ',')))
+        raise InputError('{} holds {} images, but {} holds {} labels; they must be equally many'.format(images_path, format(len(images), ','), labels_path, format(len(labels), ',')))
     return images, labels
 
 
 def _read(path, kind, item_shape):
     if Path(path).exists() and not Path(path).is_file():
-        raise InputError('%s: expected a file of %s, found a folder, a pipe or a device' % (path, kind))
+        raise InputError(f'{path}: expected a file of {kind}, found a folder, a pipe or a device')
     try:
         with open(str(path), 'rb') as raw:
             packed = raw.read(2) == b'\x1f\x8b'
             raw.seek(0)
             return _parse(gzip.GzipFile(fileobj=raw) if packed else raw, path, kind, item_shape)
     except EOFError:
-        raise InputError('%s: breaks off in the middle of its gzip data; fetch it again' % path)
+        raise InputError(f'{path}: breaks off in the middle of its gzip data; fetch it again')
     except zlib.error as error:
-        raise InputError('%s: its gzip data is damaged (%s); fetch it again' % (path, error))
+        raise InputError(f'{path}: its gzip data is damaged ({error}); fetch it again')
     except OSError as error:
         if error.errno is None:  # the gzip module's own: a bad header or checksum
-            raise InputError('%s: its gzip data is damaged (%s); fetch it again' % (path, error))
-        raise InputError('%s: cannot be read (%s)' % (path, error.strerror))
+            raise InputError(f'{path}: its gzip data is damaged ({error}); fetch it again')
+        raise InputError(f'{path}: cannot be read ({error.strerror})')
 
 
 def _parse(stream, path, kind, item_shape):
     """Returns the array in an IDX stream, which must hold nothing else."""
     header = stream.read(4 * (2 + len(item_shape)))
     if not header:
-        raise InputError('%s: empty; expected a file of %s' % (path, kind))
+        raise InputError(f'{path}: empty; expected a file of {kind}')
     if len(header) < 4 * (2 + len(item_shape)):
-        raise InputError('%s: breaks off within its header; fetch it again' % path)
+        raise InputError(f'{path}: breaks off within its header; fetch it again')
     magic, count, *found_shape = struct.unpack('>%dI' % (2 + len(item_shape)), header)
     expected = UNSIGNED_BYTES + 1 + len(item_shape)
     if magic != expected:
-        raise InputError('%s: not an IDX file of %s: its magic number is 0x%08x, expected 0x%08x'
-                         % (path, kind, magic, expected))
+        raise InputError(f'{path}: not an IDX file of {kind}: its magic number is 0x{magic:08x}, expected 0x{expected:08x}')
     if tuple(found_shape) != item_shape:
         raise InputError('%s: images of %d x %d pixels, expected %d x %d' % ((path,) + tuple(found_shape) + item_shape))
     if not 1 <= count <= MAX_ITEMS:
-        raise InputError('%s: its header promises %s %s, expected 1 to %s'
-                         % (path, format(count, ','), kind, format(MAX_ITEMS, ',')))
+        raise InputError('{}: its header promises {} {}, expected 1 to {}'.format(path, format(count, ','), kind, format(MAX_ITEMS, ',')))
     length = count * int(np.prod(item_shape, dtype=int))
     data = stream.read(length + 1)  # one more than there should be, which also makes gzip look at its checksum
     if len(data) != length:
-        raise InputError('%s: %s bytes after the header, which promises %s %s, %s bytes; fetch it again' % (
-            path, 'more than %s' % format(length, ',') if len(data) > length else 'only %s' % format(len(data), ','),
+        raise InputError('{}: {} bytes after the header, which promises {} {}, {} bytes; fetch it again'.format(
+            path, 'more than {}'.format(format(length, ',')) if len(data) > length else 'only {}'.format(format(len(data), ',')),
             format(count, ','), kind, format(length, ',')))
     return np.frombuffer(data, np.uint8).reshape((count,) + item_shape)

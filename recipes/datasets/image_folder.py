@@ -1,4 +1,4 @@
-"""Labelled photographs: a folder of them, checked, split into training, validation and test.
+"""Labeled photographs: a folder of them, checked, split into training, validation and test.
 
 Every picture is decoded before a network sees the first: those that cannot be read are listed and left out, never
 deleted. Where there is no split, one is drawn from the seed and the files' names, class by class; it consists of lists,
@@ -103,7 +103,7 @@ def load(data_dir, seed=0, quiet=False):
     splits = [Split(tuple(paths[part]), np.repeat(np.arange(len(class_names)), [
         len(parts[part][name]) for name in class_names]).astype(np.int64)) for part in PARTS]
     return ImageFolder(class_names, *splits, left_out=layout.strays + tuple(unreadable + repeated),
-                       how='%s; %s' % (layout.description, _describe(layout, shares, seed)),
+                       how=f'{layout.description}; {_describe(layout, shares, seed)}',
                        sums={path: sums[path] for part in PARTS for path in paths[part]})
 
 
@@ -150,9 +150,9 @@ def _find(data_dir, quiet):
     if layout and any(_all_paths(layout)):
         return layout
     if layout and layout.strays:
-        raise InputError('%s: %s' % layout.strays[0])
-    raise InputError('%s: no pictures; expected one folder of pictures per class, with or without train/ and '
-                     'validation/ around them' % data_dir)
+        raise InputError('{}: {}'.format(*layout.strays[0]))
+    raise InputError(f'{data_dir}: no pictures; expected one folder of pictures per class, with or without train/ and '
+                     'validation/ around them')
 
 
 def _all_paths(layout):
@@ -163,23 +163,21 @@ def _class_names(layout):
     """Returns the classes, sorted, after making sure that there are two and that the parts agree on them."""
     train = layout.parts['train']
     for part, by_class in layout.parts.items():
-        differing = ['only in %s: %s' % (where, ', '.join(sorted(names))) for where, names in (
+        differing = ['only in {}: {}'.format(where, ', '.join(sorted(names))) for where, names in (
             ('train', set(train) - set(by_class)), (part, set(by_class) - set(train))) if names]
         if differing:
-            raise InputError('%s: train and %s have different classes (%s); give both the same folders'
-                             % (layout.root, part, '; '.join(differing)))
+            raise InputError('{}: train and {} have different classes ({}); give both the same folders'.format(layout.root, part, '; '.join(differing)))
     for part, by_class in layout.parts.items():
         for name, paths in sorted(by_class.items()):
             if not paths:
-                raise InputError('%s: class %r has no pictures%s; add some, or remove its folder'
-                                 % (layout.root, name, _in_part(layout, part)))
+                raise InputError(f'{layout.root}: class {name!r} has no pictures{_in_part(layout, part)}; add some, or remove its folder')
     if len(train) < 2:
-        raise InputError('%s: one class only, %r; expected the pictures of at least two' % (layout.root, *train))
+        raise InputError('{}: one class only, {!r}; expected the pictures of at least two'.format(layout.root, *train))
     return tuple(sorted(train))
 
 
 def _in_part(layout, part):
-    return ' in %s' % part if layout.is_split else ''
+    return f' in {part}' if layout.is_split else ''
 
 
 def _check_all(layout, quiet):
@@ -193,9 +191,9 @@ def _check_all(layout, quiet):
             images.load_image(path)
             return digest(path), None
         except InputError as error:
-            return None, str(error).replace('%s: ' % path, '', 1)
+            return None, str(error).replace(f'{path}: ', '', 1)
         except OSError as error:
-            return None, 'cannot be read (%s)' % error.strerror
+            return None, f'cannot be read ({error.strerror})'
 
     paths = _all_paths(layout)
     sums, unreadable = {}, []
@@ -224,7 +222,7 @@ def _source(layout):
 def _describe(layout, shares, seed):
     if not shares:
         return 'split as it is'
-    drawn = ' and '.join('%.0f %% as %s' % (100 * share, part) for part, share in shares.items())
+    drawn = ' and '.join(f'{100 * share:.0f} % as {part}' for part, share in shares.items())
     return 'of each class%s, %s, drawn with seed %d' % (_in_part(layout, _source(layout)), drawn, seed)
 
 
@@ -236,11 +234,11 @@ def _refuse_too_few(layout, shares, sums, unreadable):
             count = sum(path in sums for path in paths)
             if count >= needed:
                 continue
-            bad = ['%s: %s' % (path, why) for path, why in unreadable if path in paths]
+            bad = [f'{path}: {why}' for path, why in unreadable if path in paths]
             found = 'none' if not count else 'a single one' if count == 1 else 'only %d' % count
             problem = ('%s of its %d pictures%s can be read; the first that cannot is %s' % (
                 found, len(paths), _in_part(layout, part), bad[0]) if bad else
-                '%s%s' % ('a single picture' if count == 1 else 'only %d pictures' % count, _in_part(layout, part)))
+                '{}{}'.format('a single picture' if count == 1 else 'only %d pictures' % count, _in_part(layout, part)))
             raise InputError('%s: class %r: %s; expected at least %d; add some, or remove the class'
                              % (layout.root, name, problem, needed))
 
@@ -283,6 +281,6 @@ def _leave_out_repeated(parts, sums):
                   % (len(gone), part, gone[0], later[sums[gone[0]]]), file=sys.stderr, flush=True)
         else:
             parts[part] = kept
-            left_out.extend((path, 'the same picture as %s' % later[sums[path]]) for path in gone)
+            left_out.extend((path, f'the same picture as {later[sums[path]]}') for path in gone)
         later.update((sums[path], path) for paths in parts[part].values() for path in paths)
     return left_out

@@ -1,4 +1,4 @@
-"""Where labelled photographs lie: the ways in which people keep them, and which class each file belongs to.
+"""Where labeled photographs lie: the ways in which people keep them, and which class each file belongs to.
 
 Known are folders of one class each, with or without train/, validation/ and test/ around them; Kaggle's flat names,
 `cat.123.jpg`; and archives of any of these, which are unpacked beside. Nothing is moved, copied or opened here.
@@ -46,7 +46,7 @@ class Layout(NamedTuple):
 
 
 def find(data_dir, quiet=False):
-    """Finds the labelled pictures in a folder, or in a folder within it, or in an archive.
+    """Finds the labeled pictures in a folder, or in a folder within it, or in an archive.
 
     Args:
       data_dir: Path of a folder or an archive.
@@ -62,16 +62,14 @@ def find(data_dir, quiet=False):
     """
     if os.path.isfile(str(data_dir)):
         if not data_dir.name.lower().endswith(ARCHIVE_ENDINGS):
-            raise InputError('%s: a file; expected a folder of pictures, or an archive (%s)'
-                             % (data_dir, ', '.join(ARCHIVE_ENDINGS)))
+            raise InputError('{}: a file; expected a folder of pictures, or an archive ({})'.format(data_dir, ', '.join(ARCHIVE_ENDINGS)))
         return _find_in_archive(data_dir, quiet)
     layout = _find_in_folder(data_dir, MAX_DEPTH)
     if layout:
         return layout
     found = _archives_of_pictures(data_dir)
     if len(found) > 1:
-        raise InputError('%s: more than one archive: %s; name the one you mean'
-                         % (data_dir, ', '.join(path.name for path in found)))
+        raise InputError('{}: more than one archive: {}; name the one you mean'.format(data_dir, ', '.join(path.name for path in found)))
     return _find_in_archive(found[0], quiet) if found else None
 
 
@@ -81,8 +79,7 @@ def _find_in_folder(folder, depth):
     if 'train' in parts and not _is_class(parts['train']):
         return _read_parts(folder, parts)
     if parts and 'train' not in parts:
-        raise InputError('%s: holds %s, but no train; name the pictures to learn from so'
-                         % (folder, ' and '.join(path.name for path in parts.values())))
+        raise InputError('{}: holds {}, but no train; name the pictures to learn from so'.format(folder, ' and '.join(path.name for path in parts.values())))
     holding = [inner for inner in _folders(folder) if _pictures(inner)]
     if len(holding) < 2 and depth:
         inside = [_find_in_folder(inner, depth - 1) for inner in _folders(folder) if inner not in holding]
@@ -90,14 +87,13 @@ def _find_in_folder(folder, depth):
         inside = [layout for layout in inside if layout and (
             layout.is_split or not holding and len(layout.parts['train']) > 1)]
         if len(inside) > 1:
-            raise InputError('%s: more than one data set: %s; name the one you mean'
-                             % (folder, ', '.join(str(layout.root) for layout in inside)))
+            raise InputError('{}: more than one data set: {}; name the one you mean'.format(folder, ', '.join(str(layout.root) for layout in inside)))
         if inside:
             return inside[0]
     by_class, strays, kind = _read_classes(folder)
     if not any(by_class.values()) and not strays:
         return None
-    return Layout(folder, {'train': by_class}, False, tuple(strays), '%s, %s' % (folder, kind))
+    return Layout(folder, {'train': by_class}, False, tuple(strays), f'{folder}, {kind}')
 
 
 def _part_folders(folder):
@@ -107,8 +103,7 @@ def _part_folders(folder):
         for part, names in PART_NAMES.items():
             if inner.name.lower() in names:
                 if part in found:
-                    raise InputError('%s: both %s and %s; expected one of them'
-                                     % (folder, found[part].name, inner.name))
+                    raise InputError(f'{folder}: both {found[part].name} and {inner.name}; expected one of them')
                 found[part] = inner
     return found
 
@@ -125,12 +120,12 @@ def _read_parts(folder, part_folders):
         by_class, strays_of_part, kind = _read_classes(part_folders[part])
         # As Kaggle's test pictures are: 1.jpg, or all in one folder, as Keras wants them.
         if part == 'test' and len(by_class) < 2 and not set(by_class) & set(parts['train']):
-            unused = '; %s has no classes and is not used' % part_folders[part].name
+            unused = f'; {part_folders[part].name} has no classes and is not used'
             continue
         parts[part] = by_class
         strays.extend(strays_of_part)
         kinds.append(kind)
-    description = '%s, %s, %s%s' % (folder, ' + '.join(part_folders[part].name for part in parts),
+    description = '{}, {}, {}{}'.format(folder, ' + '.join(part_folders[part].name for part in parts),
                                     ' or '.join(sorted(set(kinds))), unused)
     return Layout(folder, parts, True, tuple(strays), description)
 
@@ -162,9 +157,9 @@ def _entries(folder):
             return sorted((entry for entry in entries if not entry.name.startswith('.') and entry.name not in NOT_OURS),
                           key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError('%s: no such folder' % folder)
+        raise InputError(f'{folder}: no such folder')
     except OSError as error:
-        raise InputError('%s: cannot be read (%s)' % (folder, error.strerror))
+        raise InputError(f'{folder}: cannot be read ({error.strerror})')
 
 
 def _folders(folder):
@@ -216,7 +211,7 @@ def _find_in_archive(archive, quiet):
     ending = next(ending for ending in ARCHIVE_ENDINGS if archive.name.lower().endswith(ending))
     folder = archive.with_name(archive.name[:-len(ending)])
     if not folder.exists():
-        files.make_dir(folder.parent, 'unpacking %s:' % archive.name)
+        files.make_dir(folder.parent, f'unpacking {archive.name}:')
         with archive.open('rb') as locked:
             with contextlib.suppress(OSError):  # some network file systems have no locks
                 fcntl.flock(locked, fcntl.LOCK_EX)
@@ -230,11 +225,10 @@ def _unpack(archive, folder, quiet):
     free = shutil.disk_usage(str(folder.parent)).free
     num_files, needed = _promised_by(archive)
     if needed > free:
-        raise UnavailableError('%s: unpacks to %s bytes, but only %s are free beside it'
-                               % (archive, format(needed, ','), format(free, ',')))
+        raise UnavailableError('{}: unpacks to {} bytes, but only {} are free beside it'.format(archive, format(needed, ','), format(free, ',')))
     if not quiet:
-        print('unpacking %s into %s' % (archive, folder), flush=True)
-    beside = folder.with_name('.%s.part' % folder.name)
+        print(f'unpacking {archive} into {folder}', flush=True)
+    beside = folder.with_name(f'.{folder.name}.part')
     shutil.rmtree(str(beside), ignore_errors=True)  # of a process that was killed
     beside.mkdir()
     try:

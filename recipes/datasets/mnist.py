@@ -1,6 +1,6 @@
 """MNIST and Fashion-MNIST: where they come from, their split, and what stands in where MNIST cannot be had.
 
-60,000 training and 10,000 test images of 28 x 28 grey pixels in ten classes. The test set is for one look at the end,
+60,000 training and 10,000 test images of 28 x 28 gray pixels in ten classes. The test set is for one look at the end,
 so the last 5,000 training images are set apart for every choice that is made on the way.
 
 Source: Y. LeCun, C. Cortes, C. J. C. Burges, The MNIST database of handwritten digits,
@@ -147,7 +147,7 @@ def load(data_dir, dataset='mnist', quiet=False):
         if dataset != 'mnist':
             raise
         print('warning: the full MNIST cannot be had; going on with the bundled sample of 5,000 + 1,000 digits, whose '
-              'figures are not those of MNIST\n  %s' % error, file=sys.stderr, flush=True)
+              f'figures are not those of MNIST\n  {error}', file=sys.stderr, flush=True)
         return load_sample()
     # Of a file its folder, of a download its address; the four of them mostly share it.
     sources = [one.source[:-len(one.path.name) - 1] if one.source.endswith(one.path.name) else one.source
@@ -179,7 +179,7 @@ def _find_folder(data_dir, data_set):
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise InputError('data folder %s: cannot be read (%s)' % (folder, error.strerror))
+            raise InputError(f'data folder {folder}: cannot be read ({error.strerror})')
         if any(name in names or name[:-len('.gz')] in names for name in FILE_NAMES):
             return folder
     return own

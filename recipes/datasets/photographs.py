@@ -1,4 +1,4 @@
-"""Labelled photographs as arrays: the paths, checksums and labels of each part, and pixels in the view asked for."""
+"""Labeled photographs as arrays: the paths, checksums and labels of each part, and pixels in the view asked for."""
 import hashlib
 from pathlib import Path
 from typing import NamedTuple, Tuple
@@ -45,7 +45,7 @@ def digest(data):
     """Returns the SHA-256 of which images are in which part of a Photographs, with which labels."""
     result = hashlib.sha256()
     for part in (data.train, data.validation, data.test):
-        result.update(('%s\n%s\n' % (' '.join(part.sums), ' '.join(map(str, part.labels)))).encode())
+        result.update(('{}\n{}\n'.format(' '.join(part.sums), ' '.join(map(str, part.labels)))).encode())
     return result.hexdigest()
 
 

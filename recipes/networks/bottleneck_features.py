@@ -69,7 +69,7 @@ class BottleneckFeatures:
 
     def problems(self):
         """Returns lines about rows that were there and cannot be used."""
-        return ['%s: %s; made anew' % (cache.folder, cache.problem) for cache in self._caches.values() if cache.problem]
+        return [f'{cache.folder}: {cache.problem}; made anew' for cache in self._caches.values() if cache.problem]
 
     def compute(self, batches, sess, model, load, quiet=False):
         """Computes features and keeps them, batch by batch: what a kill leaves need not be done again.

@@ -38,5 +38,5 @@ def overlay(image, heat_map):
       float32 [height, width, 3], in [0, 255].
     """
     strength = pictures.resize_image(heat_map / max(float(heat_map.max()), 1e-12), *image.shape[:2])
-    colours = 255 * matplotlib.colormaps['jet'](strength)[..., :3]
-    return np.asarray((1 - OPACITY) * np.asarray(image, np.float32) + OPACITY * colours, np.float32)
+    colors = 255 * matplotlib.colormaps['jet'](strength)[..., :3]
+    return np.asarray((1 - OPACITY) * np.asarray(image, np.float32) + OPACITY * colors, np.float32)

@@ -18,7 +18,7 @@ LABELS_FILE = 'imagenet_comp_graph_label_strings.txt'
 ARCHIVE = download.Asset(
     name='inception5h.zip', size=49937555, sha256='d13569f6a98159de37e92e9c8ec4dae8f674fbf475f69fe6199b514f756d4364',
     mirrors=('https://storage.googleapis.com/download.tensorflow.org/models/inception5h.zip',),
-    by_hand='Or put its %s there, or name a frozen graph with --graph FILE.' % GRAPH_FILE)
+    by_hand=f'Or put its {GRAPH_FILE} there, or name a frozen graph with --graph FILE.')
 MAX_UNPACKED_BYTES = 64 * 2 ** 20
 
 INPUT_NAME = 'input'
@@ -52,11 +52,11 @@ def obtain_graph(models_dir, path=None, quiet=False):
         if not path.is_file():
             archive, source, _ = download.obtain([ARCHIVE], models_dir, quiet=quiet)[0]
             download.unpack(archive, models_dir, MAX_UNPACKED_BYTES, members=(GRAPH_FILE, LABELS_FILE))
-            return path, '%s in %s' % (GRAPH_FILE, source), checksums.digest(path)
+            return path, f'{GRAPH_FILE} in {source}', checksums.digest(path)
     if not Path(path).is_file():
-        raise InputError('--graph %s: no such file; expected a frozen GraphDef such as %s' % (path, GRAPH_FILE))
+        raise InputError(f'--graph {path}: no such file; expected a frozen GraphDef such as {GRAPH_FILE}')
     found = checksums.digest(path)
-    return path, '%s%s' % (path, '' if found == GRAPH_SHA256 else ' (not inception5h itself: another SHA-256)'), found
+    return path, '{}{}'.format(path, '' if found == GRAPH_SHA256 else ' (not inception5h itself: another SHA-256)'), found
 
 
 def load_labels(path):
@@ -74,9 +74,9 @@ def load_labels(path):
     try:
         labels = Path(path).read_text(encoding='utf-8').rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError('--labels %s: cannot be read (%s); expected a text file with one class a line' % (path, error))
+        raise InputError(f'--labels {path}: cannot be read ({error}); expected a text file with one class a line')
     if not labels:
-        raise InputError('--labels %s: an empty file; expected one class a line' % path)
+        raise InputError(f'--labels {path}: an empty file; expected one class a line')
     return [label.strip() for label in labels]
 
 
@@ -104,22 +104,22 @@ def load_graph_def(path, input_name=INPUT_NAME):
     problem = (_cut_off(graph_def) or _unfrozen(graph_def) or _unknown(graph_def)
                or _without_input(graph_def, input_name))
     if problem:
-        raise InputError('%s: %s' % (path, problem))
+        raise InputError(f'{path}: {problem}')
     return graph_def
 
 
 def _parse(path):
-    graph_def, expected = tf.GraphDef(), 'expected a binary GraphDef, frozen, such as %s' % GRAPH_FILE
+    graph_def, expected = tf.GraphDef(), f'expected a binary GraphDef, frozen, such as {GRAPH_FILE}'
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('error')  # some damage is only warned of
             graph_def.ParseFromString(Path(path).read_bytes())
     except OSError as error:
-        raise InputError('%s: cannot be read (%s); %s' % (path, error.strerror, expected))
+        raise InputError(f'{path}: cannot be read ({error.strerror}); {expected}')
     except Exception as error:  # protobuf's own DecodeError is another class in each of its implementations
-        raise InputError('%s: not a GraphDef, or cut off (%s); %s' % (path, error, expected))
+        raise InputError(f'{path}: not a GraphDef, or cut off ({error}); {expected}')
     if not graph_def.node:
-        raise InputError('%s: holds no operations; %s' % (path, expected))
+        raise InputError(f'{path}: holds no operations; {expected}')
     return graph_def
 
 
@@ -128,7 +128,7 @@ def _cut_off(graph_def):
     for node in graph_def.node:
         for name in node.input:
             if name.lstrip('^').split(':')[0] not in names:
-                return 'cut off or damaged: %s needs %s, which is not there; get the file again' % (node.name, name)
+                return f'cut off or damaged: {node.name} needs {name}, which is not there; get the file again'
     return None
 
 
@@ -141,15 +141,13 @@ def _unfrozen(graph_def):
 def _without_input(graph_def, input_name):
     placeholders = [node.name for node in graph_def.node if node.op == 'Placeholder']
     return input_name not in placeholders and (
-        'no input %r; its placeholders are %s: choose with --input-name'
-        % (input_name, ', '.join(map(repr, placeholders)) or 'none (no classifier for pictures, or cut off)'))
+        'no input {!r}; its placeholders are {}: choose with --input-name'.format(input_name, ', '.join(map(repr, placeholders)) or 'none (no classifier for pictures, or cut off)'))
 
 
 def _unknown(graph_def):
     from tensorflow.python.framework import op_def_registry  # TensorFlow has no public list of its operations
     unknown = sorted({node.op for node in graph_def.node} - set(op_def_registry.get_registered_ops()))
-    return unknown and ('has operations that TensorFlow %s does not know: %s; expected a graph frozen by TensorFlow 1.x'
-                        % (tf.version.VERSION, ', '.join(unknown)))
+    return unknown and ('has operations that TensorFlow {} does not know: {}; expected a graph frozen by TensorFlow 1.x'.format(tf.version.VERSION, ', '.join(unknown)))
 
 
 def inception(images, graph_def, input_name=INPUT_NAME, mean=MEAN):
@@ -170,12 +168,12 @@ def inception(images, graph_def, input_name=INPUT_NAME, mean=MEAN):
     Raises:
       InputError: TensorFlow cannot build it, since an operation has attributes of a later release, for instance.
     """
-    centred = images - tf.constant(mean, tf.float32)
+    centered = images - tf.constant(mean, tf.float32)
     try:
-        operations = tf.import_graph_def(_with_our_gradient(graph_def), {input_name: centred},
+        operations = tf.import_graph_def(_with_our_gradient(graph_def), {input_name: centered},
                                          [node.name for node in graph_def.node], name='inception')
     except (ValueError, tf.errors.OpError) as error:
-        raise InputError('TensorFlow %s cannot build this graph: %s' % (tf.version.VERSION, str(error).splitlines()[0]))
+        raise InputError(f'TensorFlow {tf.version.VERSION} cannot build this graph: {str(error).splitlines()[0]}')
     by_name = OrderedDict((node.name, operation) for node, operation in zip(graph_def.node, operations))
     learned = [operation for operation in _downstream([images.op]) if operation.type in _LEARNED]
     layers = set(learned) | _downstream(learned)

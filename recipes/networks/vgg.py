@@ -29,7 +29,7 @@ MATCONVNET_FILES = {'vgg16': 'imagenet-vgg-verydeep-16.mat', 'vgg19': 'imagenet-
 
 def _keras_asset(network, size, **checksum):
     name = network + '_weights_tf_dim_ordering_tf_kernels_notop.h5'
-    by_hand = 'It is at %s; %s from %s serves as well.' % (KERAS_URL, MATCONVNET_FILES[network], MATCONVNET_URL)
+    by_hand = f'It is at {KERAS_URL}; {MATCONVNET_FILES[network]} from {MATCONVNET_URL} serves as well.'
     return download.Asset(name, size, mirrors=(KERAS_URL + name,), by_hand=by_hand, strict=False, **checksum)
 
 
@@ -64,7 +64,7 @@ def check_layer(layer, network):
     """Raises InputError, with the nearest names, where the network has no such layer."""
     names = layer_names(network)
     if layer not in names:
-        raise InputError('%s has no layer %r; %s' % (TITLES[network], layer, did_you_mean(layer, names)
+        raise InputError('{} has no layer {!r}; {}'.format(TITLES[network], layer, did_you_mean(layer, names)
                                                      or 'it has ' + ', '.join(names)))
 
 
@@ -166,7 +166,7 @@ def load_weights(path, network='vgg19'):
         network = network or identify(weights) or 'vgg19'
         _check_weights(weights, network)
     except InputError as error:
-        raise InputError('%s: %s; wanted: %s' % (path, error, wanted_files(network or 'vgg19')))
+        raise InputError('{}: {}; wanted: {}'.format(path, error, wanted_files(network or 'vgg19')))
     return weights
 
 
@@ -180,7 +180,7 @@ def identify(weights):
 
 def _check_weights(weights, network):
     if identify(weights) not in (None, network):
-        raise InputError('the weights of %s, not of %s' % (TITLES[identify(weights)], TITLES[network]))
+        raise InputError(f'the weights of {TITLES[identify(weights)]}, not of {TITLES[network]}')
     if not weights:
         raise InputError('no convolution of a VGG network in it')
     depth = 3
@@ -188,23 +188,22 @@ def _check_weights(weights, network):
         if name.startswith('pool'):
             continue
         if name not in weights:
-            raise InputError('%s is missing' % name)
+            raise InputError(f'{name} is missing')
         expected = (3, 3, depth, CHANNELS[int(name[4]) - 1])
         kernel, bias = weights[name]
         if kernel.shape != expected or bias.shape != expected[-1:]:
             theano = kernel.shape == expected[::-1] and kernel.shape != expected
-            raise InputError('%s has a kernel of %s and a bias of %s, not %s and %s%s' % (
+            raise InputError('{} has a kernel of {} and a bias of {}, not {} and {}{}'.format(
                 name, kernel.shape, bias.shape, expected, expected[-1:], ' (Theano\'s order)' if theano else ''))
         if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
-            raise InputError('%s has weights that are not finite' % name)
+            raise InputError(f'{name} has weights that are not finite')
         depth = expected[-1]
 
 
 def wanted_files(network):
     """Says in words which weight files of a network are read, and where they are."""
     keras = ASSETS[network][0]
-    return 'the weights of %s, %s (%s) or %s (%s)' % (
-        TITLES[network], keras.name, KERAS_URL, MATCONVNET_FILES[network], MATCONVNET_URL)
+    return f'the weights of {TITLES[network]}, {keras.name} ({KERAS_URL}) or {MATCONVNET_FILES[network]} ({MATCONVNET_URL})'
 
 
 def obtain_weights(models_dir, network=None, path=None, quiet=False):
@@ -231,8 +230,7 @@ def obtain_weights(models_dir, network=None, path=None, quiet=False):
     for name in networks:
         found = _find(name, Path(models_dir))
         if found and name != networks[0]:
-            print('warning: no VGG-19 in %s, so %s is used, which is there; --network vgg19 fetches VGG-19'
-                  % (models_dir, TITLES[name]), file=sys.stderr)
+            print(f'warning: no VGG-19 in {models_dir}, so {TITLES[name]} is used, which is there; --network vgg19 fetches VGG-19', file=sys.stderr)
         if found:
             break
     else:
@@ -263,6 +261,6 @@ def _fetch(networks, models_dir, quiet):
                 continue
             if network != networks[0]:
                 reasons = ', '.join(line.strip() for line in failures[0].splitlines()[1:-1])
-                print('warning: VGG-19 cannot be had, so %s is used (%s)' % (TITLES[network], reasons), file=sys.stderr)
+                print(f'warning: VGG-19 cannot be had, so {TITLES[network]} is used ({reasons})', file=sys.stderr)
             return network, found
     raise UnavailableError('\n'.join(failures))

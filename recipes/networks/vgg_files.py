@@ -45,7 +45,7 @@ def read_convolutions(path):
         raise InputError('a truncated or damaged file (%s)' % (' '.join(str(error).split()) or type(error).__name__))
     for name, parts in convolutions.items():
         if sorted(np.ndim(part) for part in parts.values()) != [1, 4]:
-            raise InputError('a file in which %s is not a kernel and a bias' % name)
+            raise InputError(f'a file in which {name} is not a kernel and a bias')
     return {name: (np.ascontiguousarray(parts['kernel'], np.float32), np.ascontiguousarray(parts['bias'], np.float32))
             for name, parts in sorted(convolutions.items())}
 
@@ -57,7 +57,7 @@ def _find_reader(path):
         with open(str(path), 'rb') as file:
             head = file.read(512)
     except OSError as error:
-        raise InputError('a file that cannot be read (%s)' % error.strerror)
+        raise InputError(f'a file that cannot be read ({error.strerror})')
     if not head:
         raise InputError('an empty file')
     if head.lstrip()[:1] == b'<':
@@ -142,14 +142,14 @@ def _parse_onnx(content):
         elif layer and len(tensor.dims) == 1:
             convolutions.setdefault(layer, {})['bias'] = onnx.numpy_helper.to_array(tensor)
     if not convolutions:
-        raise InputError('an ONNX network without Keras\'s layer names, whose scale and colour order are not known')
+        raise InputError('an ONNX network without Keras\'s layer names, whose scale and color order are not known')
     return _for_rgb(convolutions)
 
 
 def _keras_layer(name):
     """Returns 'conv3_2' for a name with block3_conv2 in it, None for others."""
     found = re.search(r'(?:^|/)block(\d)_conv(\d)', name)
-    return 'conv%s_%s' % found.groups() if found else None
+    return 'conv{}_{}'.format(*found.groups()) if found else None
 
 
 def _for_rgb(convolutions):

@@ -37,7 +37,7 @@ def set_weights(model, weights, as_in_book=False):
     Args:
       model: keras.Model.
       weights: dict from networks.vgg.load_weights.
-      as_in_book: bool, the cookbook's preprocessing: RGB divided by 255, for a network that learnt BGR minus means.
+      as_in_book: bool, the cookbook's preprocessing: RGB divided by 255, for a network that learned BGR minus means.
     """
     kernel, bias = (np.eye(3) / 255, np.zeros(3)) if as_in_book else (np.eye(3)[::-1], -np.array(MEAN_RGB[::-1]))
     model.get_layer(PREPROCESS).set_weights([kernel.reshape(1, 1, 3, 3), bias])

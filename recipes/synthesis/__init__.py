@@ -1,1 +1,1 @@
-"""What the two recipes that optimise a picture share."""
+"""What the two recipes that optimize a picture share."""

@@ -14,7 +14,7 @@ EPSILON = 1e-8
 
 
 class Adam:
-    """Minimises a function of a float32 vector, one step and one evaluation at a time.
+    """Minimizes a function of a float32 vector, one step and one evaluation at a time.
 
     Attributes:
       x: float32 [size], the point after the last step. A new array with every step.

@@ -1,24 +1,24 @@
-"""The colours of one picture given to another.
+"""The colors of one picture given to another.
 
 Source: Gatys, Bethge, Hertzmann, Shechtman 2016, Preserving Color in Neural Artistic Style Transfer, arXiv 1606.05897.
 """
 
 import numpy as np
 
-from common.images import to_grey as luminance  # the Y of YIQ
+from common.images import to_gray as luminance  # the Y of YIQ
 
-SMALLEST_VARIANCE = 1e-3  # grey levels squared: below this a direction of colour holds rounding errors only
+SMALLEST_VARIANCE = 1e-3  # gray levels squared: below this a direction of color holds rounding errors only
 
 
-def grey(image):
-    """Returns the picture without its colours: float32 [height, width, 3], three times the luminance."""
+def gray(image):
+    """Returns the picture without its colors: float32 [height, width, 3], three times the luminance."""
     return np.repeat(luminance(image)[..., np.newaxis], 3, axis=-1)
 
 
 def keep_luminance(content, result):
-    """Gives the result's luminance the content's colours.
+    """Gives the result's luminance the content's colors.
 
-    Where a colour at its new luminance leaves the cube of what can be shown, it is drawn towards grey until it fits;
+    Where a color at its new luminance leaves the cube of what can be shown, it is drawn towards gray until it fits;
     cutting the channels off at 0 and 255 would change the luminance too.
 
     Args:
@@ -40,14 +40,14 @@ def keep_luminance(content, result):
 
 
 def match_luminance(source, target):
-    """Moves the source's luminance to the mean and the spread of the target's, colours left out.
+    """Moves the source's luminance to the mean and the spread of the target's, colors left out.
 
     Args:
       source: float32 [height, width, 3], RGB in [0, 255].
       target: float32 [any height, any width, 3].
 
     Returns:
-      float32 of the source's shape, grey, in [0, 255].
+      float32 of the source's shape, gray, in [0, 255].
 
     Source: equation 10 of the paper: L' = (sd of target / sd of source) (L - mean of source) + mean of target.
     """
@@ -58,17 +58,17 @@ def match_luminance(source, target):
 
 
 def match_histogram(source, target):
-    """Moves the source's colours so that their mean and covariance are the target's.
+    """Moves the source's colors so that their mean and covariance are the target's.
 
     Args:
       source: float32 [height, width, 3], RGB in [0, 255]: in style transfer the style picture.
-      target: float32 [any height, any width, 3]: the content picture, whose colours are to be kept.
+      target: float32 [any height, any width, 3]: the content picture, whose colors are to be kept.
 
     Returns:
       float32 of the source's shape, in [0, 255].
 
     Source: section 3.1 of the paper: p' = A p + b with A = (covariance of target)^1/2 (covariance of source)^-1/2,
-      the symmetric roots, which turn the colours least. A direction in which the source does not vary (a grey picture
+      the symmetric roots, which turn the colors least. A direction in which the source does not vary (a gray picture
       has two) stays flat.
     """
     own, aim = (image.reshape(-1, 3).astype(np.float64) for image in (source, target))

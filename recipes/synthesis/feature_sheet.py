@@ -54,7 +54,7 @@ def add_options(parser):
     """Adds the sheets' options to the recipe's."""
     sheets = parser.add_argument_group('sheets of many small dreams')
     sheets.add_argument('--channels', nargs='+', metavar='SPEC',
-                        help='what each of these channels likes to see, from noise: %s; several if you like' % FORMS)
+                        help=f'what each of these channels likes to see, from noise: {FORMS}; several if you like')
     sheets.add_argument('--all-layers', action='store_true',
                         help='what every layer makes of the same picture, from the lowest to the highest')
 
@@ -79,12 +79,12 @@ def check_options(args, noise, film):
     if args.channels and args.all_layers:
         raise InputError('--all-layers and --channels are two sheets; make one after the other')
     if film:
-        raise InputError('%s makes pictures, and %s is for a film; leave one of them out' % (sheet, film))
+        raise InputError(f'{sheet} makes pictures, and {film} is for a film; leave one of them out')
     if args.channels and [str(path) for path in args.content or ()] != [noise]:
-        raise InputError('--channels starts from noise: leave --content %s out' % args.content[0])
+        raise InputError(f'--channels starts from noise: leave --content {args.content[0]} out')
     for option in ('book', 'objective', 'guide', 'save_every') + (('mask',) if args.channels else ()):
         if getattr(args, option):
-            raise InputError('--%s does not go with %s; leave it out' % (option.replace('_', '-'), sheet))
+            raise InputError('--{} does not go with {}; leave it out'.format(option.replace('_', '-'), sheet))
     for text in args.channels or ():
         parse_channels(text)
 
@@ -103,14 +103,14 @@ def parse_channels(text):
     """
     layer, colon, channels = (part.strip() for part in text.partition(':'))
     if not layer:
-        raise InputError('--channels %s: the layer is missing; expected %s' % (text, FORMS))
+        raise InputError(f'--channels {text}: the layer is missing; expected {FORMS}')
     if not colon:
         return layer, None
     ranges = []
     for part in channels.split(','):
         match = re.match(r'\s*(\d+)\s*(?:-\s*(\d+)\s*)?$', part)
         if not match:
-            raise InputError('--channels %s: %r is no channel and no range; expected %s' % (text, part.strip(), FORMS))
+            raise InputError(f'--channels {text}: {part.strip()!r} is no channel and no range; expected {FORMS}')
         first, last = int(match.group(1)), int(match.group(2) or match.group(1))
         if last < first:
             raise InputError('--channels %s: the range %s ends before it begins; write %d-%d'
@@ -152,7 +152,7 @@ def choose_layers(end_points):
 
 
 def in_batches(panels, end_points, height, width):
-    """Cuts panels into batches of neighbours; channels of two layers, or of two branches of one, never share one.
+    """Cuts panels into batches of neighbors; channels of two layers, or of two branches of one, never share one.
 
     Args:
       panels: list of Panel.
@@ -271,7 +271,7 @@ class Journal(Stoppable):
 
 
 def draw_sheets(run_dir, title, content=None):
-    """Draws the panels, read from their files, as labelled sheets.
+    """Draws the panels, read from their files, as labeled sheets.
 
     Args:
       run_dir: Path, the run's folder.

@@ -29,10 +29,10 @@ def paint(height, width, seed=0):
     # Along the contours of the potential: the field turns around its hills and hollows and has no sinks.
     down, across = np.gradient(ndimage.gaussian_filter(potential, 2))
     angle = np.arctan2(-across, down)
-    colours = _colours(potential, glow)
-    canvas = Image.fromarray(np.clip(colours, 0, 255).astype(np.uint8))  # the ground between strokes
+    colors = _colors(potential, glow)
+    canvas = Image.fromarray(np.clip(colors, 0, 255).astype(np.uint8))  # the ground between strokes
     for thickness, length, density in PASSES:
-        _stroke(canvas, angle, colours, thickness * min(height, width), length * min(height, width), density, random)
+        _stroke(canvas, angle, colors, thickness * min(height, width), length * min(height, width), density, random)
     painting = canvas.resize((width // OVERSAMPLING, height // OVERSAMPLING), Image.Resampling.LANCZOS)
     return np.asarray(painting, np.float32)
 
@@ -57,8 +57,8 @@ def _potential(height, width, random):
     return potential, glow
 
 
-def _colours(potential, glow):
-    """Returns the colour of a stroke that begins at a point: float [height, width, 3]."""
+def _colors(potential, glow):
+    """Returns the color of a stroke that begins at a point: float [height, width, 3]."""
     bands = 0.5 + 0.5 * np.sin(potential * 9)  # crests and troughs along the flow
     place = np.clip(bands * 0.85 + 0.1 * (potential - potential.mean()), 0, 1) * (len(PALETTE) - 1)
     below = np.minimum(place.astype(int), len(PALETTE) - 2)
@@ -70,17 +70,17 @@ def _colours(potential, glow):
     return sky * (1 - ring) + lamp * ring
 
 
-def _stroke(canvas, angle, colours, thickness, length, density, random):
-    """Draws one pass of strokes onto the canvas: each follows the field, and has bristles of slightly other colours."""
+def _stroke(canvas, angle, colors, thickness, length, density, random):
+    """Draws one pass of strokes onto the canvas: each follows the field, and has bristles of slightly other colors."""
     height, width = angle.shape
     draw = ImageDraw.Draw(canvas)
     step = max(thickness / 2, 2)
     points = max(int(length / step), 4)
     for _ in range(int(density * height * width / (thickness * length))):
         start = random.uniform(-0.04, 1.04) * height, random.uniform(-0.04, 1.04) * width  # over the edge, too
-        colour = _at(colours, *start) + random.randn() * 12 + random.randn(3) * 7
+        color = _at(colors, *start) + random.randn() * 12 + random.randn(3) * 7
         ends = [_follow(angle, *start, step * way, points // 2) for way in (-1, 1)]
-        _bristles(draw, ends[0][:0:-1] + ends[1], colour, thickness, random)
+        _bristles(draw, ends[0][:0:-1] + ends[1], color, thickness, random)
 
 
 def _follow(angle, y, x, step, points):
@@ -97,7 +97,7 @@ def _at(field, y, x):
     return field[min(max(int(y), 0), len(field) - 1), min(max(int(x), 0), field.shape[1] - 1)]
 
 
-def _bristles(draw, path, colour, thickness, random):
+def _bristles(draw, path, color, thickness, random):
     """Draws a stroke as a few parallel lines, lit on one side."""
     path = np.array(path)
     along = np.gradient(path, axis=0)
@@ -110,5 +110,5 @@ def _bristles(draw, path, colour, thickness, random):
         line = path + across * offset * thickness * 0.9
         start = random.randint(0, 2)
         end = len(line) - random.randint(0, 2)
-        shade = tuple(np.clip(colour + light, 0, 255).astype(int))
+        shade = tuple(np.clip(color + light, 0, 255).astype(int))
         draw.line([tuple(point) for point in line[start:end]], fill=shade, width=max(int(thickness / count) + 1, 1))

@@ -17,7 +17,7 @@ SMALLEST_CURVATURE = 1e-10  # s·y over y·y below which a pair says nothing abo
 
 
 class LBFGS:
-    """Minimises a function of a float32 vector, one step at a time.
+    """Minimizes a function of a float32 vector, one step at a time.
 
     Attributes:
       x: float32 [size], the best point so far. A new array with every step: never written into.
@@ -49,7 +49,7 @@ class LBFGS:
         """Takes one step downhill: as a rule one evaluation, and one more before the very first step.
 
         Args:
-          evaluate: Function of a float32 [size] to (losses, gradient): a tuple of floats whose first is minimised
+          evaluate: Function of a float32 [size] to (losses, gradient): a tuple of floats whose first is minimized
             (the others are kept beside it), and float32 [size]. A loss that is not finite makes the step shorter.
         """
         if self.gradient is None:

@@ -13,7 +13,7 @@ from common import images
 
 # How unlike, of 255, what is carried along may be to what is there now before it is given up, and over how many pixels
 # that is averaged: sensor noise stays far below, a scene cut or a place that was hidden before far above.
-TOLERANCE, NEIGHBOURHOOD = 20.0, 3.0
+TOLERANCE, NEIGHBORHOOD = 20.0, 3.0
 
 
 def camera(height, width, zoom=1.0, degrees=0.0):
@@ -41,7 +41,7 @@ def move(image, motion, order=1):
     Args:
       image: float32 [height, width] or [height, width, channels].
       motion: float32 [2, height, width].
-      order: int, 1 interpolates between neighbours, 3 with cubic splines: what is moved again and again stays sharp.
+      order: int, 1 interpolates between neighbors, 3 with cubic splines: what is moved again and again stays sharp.
 
     Returns:
       float32 of the image's shape and within its range.
@@ -94,7 +94,7 @@ def carry(change, old, new):
       float32 [height, width, 3], what is to be added to the new frame: the same, moved with what it was added to;
       nothing where the scene has changed otherwise than by moving (a cut, something that comes into sight).
     """
-    motion = optical_flow(images.to_grey(old), images.to_grey(new))
-    difference = ndimage.gaussian_filter(np.abs(new - move(old, motion)).mean(axis=-1), NEIGHBOURHOOD)
+    motion = optical_flow(images.to_gray(old), images.to_gray(new))
+    difference = ndimage.gaussian_filter(np.abs(new - move(old, motion)).mean(axis=-1), NEIGHBORHOOD)
     trust = np.exp(-np.square(difference / TOLERANCE))
     return move(change, motion) * trust[..., np.newaxis]

@@ -44,22 +44,22 @@ def parse(text):
     if channel.lstrip('+-').isdigit():
         channel = int(channel)
     if at and not isinstance(channel, int):
-        raise _malformed(text, 'a position needs a channel\'s number before it, as in %s:12@0.5,0.5' % layer)
+        raise _malformed(text, f'a position needs a channel\'s number before it, as in {layer}:12@0.5,0.5')
     return Objective(text, layer, None if channel == '' else channel,
                      _parse_position(text, position) if at else None, _parse_weight(text, weight) if star else 1.0)
 
 
 def _malformed(text, problem):
-    return InputError('--objective %s: %s; expected %s' % (text, problem, FORMS))
+    return InputError(f'--objective {text}: {problem}; expected {FORMS}')
 
 
 def _parse_position(text, position):
     try:
         y, x = (float(part) for part in position.split(','))
     except ValueError:
-        raise _malformed(text, 'the position %r is not two numbers Y,X' % position)
+        raise _malformed(text, f'the position {position!r} is not two numbers Y,X')
     if not (0 <= y <= 1 and 0 <= x <= 1):
-        raise _malformed(text, 'the position %r is outside the picture, which goes from 0,0 to 1,1' % position)
+        raise _malformed(text, f'the position {position!r} is outside the picture, which goes from 0,0 to 1,1')
     return y, x
 
 
@@ -67,9 +67,9 @@ def _parse_weight(text, weight):
     try:
         value = float(weight)
     except ValueError:
-        raise _malformed(text, 'the weight %r is not a number' % weight)
+        raise _malformed(text, f'the weight {weight!r} is not a number')
     if not math.isfinite(value) or value == 0:
-        raise _malformed(text, 'the weight %r does not count; expected a number that is not 0' % weight)
+        raise _malformed(text, f'the weight {weight!r} does not count; expected a number that is not 0')
     return value
 
 
@@ -103,7 +103,7 @@ def resolve(objective, end_points, labels=None):
 def check_layer(asked, layer, end_points):
     """Raises InputError, with the nearest names, where there is no such layer; `asked` is the option with its value."""
     if layer not in end_points:
-        raise InputError('%s: no layer %r; %s' % (
+        raise InputError('{}: no layer {!r}; {}'.format(
             asked, layer, (did_you_mean(layer, end_points) + ' --list-layers shows all').strip()))
 
 
@@ -116,8 +116,8 @@ def _find_class(objective, shape, labels):
     text, layer, name, _, _ = objective
     num_channels = shape[-1].value
     if not labels:
-        raise InputError('--objective %s: the channel %r is not a number, and no list of labels lies beside the graph; '
-                         'give the class by its number, or a list with --labels FILE' % (text, name))
+        raise InputError(f'--objective {text}: the channel {name!r} is not a number, and no list of labels lies beside the graph; '
+                         'give the class by its number, or a list with --labels FILE')
     if len(labels) == num_channels + 1:
         labels = labels[1:]
     if shape.rank != 2 or not len(labels) <= num_channels < len(labels) + 10:  # inception5h: 1,008 logits, 1,001 labels
@@ -130,7 +130,7 @@ def _find_class(objective, shape, labels):
             numbers.setdefault(synonym.strip().lower(), number)
     if name.lower() not in numbers:
         nearest = did_you_mean(name.lower(), numbers)
-        raise InputError('--objective %s: no class %r%s' % (
+        raise InputError('--objective {}: no class {!r}{}'.format(
             text, name, '; ' + nearest if nearest else ' in the labels'))
     return numbers[name.lower()]
 

@@ -64,7 +64,7 @@ def normalize(gradient, num_levels):
       float32 of the same shape, each band divided by its root mean square.
 
     Source: the DeepDream notebook (Mordvintsev 2015, Apache 2.0), which does it tile by tile; here it is the gradient
-      of the whole picture, so that no tile's contrast is raised above its neighbour's.
+      of the whole picture, so that no tile's contrast is raised above its neighbor's.
     """
     if not num_levels:
         return gradient

@@ -21,14 +21,14 @@ def add_options(parser):
     """Adds the options that make a film."""
     films = parser.add_argument_group('films, out of a picture, a video or a folder of frames')
     films.add_argument('--zoom', type=cli.real_number(0.5, 2), metavar='X', help='move into a picture, so much a '
-                       'frame; by default %s, with --rotate 1' % ZOOM)
+                       f'frame; by default {ZOOM}, with --rotate 1')
     films.add_argument('--rotate', type=cli.real_number(-180, 180), metavar='DEG', help='turn it clockwise, degrees a '
                        'frame')
     films.add_argument('--frames', type=cli.whole_number(1), metavar='N', help='how many; by default %d, or all of a '
                        'video' % NUM_FRAMES)
     films.add_argument('--frame-blend', type=cli.real_number(0, 1), metavar='X', help="of a video: how much of the "
                        "last frame's change the next one starts with, carried along; it takes so much fewer steps; "
-                       'by default %s' % FRAME_BLEND)
+                       f'by default {FRAME_BLEND}')
     films.add_argument('--fps', type=cli.real_number(0.1, 240), metavar='N', help="frames per second; by default a "
                        "video's own, else %d" % film.FRAMES_PER_SECOND)
 
@@ -38,7 +38,7 @@ def asked_by(args):
     options = ['--' + name.replace('_', '-') for name in OPTIONS if getattr(args, name) is not None]
     output = [args.output] if args.output and args.output.suffix.lower() in (film.GIF, film.MP4) else []
     videos = filter(film.is_video, args.content or ())
-    return next(iter(options + ['--output %s' % path for path in output] + ['--content %s' % path for path in videos]),
+    return next(iter(options + [f'--output {path}' for path in output] + [f'--content {path}' for path in videos]),
                 None)
 
 
@@ -65,8 +65,7 @@ def open_scene(args, load_picture, noise):
     filmed = path and (path.is_dir() or film.is_video(path) and not (moves and path.suffix.lower() == film.GIF))
     if filmed and str(path) != noise:
         if moves:
-            raise InputError('--%s moves into a picture; %s is a film'
-                             % ('rotate' if args.zoom is None else 'zoom', path))
+            raise InputError('--{} moves into a picture; {} is a film'.format('rotate' if args.zoom is None else 'zoom', path))
         blend = FRAME_BLEND if args.frame_blend is None else args.frame_blend
         return Footage(film.open_film(path, args.fps, args.frames), blend, args.size)
     if args.frame_blend is not None:

@@ -27,7 +27,7 @@ def sum_over_tiles(sess, fetches, feeds):
 
 
 def make_evaluate(sess, graph, size, cover, fixed, fixed_per_tile):
-    """Makes the function that an optimiser minimises.
+    """Makes the function that an optimizer minimizes.
 
     Args:
       sess: Session on the graph.

@@ -48,13 +48,13 @@ def main():
     arguments += ['--data-dir', str(Path(options.data_dir).resolve())] if options.data_dir else []
 
     bare = float(subprocess.check_output([sys.executable, '-c', BARE_LOOP] + arguments, cwd=str(RECIPES)))
-    print('bare loop: %.1f s per epoch' % bare, flush=True)
+    print(f'bare loop: {bare:.1f} s per epoch', flush=True)
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     with tempfile.TemporaryDirectory() as output:
         subprocess.check_call([sys.executable, str(RECIPES / 'cifar10_tflearn.py'), '--output-dir', output] + arguments)
         results = json.loads((Path(output) / 'cifar10_tflearn/latest/run.json').read_text())['results']
     memory = max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-    print('recipe: %.1f s per epoch, %.2f x the bare loop; at most %.2f GB of memory' % (
+    print('recipe: {:.1f} s per epoch, {:.2f} x the bare loop; at most {:.2f} GB of memory'.format(
         results['seconds_per_epoch'], results['seconds_per_epoch'] / bare, memory / 2 ** 20))
 
 

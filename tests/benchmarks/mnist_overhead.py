@@ -53,8 +53,7 @@ def main():
         whole = time.time() - started
         results = json.loads((Path(output) / 'mnist_convnet/latest/run.json').read_text())['results']
     steps = results['seconds_per_step'] * options.steps
-    print('recipe: %.1f s for its training steps, %.2f x the bare loop; %.1f s for the whole command, %.2f x'
-          % (steps, steps / bare, whole, whole / bare))
+    print(f'recipe: {steps:.1f} s for its training steps, {steps / bare:.2f} x the bare loop; {whole:.1f} s for the whole command, {whole / bare:.2f} x')
 
 
 if __name__ == '__main__':

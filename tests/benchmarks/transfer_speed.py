@@ -64,11 +64,11 @@ def main():
         output = args.work_dir or folder
         ours = ['vgg16_transfer.py', '--quiet', '--output-dir', output] + where
         whole, result, peak = run(*ours)
-        print('default run, features included: %.0f s, %.2f GB at its highest; %s' % (whole, peak / 1e9, result),
+        print(f'default run, features included: {whole:.0f} s, {peak / 1e9:.2f} GB at its highest; {result}',
               flush=True)
         print(json.loads((Path(output) / 'vgg16_transfer' / 'latest' / 'run.json').read_text())['results'], flush=True)
         head, result, _ = run(*ours, '--fine-tune', 'none')
-        print('second run, stage 1 and its report: %.0f s; %s' % (head, result), flush=True)
+        print(f'second run, stage 1 and its report: {head:.0f} s; {result}', flush=True)
         _, result, _ = run('-c', BOOK_STEPS, str(args.book_steps), *where)
     num_images, *seconds = result.split()
     step = sorted(map(float, seconds[2:]))[len(seconds[2:]) // 2]  # the first two warm up

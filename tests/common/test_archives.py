@@ -207,7 +207,7 @@ def test_reads_files_without_unpacking_them(tmp_path, name):
 ])
 def test_reading_refuses_what_unpacking_would(tmp_path, bad, message):
     archive = make_tar(tmp_path / 'a.tgz', [('a', b'one'), bad])
-    with pytest.raises(InputError, match='^%s: .*%s' % (archive, message)):
+    with pytest.raises(InputError, match=f'^{archive}: .*{message}'):
         list(read(archive, ['a'], max_bytes=100))
 
 

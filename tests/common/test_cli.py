@@ -30,7 +30,7 @@ def test_each_early_end_has_its_code_and_one_line(capsys, error, code, text):
     def main(argv=None):
         raise error
     assert main([]) == code
-    assert capsys.readouterr().err == 'test_cli.py: %s\n' % text
+    assert capsys.readouterr().err == f'test_cli.py: {text}\n'
 
 
 def test_ctrl_c_while_a_run_is_held_says_how_to_go_on(tmp_path, capsys):
@@ -40,7 +40,7 @@ def test_ctrl_c_while_a_run_is_held_says_how_to_go_on(tmp_path, capsys):
         raise KeyboardInterrupt
     assert main([]) == 130
     run_dir = (tmp_path / 'recipe' / 'latest').resolve()
-    assert 'interrupted: what is done is kept; go on with --resume %s\n' % run_dir in capsys.readouterr().err
+    assert f'interrupted: what is done is kept; go on with --resume {run_dir}\n' in capsys.readouterr().err
 
 
 def test_success_is_0_and_a_bug_keeps_its_traceback():
@@ -53,7 +53,7 @@ def test_success_is_0_and_a_bug_keeps_its_traceback():
     ('KeyboardInterrupt', 130, 'recipe.py: interrupted: nothing was kept'),
     ('ZeroDivisionError', 1, 'ZeroDivisionError')])
 def test_ctrl_c_during_the_imports_is_one_line(tmp_path, error, code, last_line):
-    (tmp_path / 'recipe.py').write_text('import common\nraise %s' % error)
+    (tmp_path / 'recipe.py').write_text(f'import common\nraise {error}')
     done = subprocess.run([sys.executable, str(tmp_path / 'recipe.py')], stderr=subprocess.PIPE,
                           env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)), universal_newlines=True)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (code, last_line)
@@ -63,8 +63,8 @@ def test_ctrl_c_during_the_imports_is_one_line(tmp_path, error, code, last_line)
 @pytest.mark.parametrize('body', ['print("x" * 100000, flush=True)', 'print("x")', 'cli.make_parser("x").print_help()'])
 def test_output_that_nobody_reads_ends_quietly(tmp_path, body):
     path = tmp_path / 'recipe.py'
-    path.write_text('import sys\nfrom common import cli\n@cli.exit_codes\ndef main(argv=None):\n  %s\n'
-                    'sys.exit(main())' % body)
+    path.write_text(f'import sys\nfrom common import cli\n@cli.exit_codes\ndef main(argv=None):\n  {body}\n'
+                    'sys.exit(main())')
     read, write = os.pipe()
     os.close(read)
     try:

@@ -59,9 +59,9 @@ def test_takes_the_right_file_from_the_folder(folder, asset):
 
 
 @pytest.mark.parametrize('asset, message', [
-    (plain(), '10239 bytes instead of 10240, its SHA-256 is %s, expected %s' % (sha256(OTHER[1:]), sha256(CONTENT))),
+    (plain(), f'10239 bytes instead of 10240, its SHA-256 is {sha256(OTHER[1:])}, expected {sha256(CONTENT)}'),
     (plain(sha256=None, md5=hashlib.md5(CONTENT).hexdigest()),
-     'MD5 is %s, expected %s' % (hashlib.md5(OTHER[1:]).hexdigest(), hashlib.md5(CONTENT).hexdigest())),
+     f'MD5 is {hashlib.md5(OTHER[1:]).hexdigest()}, expected {hashlib.md5(CONTENT).hexdigest()}'),
     (plain(sha256=None), 'size is 10239, expected 10240')])
 def test_a_wrong_file_in_the_folder_is_an_error(folder, asset, message):
     (folder / asset.name).write_bytes(OTHER[1:])
@@ -229,10 +229,10 @@ def test_one_error_says_what_was_tried_and_what_to_do(server, folder):
             obtain([plain(mirrors=urls), packed()], folder)
     assert str(caught.value).splitlines() == [
         'cannot get weights.h5',
-        '  %s: Connection refused' % dead,
-        '  %s/gone: HTTP 404 Not Found' % server.url,
-        '  %s/short: offers 100 bytes, expected 10240' % server.url,
-        '  by hand: put weights.h5, digits.gz into %s. Ask a friend.' % folder]
+        f'  {dead}: Connection refused',
+        f'  {server.url}/gone: HTTP 404 Not Found',
+        f'  {server.url}/short: offers 100 bytes, expected 10240',
+        f'  by hand: put weights.h5, digits.gz into {folder}. Ask a friend.']
     assert names_in(folder) == []
 
 
@@ -283,10 +283,10 @@ def test_two_processes_at_once(server, folder):
     first = start_process(asset, folder)
     wait_until(lambda: server.requests)
     second = start_process(asset, folder)
-    assert second.stderr.readline() == 'waiting for another process that downloads into %s\n' % folder
+    assert second.stderr.readline() == f'waiting for another process that downloads into {folder}\n'
     second_is_waiting.set()
-    assert first.communicate(timeout=20)[0] == 'downloaded from %s/weights.h5\n' % server.url
-    assert second.communicate(timeout=20)[0] == '%s/weights.h5\n' % folder
+    assert first.communicate(timeout=20)[0] == f'downloaded from {server.url}/weights.h5\n'
+    assert second.communicate(timeout=20)[0] == f'{folder}/weights.h5\n'
     assert len(server.requests) == 1
     assert names_in(folder) == ['weights.h5']
 
@@ -325,7 +325,7 @@ def npm(tmp_path, monkeypatch):
     bin_dir = tmp_path / 'bin'
     bin_dir.mkdir()
     program = bin_dir / 'npm'
-    program.write_text('#!/bin/sh\necho "$2" >> %s\n/bin/cp %s digits-1.0.0.tgz\n' % (Npm.log, Npm.archive))
+    program.write_text(f'#!/bin/sh\necho "$2" >> {Npm.log}\n/bin/cp {Npm.archive} digits-1.0.0.tgz\n')
     program.chmod(0o755)
     monkeypatch.setenv('PATH', str(bin_dir))
     return Npm()

@@ -106,7 +106,7 @@ with files.replacing(sys.argv[1]) as beside:
 '''
     done = subprocess.run([sys.executable, '-c', program, str(path)], stderr=subprocess.PIPE,
                           env=dict(os.environ, PYTHONPATH=str(RECIPES)), universal_newlines=True)
-    assert done.stderr.endswith("OSError: [Errno 27] File too large: '%s'\n" % path)
+    assert done.stderr.endswith(f"OSError: [Errno 27] File too large: '{path}'\n")
     assert names(tmp_path) == ['run.json']
     assert path.read_text() == 'old'
 
@@ -167,8 +167,7 @@ def test_make_dir_at_or_below_a_regular_file(tmp_path, name, reason):
     (tmp_path / 'file').write_text('')
     with pytest.raises(InputError) as caught:
         files.make_dir(tmp_path / name, '--output-dir')
-    assert str(caught.value) == ('--output-dir %s: cannot write there (%s); name a folder that can be written'
-                                 % (tmp_path / name, reason))
+    assert str(caught.value) == (f'--output-dir {tmp_path / name}: cannot write there ({reason}); name a folder that can be written')
 
 
 def test_make_dir_where_nobody_writes():

@@ -13,8 +13,8 @@ from common import film, images
 from common.errors import InputError, UnavailableError
 
 
-def colour(number):
-    """Returns the colour that tells frame `number` from the others."""
+def color(number):
+    """Returns the color that tells frame `number` from the others."""
     return [20 * number, 200 - 15 * number, 100]
 
 
@@ -26,7 +26,7 @@ def frames(tmp_path):
         folder.mkdir()
         for number in range(num_frames):
             image = np.empty([height, width, 3])
-            image[:] = colour(number)
+            image[:] = color(number)
             image[:height // 2, :width // 2] = 255  # upright, and not mirrored
             images.save_image(film.frame_path(folder, number), image)
         return folder
@@ -62,9 +62,9 @@ def test_what_is_written_can_be_read(frames, tmp_path, extension, height, width)
     assert found.num_frames == 6 and found.mistakes == []
     assert found.fps == (10 if extension else film.FRAMES_PER_SECOND)
     for number, image in enumerate(film.read_frames(found)):
-        np.testing.assert_allclose(image[40, 50], colour(number), atol=6)
+        np.testing.assert_allclose(image[40, 50], color(number), atol=6)
         np.testing.assert_allclose(image[5, 5], 255, atol=6)
-        np.testing.assert_allclose(image[5, 60], colour(number), atol=6)
+        np.testing.assert_allclose(image[5, 60], color(number), atol=6)
     assert number == 5
     assert not [file for file in tmp_path.rglob('*') if 'part' in file.name or 'palette' in file.name]
 
@@ -128,7 +128,7 @@ def test_a_video_that_breaks_off(video, name, options):
     path.write_bytes(whole[:len(whole) * 3 // 4])
     found = film.open_film(path)
     mistake, = found.mistakes
-    assert 'what cannot be read of %s, which breaks off' % path in mistake
+    assert f'what cannot be read of {path}, which breaks off' in mistake
     assert '%d frames can' % found.num_frames in mistake
     assert 10 < found.num_frames < 100 and len(list(film.read_frames(found))) == found.num_frames
 
@@ -215,7 +215,7 @@ def test_what_cannot_be_read(tmp_path, content, said):
         path.write_bytes(content)
     with pytest.raises(InputError) as error:
         film.open_film(path)
-    assert said in str(error.value).replace('%s: ' % path, '')
+    assert said in str(error.value).replace(f'{path}: ', '')
 
 
 def test_a_folder_of_frames_is_whole_or_not_there(frames, tmp_path):

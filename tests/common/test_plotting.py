@@ -112,8 +112,8 @@ def test_sheet_brings_pictures_to_one_height(tmp_path):
     result = np.zeros((150, 300, 3), np.float32) + blue
     plotting.plot_sheet(tmp_path / 'sheet.png', [content, style, result], ['content', 'style', 'result'])
     image = shown(tmp_path / 'sheet.png')
-    for colour, width in [(red, 600), (green, 150), (blue, 600)]:
-        rows, columns = np.nonzero((image == colour).all(axis=2))
+    for color, width in [(red, 600), (green, 150), (blue, 600)]:
+        rows, columns = np.nonzero((image == color).all(axis=2))
         assert np.ptp(rows) + 1 == 300 and np.ptp(columns) + 1 == width
     assert 300 + 32 + 20 < image.shape[0] < 300 + 32 + 50  # room for one line of captions
 
@@ -126,14 +126,14 @@ def test_sheet_of_many_large_pictures_keeps_to_the_page(tmp_path):
 
 # Confusion matrix.
 
-def test_confusion_matrix_colours_mistakes_apart_from_the_diagonal():
+def test_confusion_matrix_colors_mistakes_apart_from_the_diagonal():
     matrix = np.array([[990, 8, 0], [2, 400, 0], [0, 0, 0]])
-    colours, strength = plotting._colour_cells(matrix)
+    colors, strength = plotting._color_cells(matrix)
     assert strength[0, 1] == 1 and 0 < strength[1, 0] < 1 and (np.diagonal(strength) == 0).all()
-    red, green, blue = colours[0, 1, :3]
+    red, green, blue = colors[0, 1, :3]
     assert red > 0.8 and green < 0.4 and blue < 0.4
-    assert colours[0, 0, 2] > colours[0, 0, 0]
-    np.testing.assert_array_equal(colours[0, 2], 1)
+    assert colors[0, 0, 2] > colors[0, 0, 0]
+    np.testing.assert_array_equal(colors[0, 2], 1)
     np.testing.assert_array_equal(matrix, [[990, 8, 0], [2, 400, 0], [0, 0, 0]])
 
 
@@ -159,13 +159,13 @@ def test_filters_share_a_range_that_is_symmetric(tmp_path):
     filters[0, 0, 0, 3], filters[4, 4, 0, 9] = 0.5, -0.25
     plotting.plot_filters(tmp_path / 'filters.png', filters, 'First convolution')
     image = shown(tmp_path / 'filters.png')
-    colours = matplotlib.colormaps['RdBu_r']
+    colors = matplotlib.colormaps['RdBu_r']
     block = np.ones((11, 11, 3), np.float32)
     for value in [1, -0.5, 0]:
-        assert contains(image, block * np.rint(255 * np.float32(colours((value + 1) / 2)[:3])))
+        assert contains(image, block * np.rint(255 * np.float32(colors((value + 1) / 2)[:3])))
 
 
-def test_filters_over_colours(tmp_path):
+def test_filters_over_colors(tmp_path):
     filters = np.zeros((3, 3, 3, 6), np.float32)
     filters[0, 0, :, 0] = [0.2, -0.2, 0]
     plotting.plot_filters(tmp_path / 'filters.png', filters, 'conv1_1')
@@ -187,8 +187,8 @@ def test_activations_show_input_and_layers(tmp_path, digits):
     image = shown(tmp_path / 'activations.png')
     assert contains(image, pages.fit(digits[0], 112))
     first = layers['conv1'][:, :, 0] / layers['conv1'].max()
-    colours = np.rint(255 * matplotlib.colormaps['magma'](first.astype(np.float32))[..., :3])
-    assert contains(image, colours.repeat(2, axis=0).repeat(2, axis=1).astype(np.float32))
+    colors = np.rint(255 * matplotlib.colormaps['magma'](first.astype(np.float32))[..., :3])
+    assert contains(image, colors.repeat(2, axis=0).repeat(2, axis=1).astype(np.float32))
 
 
 # What pictures are made of.

@@ -64,7 +64,7 @@ def test_one_process_at_a_time_works_on_a_run(tmp_path):
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
     refused = subprocess.run(program, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
                              universal_newlines=True)
-    assert 'InputError: --resume %s: another process works on that run' % run_dir in refused.stderr
+    assert f'InputError: --resume {run_dir}: another process works on that run' in refused.stderr
     runs.release_all()
     with subprocess.Popen(program, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b'holds it\n'

@@ -227,7 +227,7 @@ def test_a_plain_line_where_there_is_no_terminal(server, part, capsys):
     assert capsys.readouterr() == ('', '')
     part.write_bytes(CONTENT[:10])
     transfer(server.url + '/file', part)
-    assert capsys.readouterr() == ('', 'downloading %s/file, from byte 10 on\n' % server.url)
+    assert capsys.readouterr() == ('', f'downloading {server.url}/file, from byte 10 on\n')
 
 
 def test_a_bar_on_a_terminal(server, part, capsys, monkeypatch):

@@ -44,7 +44,7 @@ def shifts_and_mirrors(images):
 
 def test_standard_is_a_reflected_crop_and_a_mirror():
     augmented = augment_standard(numbered(2000), np.random.RandomState(0), cutout_size=0)
-    assert np.all(augmented[..., 0] == np.arange(1, 2001)[:, np.newaxis, np.newaxis])  # no pixel of a neighbour
+    assert np.all(augmented[..., 0] == np.arange(1, 2001)[:, np.newaxis, np.newaxis])  # no pixel of a neighbor
     down, right, mirrored = shifts_and_mirrors(augmented).T
     for shift in (down, right):
         counts = np.bincount(shift + 4)
@@ -65,7 +65,7 @@ def test_cutout_covers_one_square_anywhere():
     assert often.min() > 0.005 and abs(often[8:24, 8:24].mean() - 1 / 16) < 0.01
 
 
-def test_cutout_shows_the_mean_colour_or_nothing():
+def test_cutout_shows_the_mean_color_or_nothing():
     images = np.full((50, 32, 32, 3), 7, np.uint8)
     augmented = augment_standard(images, np.random.RandomState(0))
     changed = np.any(augmented != 7, axis=3)
@@ -77,7 +77,7 @@ def test_cutout_shows_the_mean_colour_or_nothing():
 def test_book_mirrors_half_and_turns_half_by_up_to_25_degrees():
     augmented = augment_book(numbered(2000), np.random.RandomState(0))
     np.testing.assert_allclose(augmented[..., 0], np.arange(1, 2001)[:, np.newaxis, np.newaxis]
-                               * np.ones((1, 32, 32)), rtol=1e-6)  # no pixel of a neighbour
+                               * np.ones((1, 32, 32)), rtol=1e-6)  # no pixel of a neighbor
     middle = augmented[:, 8:25, 8:25, 1]  # the row each pixel is from
     turned = np.degrees(np.arctan2(np.diff(middle[:, 8, :]).mean(1), np.diff(middle[:, :, 8]).mean(1)))
     mirrored = np.diff(augmented[:, 16, 8:24, 2], axis=1).mean(1) < 0

@@ -38,7 +38,7 @@ class SmallSet:
                 content = np.hstack([self.labels[part, np.newaxis], self.pixels[part]]).tobytes()
             else:
                 content = pickle.dumps({b'data': self.pixels[part], b'labels': self.labels[part].tolist()}, 3)
-            files['%s/%s%s' % (form.folder, name, form.suffix)] = content
+            files[f'{form.folder}/{name}{form.suffix}'] = content
         return files
 
 
@@ -188,7 +188,7 @@ def test_an_archive_without_one_batch(small_set, tmp_path):
     files = small_set.files()
     del files[PYTHON.folder + '/data_batch_4']
     path = pack(files, tmp_path / 'data' / PYTHON.archive)
-    assert refusal(tmp_path / 'data') == '%s: holds no data_batch_4' % path
+    assert refusal(tmp_path / 'data') == f'{path}: holds no data_batch_4'
 
 
 @pytest.mark.parametrize('damage, message', [
@@ -202,13 +202,13 @@ def test_an_archive_without_one_batch(small_set, tmp_path):
 def test_a_partial_or_damaged_archive(small_set, tmp_path, damage, message):
     path = pack(small_set.files(), tmp_path / 'data' / PYTHON.archive)
     path.write_bytes(damage(path.read_bytes()))
-    assert refusal(tmp_path / 'data').startswith('%s: %s' % (path, message))
+    assert refusal(tmp_path / 'data').startswith(f'{path}: {message}')
 
 
 def test_a_bomb_is_not_unpacked(small_set, tmp_path, monkeypatch):
     monkeypatch.setattr(cifar10, 'MAX_BYTES', 1 << 20)
     path = pack({PYTHON.folder + '/data_batch_1': bytes(3 << 20)}, tmp_path / 'data' / PYTHON.archive)
-    assert refusal(tmp_path / 'data') == '%s: unpacks to more than 1048576 bytes' % path
+    assert refusal(tmp_path / 'data') == f'{path}: unpacks to more than 1048576 bytes'
 
 
 def test_what_is_no_file_or_no_folder(small_set, tmp_path):
@@ -261,7 +261,7 @@ def test_published_figures():
     assert len(cifar10.CLASS_NAMES) == 10
 
 
-def test_prepare_takes_the_centre_square():
+def test_prepare_takes_the_center_square():
     image = np.zeros((100, 200, 3), np.float32)
     image[:, 50:150] = [255, 100, 30]
     prepared = cifar10.prepare(image)
@@ -288,7 +288,7 @@ def test_real_cifar10(real_data_dir, monkeypatch):
     try:
         data = cifar10.load(real_data_dir)
     except UnavailableError:
-        pytest.skip('no CIFAR-10 in %s' % real_data_dir)
+        pytest.skip(f'no CIFAR-10 in {real_data_dir}')
     assert (len(data.train_images), len(data.validation_images), len(data.test_images)) == (45000, 5000, 10000)
     assert list(data.train_labels[:5]) == [6, 9, 9, 4, 1] and list(data.test_labels[:5]) == [3, 8, 8, 0, 6]
     counts = np.bincount(data.train_labels) + np.bincount(data.validation_labels)

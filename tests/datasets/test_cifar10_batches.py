@@ -85,7 +85,7 @@ def refused(content):
 
 
 CALLS = {'shell': lambda proof: Runs(os.system, 'touch ' + proof),
-         'exec': lambda proof: Runs(exec, 'open(%r, "w")' % proof),
+         'exec': lambda proof: Runs(exec, f'open({proof!r}, "w")'),
          'open': lambda proof: Runs(open, proof, 'w'), 'folder': lambda proof: Runs(os.mkdir, proof),
          'numpy': lambda proof: Runs(np.savetxt, proof, [1])}
 

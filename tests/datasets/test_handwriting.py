@@ -179,7 +179,7 @@ def test_augmented_digits_stay_digits(digits):
     assert 0.3 < correlation(moved, digits) < 0.95
 
 
-def test_nothing_comes_in_from_the_edge_or_the_neighbour(monkeypatch):
+def test_nothing_comes_in_from_the_edge_or_the_neighbor(monkeypatch):
     still(monkeypatch, MAX_SHIFT=2)
     images = np.zeros((40, 28, 28), np.float32)
     images[::2] = 1  # full, between empty ones

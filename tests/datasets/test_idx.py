@@ -61,7 +61,7 @@ def test_damaged_images_are_one_line(write, content, message):
     with pytest.raises(InputError) as caught:
         idx.read_images(path)
     assert message in str(caught.value)
-    assert str(caught.value).startswith('%s: ' % path)
+    assert str(caught.value).startswith(f'{path}: ')
     assert '\n' not in str(caught.value)
 
 

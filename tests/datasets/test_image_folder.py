@@ -1,4 +1,4 @@
-"""Folders of labelled photographs: as people have them, with what is wrong in them, in one line each."""
+"""Folders of labeled photographs: as people have them, with what is wrong in them, in one line each."""
 import io
 import os
 import shutil
@@ -56,7 +56,7 @@ FLAT = {**numbered('cat.%d.jpg', 20), **numbered('dog.%d.jpg', 20)}
 
 
 def below(folder, contents):
-    return {'%s/%s' % (folder, name): content for name, content in contents.items()}
+    return {f'{folder}/{name}': content for name, content in contents.items()}
 
 
 def renamed(contents, old, new):
@@ -111,7 +111,7 @@ def test_layouts(tmp_path, layout):
     contents, inside, expected, how = LAYOUTS[layout]
     data = image_folder.load(write(tmp_path, contents), quiet=True)
     assert counts(data) == expected
-    assert how is None or data.how == '%s%s%s' % (tmp_path, inside, how)
+    assert how is None or data.how == f'{tmp_path}{inside}{how}'
     assert data.class_names == tuple(sorted(data.class_names)) and data.left_out == ()
     used = []
     for split in data[1:4]:
@@ -206,7 +206,7 @@ def test_a_disk_too_small_for_an_archive(tmp_path, monkeypatch):
     pack(tmp_path / 'a.zip', CLASSES)
     needed = sum(map(len, CLASSES.values()))
     monkeypatch.setattr(shutil, 'disk_usage', lambda folder: shutil._ntuple_diskusage(10 ** 6, 10 ** 6 - 50, 50))
-    message = 'a.zip: unpacks to %s bytes, but only 50 are free' % format(needed, ',')
+    message = 'a.zip: unpacks to {} bytes, but only 50 are free'.format(format(needed, ','))
     with pytest.raises(UnavailableError, match=message):
         image_folder.load(tmp_path, quiet=True)
     assert os.listdir(str(tmp_path)) == ['a.zip']
@@ -298,7 +298,7 @@ def test_links_are_followed_once(tmp_path):
 
 def test_odd_pictures_are_good_ones(tmp_path):
     odd = {'cats/one.png': picture(1, (1, 1)), 'cats/cmyk.jpg': picture(2, kind='JPEG', mode='CMYK'),
-           'cats/alpha.png': picture(3, mode='RGBA'), 'cats/grey.gif': picture(4, kind='GIF', mode='L'),
+           'cats/alpha.png': picture(3, mode='RGBA'), 'cats/gray.gif': picture(4, kind='GIF', mode='L'),
            'cats/palette.png': picture(5, mode='P'), 'dogs/really-a-png.jpg': picture(6),
            'dogs/LOUD.JPEG': picture(7, kind='JPEG'), 'dogs/a b.\u00e9.webp': picture(8, kind='WEBP')}
     data = image_folder.load(write(tmp_path, odd), quiet=True)
@@ -374,7 +374,7 @@ def test_paths_that_are_no_folder(tmp_path):
     with pytest.raises(InputError, match=r'a.jpg: a file; expected a folder of pictures, or an archive \(.zip'):
         image_folder.load(tmp_path / 'a.jpg')
     for missing in (tmp_path / 'gone', tmp_path / 'a.jpg' / 'below'):
-        with pytest.raises(InputError, match='%s: no such folder' % missing):
+        with pytest.raises(InputError, match=f'{missing}: no such folder'):
             image_folder.load(missing)
 
 
@@ -583,7 +583,7 @@ def test_pillows_warnings_are_not_the_users_business(tmp_path):
 def test_real_cats_and_dogs(real_data_dir):
     folder = real_data_dir / 'dogs_and_cats'
     if not folder.is_dir():
-        pytest.skip('no dogs_and_cats in %s' % real_data_dir)
+        pytest.skip(f'no dogs_and_cats in {real_data_dir}')
     data = image_folder.load(folder, quiet=True)
     assert data.class_names == ('cats', 'dogs') and data.left_out == ()
     assert counts(data) == [[1000, 1000], [200, 200], [200, 200]]

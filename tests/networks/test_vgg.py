@@ -137,7 +137,7 @@ def test_end_points_are_in_order_and_only_as_deep_as_asked(tiny_vgg_weights, net
     end_points = vgg.vgg(images, tiny_vgg_weights, network, last_layer='conv3_2', prefix='style')
     assert tuple(end_points) == vgg.layer_names(network)[:8]
     assert len([op for op in tf.get_default_graph().get_operations() if op.type == 'Conv2D']) == 6
-    assert all(tensor.name.startswith('style/%s/' % layer) for layer, tensor in end_points.items())
+    assert all(tensor.name.startswith(f'style/{layer}/') for layer, tensor in end_points.items())
     assert tuple(vgg.vgg(images, tiny_vgg_weights, network)) == vgg.layer_names(network)
 
 
@@ -160,9 +160,9 @@ def write_weights(path, weights):
     """Writes a Keras file, which keeps conv1_1 for BGR."""
     with h5py.File(str(path), 'w') as file:
         for layer, (kernel, bias) in weights.items():
-            name = 'block%s_conv%s' % (layer[4], layer[6])
-            file['%s/%s_W_1:0' % (name, name)] = kernel[:, :, ::-1] if layer == 'conv1_1' else kernel
-            file['%s/%s_b_1:0' % (name, name)] = bias
+            name = f'block{layer[4]}_conv{layer[6]}'
+            file[f'{name}/{name}_W_1:0'] = kernel[:, :, ::-1] if layer == 'conv1_1' else kernel
+            file[f'{name}/{name}_b_1:0'] = bias
     return path
 
 
@@ -215,11 +215,11 @@ def test_errors_say_what_was_found_which_file_is_wanted_and_where_it_is(tmp_path
     other = {'vgg16': 'vgg19', 'vgg19': 'vgg16'}[network]
     path = write_weights(tmp_path / 'weights.h5', narrow[other])
     title = {'vgg16': 'VGG-16', 'vgg19': 'VGG-19'}
-    found = 'the weights of %s, not of %s' % (title[other], title[network])
-    assert error_of_loading(path, network) == '%s: %s; %s' % (path, found, wanted)
+    found = f'the weights of {title[other]}, not of {title[network]}'
+    assert error_of_loading(path, network) == f'{path}: {found}; {wanted}'
     path.write_bytes(b'<html>Not Found</html>')
     found = 'a web page, such as a failed download leaves behind'
-    assert error_of_loading(path, network) == '%s: %s; %s' % (path, found, wanted)
+    assert error_of_loading(path, network) == f'{path}: {found}; {wanted}'
 
 
 def change(weights, layer, kernel=None, bias=None):
@@ -241,7 +241,7 @@ def change(weights, layer, kernel=None, bias=None):
 ])
 def test_wrong_weights(tmp_path, narrow, spoil, said):
     path = write_weights(tmp_path / 'weights.h5', spoil(narrow['vgg19']))
-    assert error_of_loading(path).startswith('%s: %s; wanted: the weights of VGG-19' % (path, said))
+    assert error_of_loading(path).startswith(f'{path}: {said}; wanted: the weights of VGG-19')
 
 
 # The order of sources
@@ -268,7 +268,7 @@ def sources(monkeypatch, tmp_path, narrow):
             return obtain(assets, folder, quiet)
         sources.asked.append(asset.name)
         if asset.name not in sources:
-            raise UnavailableError('cannot get %s\n  https://mirror: nobody there\n  by hand: ...' % asset.name)
+            raise UnavailableError(f'cannot get {asset.name}\n  https://mirror: nobody there\n  by hand: ...')
         write_weights(path, narrow['vgg19' if '19' in asset.name else 'vgg16'])
         return [download.Found(path, 'downloaded', 'its sum')]
 
@@ -320,7 +320,7 @@ def test_vgg16_in_the_folder_spares_the_wait_for_vgg19(sources, capsys):
     assert vgg.obtain_weights(sources.models_dir)[0] == 'vgg16'
     assert sources.asked == []
     warning, = capsys.readouterr().err.splitlines()
-    assert warning.startswith('warning: no VGG-19 in %s, so VGG-16 is used' % sources.models_dir)
+    assert warning.startswith(f'warning: no VGG-19 in {sources.models_dir}, so VGG-16 is used')
 
 
 def test_named_network_that_cannot_be_had_is_an_error(sources):
@@ -361,7 +361,7 @@ def test_real_weights_give_what_keras_gives(real_vgg):
         model = getattr(module, network.upper())(weights=None, include_top=False)
         bgr = dict(weights, conv1_1=(weights['conv1_1'][0][:, :, ::-1], weights['conv1_1'][1]))
         model.set_weights([array for name in vgg.layer_names(network) if name in bgr for array in bgr[name]])
-        layer = model.get_layer('block5_conv%s' % last[-1]).output
+        layer = model.get_layer(f'block5_conv{last[-1]}').output
         theirs = keras.models.Model(model.input, layer).predict(module.preprocess_input(images.copy()))
     assert ours.shape == theirs.shape == (1, 12, 10, 512)
     assert np.abs(ours - theirs).max() < 1e-3 * np.abs(theirs).max()

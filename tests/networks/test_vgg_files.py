@@ -18,7 +18,7 @@ def in_bgr(weights):
 
 
 def keras_name(layer):
-    return 'block%s_conv%s' % (layer[4], layer[6])
+    return f'block{layer[4]}_conv{layer[6]}'
 
 
 def write_keras(path, weights, kernel_name='%s/%s/kernel:0', bias_name='%s/%s/bias:0', root='', extra=()):
@@ -28,8 +28,8 @@ def write_keras(path, weights, kernel_name='%s/%s/kernel:0', bias_name='%s/%s/bi
             names = (keras_name(layer),) * 2
             file[root + kernel_name % names], file[root + bias_name % names] = kernel, bias
         for layer in extra:
-            file['%s%s/%s_W_1:0' % (root, layer, layer)] = np.zeros([7, 5], np.float32)
-            file['%s%s/%s_b_1:0' % (root, layer, layer)] = np.zeros([5], np.float32)
+            file[f'{root}{layer}/{layer}_W_1:0'] = np.zeros([7, 5], np.float32)
+            file[f'{root}{layer}/{layer}_b_1:0'] = np.zeros([5], np.float32)
 
 
 def write_matconvnet(path, weights, fields=('weights', 'pad', 'type', 'name', 'stride'), as_column=False):

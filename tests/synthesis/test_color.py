@@ -12,7 +12,7 @@ def pictures():
     return content, (random.rand(25, 50, 3) * [255, 120, 60]).astype(np.float32)
 
 
-def test_luminance_of_known_colours():
+def test_luminance_of_known_colors():
     image = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [80, 80, 80]]], np.float32)
     np.testing.assert_allclose(color.luminance(image), [[76.245, 149.685, 29.07, 80]], rtol=1e-5)
 
@@ -32,7 +32,7 @@ def test_a_picture_keeps_its_own_luminance_unchanged(pictures):
     np.testing.assert_allclose(color.keep_luminance(pictures[0], pictures[0]), pictures[0], atol=1e-3)
 
 
-def test_matched_colours_have_the_mean_and_the_covariance_of_the_target(pictures):
+def test_matched_colors_have_the_mean_and_the_covariance_of_the_target(pictures):
     content, style = pictures
     target = 100 + (content - 100) / 4  # far from 0 and 255: nothing is clipped
     matched = color.match_histogram(style, target).reshape(-1, 3)
@@ -41,11 +41,11 @@ def test_matched_colours_have_the_mean_and_the_covariance_of_the_target(pictures
 
 
 @pytest.mark.parametrize('match', [color.match_histogram, color.match_luminance])
-def test_flat_and_grey_pictures_can_be_matched(match, pictures):
+def test_flat_and_gray_pictures_can_be_matched(match, pictures):
     flat = np.full((8, 8, 3), 50, np.float32)
     assert np.ptp(match(flat, pictures[0])) < 255
     np.testing.assert_allclose(match(pictures[0], flat), 50, atol=0.1)
-    assert np.isfinite(match(color.grey(pictures[1]), pictures[0])).all()
+    assert np.isfinite(match(color.gray(pictures[1]), pictures[0])).all()
 
 
 def test_matched_luminance_has_the_mean_and_the_spread_of_the_target(pictures):

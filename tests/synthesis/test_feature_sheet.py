@@ -124,7 +124,7 @@ def test_a_batch_of_layers_is_what_each_is_alone():
 
 @pytest.fixture
 def run_of(tmp_path):
-    """Returns a function of panels that makes the folder of a run in which they are done, each of another grey."""
+    """Returns a function of panels that makes the folder of a run in which they are done, each of another gray."""
     def make(panels, silent=(), size=(64, 64)):
         records = []
         (tmp_path / feature_sheet.PICTURES).mkdir()
@@ -138,7 +138,7 @@ def run_of(tmp_path):
 
 
 def places(path, count):
-    """Returns (row, column) of the top left pixel of the greys 10, 11, ... of a sheet; None where there is none."""
+    """Returns (row, column) of the top left pixel of the grays 10, 11, ... of a sheet; None where there is none."""
     sheet = images.load_image(path)
     found = [np.argwhere((sheet == 10 + number).all(axis=-1)) for number in range(count)]
     return [tuple(where[0]) if len(where) >= 64 * 64 else None for where in found]

@@ -18,62 +18,62 @@ def bowl(x):
     return (float(np.sum(stiffness.astype(np.float64) * (x - 1.0) ** 2) / 2),), stiffness * (x - 1)
 
 
-def run(optimiser, evaluate, steps):
+def run(optimizer, evaluate, steps):
     for _ in range(steps):
-        optimiser.step(evaluate)
-    return optimiser
+        optimizer.step(evaluate)
+    return optimizer
 
 
 def test_rosenbrocks_valley_is_followed_to_its_end():
-    optimiser = run(LBFGS(np.tile([-1.2, 1], 10), first_step=0.1), rosenbrock, 80)
-    np.testing.assert_allclose(optimiser.x, 1, atol=1e-2)
-    assert optimiser.losses[1] == 7.0
+    optimizer = run(LBFGS(np.tile([-1.2, 1], 10), first_step=0.1), rosenbrock, 80)
+    np.testing.assert_allclose(optimizer.x, 1, atol=1e-2)
+    assert optimizer.losses[1] == 7.0
 
 
 def test_a_quadratic_costs_about_one_evaluation_a_step():
-    optimiser = run(LBFGS(np.zeros(50)), bowl, 30)
-    np.testing.assert_allclose(optimiser.x, 1, atol=1e-2)
-    assert optimiser.num_evaluations <= 36
+    optimizer = run(LBFGS(np.zeros(50)), bowl, 30)
+    np.testing.assert_allclose(optimizer.x, 1, atol=1e-2)
+    assert optimizer.num_evaluations <= 36
 
 
 def test_the_loss_never_rises():
-    optimiser, losses = LBFGS(np.tile([-1.2, 1], 3)), []
+    optimizer, losses = LBFGS(np.tile([-1.2, 1], 3)), []
     for _ in range(40):
-        optimiser.step(rosenbrock)
-        losses.append(optimiser.losses[0])
+        optimizer.step(rosenbrock)
+        losses.append(optimizer.losses[0])
     assert losses == sorted(losses, reverse=True)
 
 
 def test_the_first_step_moves_an_element_by_first_step_on_average():
-    optimiser = run(LBFGS(np.zeros(50), first_step=1e-3), bowl, 1)
-    assert np.mean(np.abs(optimiser.x)) == pytest.approx(1e-3, rel=1e-4)
+    optimizer = run(LBFGS(np.zeros(50), first_step=1e-3), bowl, 1)
+    assert np.mean(np.abs(optimizer.x)) == pytest.approx(1e-3, rel=1e-4)
 
 
 def test_at_the_lowest_point_it_says_that_it_has_converged():
-    optimiser = run(LBFGS(np.ones(10)), bowl, 3)
-    assert optimiser.converged and (optimiser.x == 1).all()
-    assert run(optimiser, bowl, 5).num_evaluations == 1
+    optimizer = run(LBFGS(np.ones(10)), bowl, 3)
+    assert optimizer.converged and (optimizer.x == 1).all()
+    assert run(optimizer, bowl, 5).num_evaluations == 1
 
 
 def test_a_failed_search_starts_anew_from_steepest_descent():
-    optimiser = run(LBFGS(np.tile([-1.2, 1], 3), first_step=0.01), rosenbrock, 5)
-    optimiser.changes *= 1e-6  # a false memory: far too long a step
-    optimiser.steps *= -1
-    before = optimiser.losses[0]
-    optimiser.step(rosenbrock)
-    assert optimiser.losses[0] < before and not optimiser.converged
+    optimizer = run(LBFGS(np.tile([-1.2, 1], 3), first_step=0.01), rosenbrock, 5)
+    optimizer.changes *= 1e-6  # a false memory: far too long a step
+    optimizer.steps *= -1
+    before = optimizer.losses[0]
+    optimizer.step(rosenbrock)
+    assert optimizer.losses[0] < before and not optimizer.converged
 
 
 def test_a_step_into_infinity_is_shortened():
     def cliff(x):
         return ((float(np.sum(x ** 2)),), 2 * x) if np.abs(x).max() < 3 else ((float('nan'),), x * np.nan)
-    optimiser = run(LBFGS(np.full(4, 2.9), first_step=50), cliff, 20)
-    np.testing.assert_allclose(optimiser.x, 0, atol=1e-3)
+    optimizer = run(LBFGS(np.full(4, 2.9), first_step=50), cliff, 20)
+    np.testing.assert_allclose(optimizer.x, 0, atol=1e-3)
 
 
 def test_a_loss_that_is_not_finite_at_the_start_stays_where_it_is():
-    optimiser = run(LBFGS(np.ones(4)), lambda x: ((float('nan'),), x), 3)
-    assert (optimiser.x == 1).all() and np.isnan(optimiser.losses[0])
+    optimizer = run(LBFGS(np.ones(4)), lambda x: ((float('nan'),), x), 3)
+    assert (optimizer.x == 1).all() and np.isnan(optimizer.losses[0])
 
 
 @pytest.mark.parametrize('make', [lambda x: LBFGS(x, history=4, first_step=0.1), lambda x: Adam(x, 0.1)])
@@ -91,8 +91,8 @@ def test_state_saved_and_restored_goes_on_to_the_same_bytes(make, steps_before, 
 
 
 def test_adam_agrees_with_its_published_algorithm():
-    optimiser = run(Adam(np.array([3.0]), 0.5), lambda x: ((float(x[0]),), np.ones(1, np.float32)), 4)
-    assert optimiser.x[0] == pytest.approx(1.0, abs=1e-5)  # a constant gradient: every step is the learning rate
+    optimizer = run(Adam(np.array([3.0]), 0.5), lambda x: ((float(x[0]),), np.ones(1, np.float32)), 4)
+    assert optimizer.x[0] == pytest.approx(1.0, abs=1e-5)  # a constant gradient: every step is the learning rate
 
 
 def test_adam_finds_the_lowest_point():
@@ -100,8 +100,8 @@ def test_adam_finds_the_lowest_point():
 
 
 def test_adam_does_not_step_into_infinity():
-    optimiser = run(Adam(np.ones(3), 1.0), lambda x: ((1.0,), x * np.inf), 2)
-    assert (optimiser.x == 1).all() and np.isnan(optimiser.losses[0])
+    optimizer = run(Adam(np.ones(3), 1.0), lambda x: ((1.0,), x * np.inf), 2)
+    assert (optimizer.x == 1).all() and np.isnan(optimizer.losses[0])
 
 
 def test_dot_sums_in_float64():

@@ -9,7 +9,7 @@ from synthesis import motion
 
 
 def scene(height=80, width=120, seed=0):
-    """Returns a smooth colourful picture in [0, 255]."""
+    """Returns a smooth colorful picture in [0, 255]."""
     noise = np.random.RandomState(seed).uniform(size=[height, width, 3])
     smooth = ndimage.gaussian_filter(noise, (4, 4, 0))
     return ((smooth - smooth.min()) / np.ptp(smooth) * 255).astype(np.float32)
