@@ -31,7 +31,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from common import batches, cli, evaluation, files, images, plotting, reports, runs, session, tflearn_fit
+from common import cli, evaluation, files, images, plotting, reports, runs, session
+from training import batches, tflearn_trainer
 from common.errors import ComputationError, InputError
 from common.progress import Progress
 from common.session import tf, tflearn
@@ -553,7 +554,7 @@ def train_as_the_chapter(args, data, run_dir):
     state, started = runs.load_state(run_dir), time.time()
     if state:
         return state
-    tflearn_fit.seed_all(args.seed)
+    tflearn_trainer.seed_all(args.seed)
     training, validation = ((photographs / np.float32(255), tflearn.data_utils.to_categorical(labels, NUM_CLASSES))
                             for photographs, labels in ((data.train_images, data.train_labels),
                                                         (data.validation_images, data.validation_labels)))
@@ -562,7 +563,7 @@ def train_as_the_chapter(args, data, run_dir):
         with session.without_gpu_noise():
             model = chapter_model(args, run_dir)
         try:
-            tflearn_fit.fit(model, training, validation, args.epochs, args.batch_size, 'cifar10_cnn', metrics,
+            tflearn_trainer.fit(model, training, validation, args.epochs, args.batch_size, 'cifar10_cnn', metrics,
                             args.quiet)
             weights = {variable.op.name: model.get_weights(variable) for variable in tf.trainable_variables()}
         finally:

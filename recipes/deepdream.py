@@ -48,8 +48,8 @@ from common import cli, film, files, images, plotting, runs, session
 from common.errors import ComputationError, InputError, UnavailableError
 from common.session import tf
 from networks import inception, vgg
-from synthesis import color, feature_sheet, motion, objectives, pyramid, sequence, tiles
-from synthesis.journal import Journal
+from synthesis import color, contact_sheets, frames, laplacian, motion, objectives, tiles
+from synthesis.picture_run import Journal
 
 RECIPE = 'deepdream'
 NETWORKS = ('inception', 'vgg19', 'vgg16')
@@ -220,7 +220,7 @@ def plan_octaves(image, args):
     """
     height, width = image.shape[:2]
     smallest = (vgg if args.network in ('vgg16', 'vgg19') else inception).SMALLEST_INPUT
-    sizes = pyramid.octave_sizes(height, width, args.octaves, args.octave_scale, smallest)
+    sizes = laplacian.octave_sizes(height, width, args.octaves, args.octave_scale, smallest)
     if not sizes:
         raise InputError('%d x %d pixels are too few for any octave: the network needs %d each way; enlarge the '
                          'picture with --size' % (width, height, smallest))
@@ -277,11 +277,11 @@ def build_sheet_graph(network, choose, height, width):
     end_points, tile_shape = network.build(tile), tf.shape(tile)[1:3]
     positions, channels = tf.placeholder(tf.int32, [None, 2]), tf.placeholder(tf.int32, [None], name='channels')
     graphs, batches = {}, []
-    for panels in feature_sheet.in_batches(choose(end_points), end_points, height, width):
-        parts = frozenset(feature_sheet.part(panel, end_points) for panel in panels)
+    for panels in contact_sheets.in_batches(choose(end_points), end_points, height, width):
+        parts = frozenset(contact_sheets.part(panel, end_points) for panel in panels)
         if parts not in graphs:
             with tf.name_scope('objective'):
-                objective = feature_sheet.objective(panels, end_points, channels, tile_shape)
+                objective = contact_sheets.objective(panels, end_points, channels, tile_shape)
             layers = [objectives.parse(layer) for layer in sorted({panel.layer for panel in panels})]
             graphs[parts] = DreamGraph(tile, positions, {}, objective, differentiate(objective, tile), layers,
                                        end_points, channels)
@@ -368,7 +368,7 @@ def dream(content, octaves, gradient_of, seed=0, jitter=512, laplacian_levels=0,
             if not (np.isfinite(value).all() and np.isfinite(gradient).all()):
                 raise ComputationError('the objective or its gradient is not a finite number in step %d of octave %d; '
                                        'try a smaller --step-size' % (step + 1, number + 1))
-            gradient = pyramid.normalize(gradient, laplacian_levels)
+            gradient = laplacian.normalize(gradient, laplacian_levels)
             image = climb(state.image, gradient * octave_mask, octave.step_size, mean_strength(gradient))
             values = state.values.copy()
             values[number, 1 if step else slice(None)] = value
@@ -475,7 +475,7 @@ def find_jobs(args):
 
 def find_scene(args):
     """Opens what a film is to be made from; returns a Camera or Footage."""
-    scene = sequence.open_scene(args, lambda path: load_content(path or BUNDLED, args), NOISE)
+    scene = frames.open_scene(args, lambda path: load_content(path or BUNDLED, args), NOISE)
     if scene.blend and not motion.flow_method():
         print(f'{RECIPE}: warning: no OpenCV, so a dream stays where it is when what it is on moves: pip install '
               'opencv-python-headless==4.8.1.78', file=sys.stderr)
@@ -582,15 +582,15 @@ def run_film(scene, job, args, gradient_of, mask):
     def dream_on(number, start, content):
         blend = scene.blend if number else 0
         octaves = [fewer_steps(octave, 1 - blend) for octave in job.octaves]
-        image = dream(start, octaves, gradient_of, sequence.frame_seed(args.seed, number), args.jitter,
+        image = dream(start, octaves, gradient_of, frames.frame_seed(args.seed, number), args.jitter,
                       args.laplacian_levels, mask, report=journal.report)
         return finish(image, content, args, job.from_noise)
 
     columns = 'objective_before', 'objective'
-    with sequence.Journal(args.run_dir, scene.num_frames, columns, lambda state: dict(zip(columns, state.values[-1])),
+    with frames.Journal(args.run_dir, scene.num_frames, columns, lambda state: dict(zip(columns, state.values[-1])),
                           args.quiet) as journal:
         try:
-            sequence.make_frames(scene, dream_on, journal.folder, journal.frame_done)
+            frames.make_frames(scene, dream_on, journal.folder, journal.frame_done)
         except ComputationError as error:
             raise ComputationError(f'{error}; the frames so far are in {journal.folder}')
     path = args.output or args.run_dir / (job.name + film.MP4)
@@ -613,7 +613,7 @@ def dream_sheet(job, args, network, mask, started):
     """Dreams on a sheet's panels, batch by batch, and draws the sheet; returns the exit code."""
     content = load_content(job.content, args)
     mask = mask if mask is None else images.resize_image(mask, *content.shape[:2]) / 255
-    choose = partial(feature_sheet.choose_channels, args.channels) if args.channels else feature_sheet.choose_layers
+    choose = partial(contact_sheets.choose_channels, args.channels) if args.channels else contact_sheets.choose_layers
     with tf.Graph().as_default() as tf_graph:
         batches = build_sheet_graph(network, choose, *content.shape[:2])
         tf_graph.finalize()
@@ -626,8 +626,8 @@ def dream_sheet(job, args, network, mask, started):
                    for (panels, graph), gradient_of in zip(batches, gradients)]
         open_run(args, network, args.channels or ['every layer'], [job], None, device)
         runs.check_unchanged(args.run_dir, batches=[len(panels) for panels, _ in batches])
-        todo = [feature_sheet.Batch(panels, fitting) for (panels, _), fitting in zip(batches, octaves)]
-        with feature_sheet.Journal(args.run_dir, todo, args.quiet) as journal:
+        todo = [contact_sheets.Batch(panels, fitting) for (panels, _), fitting in zip(batches, octaves)]
+        with contact_sheets.Journal(args.run_dir, todo, args.quiet) as journal:
             for batch, gradient_of in list(zip(todo, gradients))[journal.batch:]:
                 state = journal.saved_state and State(**journal.saved_state)
                 try:
@@ -646,9 +646,9 @@ def _copies(image, panels):
 def conclude_sheet(args, network, content, seconds):
     """Draws the sheets of the panels, records the results and says them in words; returns the exit code."""
     title = ('What channels of %s like to see' if args.channels else 'What each layer of %s makes of a picture')
-    paths = feature_sheet.draw_sheets(args.run_dir, title % network.name, None if args.channels else content)
+    paths = contact_sheets.draw_sheets(args.run_dir, title % network.name, None if args.channels else content)
     panels = runs.read_record(args.run_dir)['panels']
-    silent = [str(feature_sheet.Panel(panel['layer'], panel['channel'])) for panel in panels if panel['silent']]
+    silent = [str(contact_sheets.Panel(panel['layer'], panel['channel'])) for panel in panels if panel['silent']]
     if silent:
         print('{}: warning: silent from beginning to end (objective 0), so nothing changed: {}; try the layer before '
               'its ReLU, where there is one (..._pre_relu)'.format(RECIPE, ', '.join(silent)), file=sys.stderr)
@@ -703,8 +703,8 @@ def parse_args(argv):
     how.add_argument('--preserve-color', action='store_true', help="keep the content's colors")
     how.add_argument('--save-every', type=cli.whole_number(1), metavar='STEPS', help='save pictures on the way')
     how.add_argument('--book', action='store_true', help="the cookbook chapter's settings")
-    feature_sheet.add_options(parser)
-    sequence.add_options(parser)
+    contact_sheets.add_options(parser)
+    frames.add_options(parser)
     args = cli.parse_args(parser, argv, RECIPE, free=('list_layers',), changeable=('output', 'save_every'),
                           preset=preset)
     check_args(args)
@@ -716,8 +716,8 @@ def preset(asked):
     from_noise = Path(NOISE) in (asked.content or ()) or asked.channels
     return {**(FROM_NOISE if from_noise else {}), **(BOOK if asked.book else {}),
             **({'size': BOOK_NOISE_SIZE} if from_noise and asked.book else {}),
-            **(feature_sheet.LAYERS if asked.all_layers else {}),
-            **({'content': [Path(NOISE)], **feature_sheet.CHANNELS} if asked.channels else {})}
+            **(contact_sheets.LAYERS if asked.all_layers else {}),
+            **({'content': [Path(NOISE)], **contact_sheets.CHANNELS} if asked.channels else {})}
 
 
 def _several(kind):
@@ -741,10 +741,10 @@ def check_args(args):
         raise InputError(f'--graph {args.graph}: a frozen graph does not go with --network {args.network}')
     if args.graph and not args.graph.is_file():
         raise InputError(f'--graph {args.graph}: no such file')
-    asked_by = sequence.asked_by(args)
+    asked_by = frames.asked_by(args)
     args.film = runs.read_record(args.run_dir).get('film', False) if args.run_dir else asked_by is not None
-    if feature_sheet.is_wanted(args):
-        feature_sheet.check_options(args, NOISE, asked_by)
+    if contact_sheets.is_wanted(args):
+        contact_sheets.check_options(args, NOISE, asked_by)
     if args.film and args.save_every:
         raise InputError('--save-every %d: a film keeps every frame, and no steps between' % args.save_every)
     if args.film:
@@ -844,7 +844,7 @@ def main(argv=None):
     mask = args.mask and images.load_gray(args.mask)
     guide = args.guide and load_guide(args.guide)
     network = load_network(args)
-    if feature_sheet.is_wanted(args):
+    if contact_sheets.is_wanted(args):
         return dream_sheet(jobs[0], args, network, mask, started)
     terms = args.terms or [objectives.parse(default_objective(network, jobs, args))]
     with tf.Graph().as_default() as tf_graph:

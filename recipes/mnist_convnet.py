@@ -31,7 +31,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from common import batches, cli, images, plotting, reports, runs, session
+from common import cli, images, plotting, reports, runs, session
+from training import batches
 from common.errors import ComputationError, InputError
 from common.progress import Progress
 from common.session import tf

@@ -33,9 +33,10 @@ from common import cli, files, images, plotting, runs, session
 from common.errors import ComputationError, InputError
 from common.session import tf
 from networks import vgg
-from synthesis import color, memory, pairs, scales, tiles
+from synthesis import color, memory, sizes, tiles
+from synthesis import jobs as pairs
 from synthesis.adam import Adam
-from synthesis.journal import Journal
+from synthesis.picture_run import Journal
 from synthesis.lbfgs import LBFGS
 from synthesis.tiled_loss import make_evaluate, sum_over_tiles
 
@@ -324,7 +325,7 @@ class Step(NamedTuple):
 
 
 def stylize(sess, graph, cover, content_image, style_images, plan, start, make_optimizer, report, blend=(1.0,),
-            style_size=scales.style_size, resume_from=None):
+            style_size=sizes.style_size, resume_from=None):
     """Paints the content in the styles, from coarse to fine.
 
     Args:
@@ -333,7 +334,7 @@ def stylize(sess, graph, cover, content_image, style_images, plan, start, make_o
       cover: Function of (height, width) to a list of `tiles.Tile`.
       content_image: float32 [any height, any width, 3] in [0, 255].
       style_images: List of the same, each of its own size.
-      plan: List of `scales.Scale`.
+      plan: List of `sizes.Scale`.
       start: float32 [height, width, 3] of the first scale.
       make_optimizer: Function of a start, float32 [size], to an `LBFGS` or `Adam`.
       report: Callback, given a `Step` after every iteration; may raise to end the work.
@@ -383,7 +384,7 @@ def starting_picture(size, base, noise_ratio, seed):
     """
     mean = np.array(vgg.MEAN_RGB, np.float32)
     noise = np.random.RandomState(seed).uniform(-NOISE, NOISE, [*size, 3]).astype(np.float32)
-    return mean + np.float32(noise_ratio) * noise + np.float32(1 - noise_ratio) * (scales.fill(base, *size) - mean)
+    return mean + np.float32(noise_ratio) * noise + np.float32(1 - noise_ratio) * (sizes.fill(base, *size) - mean)
 
 
 def make_parser():
@@ -395,7 +396,7 @@ def make_parser():
     what.add_argument('--style', nargs='+', type=Path, metavar='FILE', help='paintings, files or folders, each given '
                       'to every photograph; none: one drawn by code')
     what.add_argument('--output', type=Path, metavar='FILE', help="the result, besides the one in the run's folder")
-    what.add_argument('--size', type=cli.whole_number(scales.SMALLEST_SIDE), default=512, help='longer side, pixels')
+    what.add_argument('--size', type=cli.whole_number(sizes.SMALLEST_SIDE), default=512, help='longer side, pixels')
     what.add_argument('--upscale', action='store_true', help='enlarge pictures that are smaller than that')
     what.add_argument('--save-every', type=cli.whole_number(1), metavar='N', help='keep every N-th picture on the way')
     look = parser.add_argument_group('look')
@@ -424,7 +425,7 @@ def make_parser():
     method.add_argument('--optimizer', choices=('lbfgs', 'adam'), default='lbfgs', help='adam takes less memory')
     method.add_argument('--learning-rate', type=cli.real_number(1e-6), default=5.0, metavar='R', help="adam's")
     method.add_argument('--scales', type=cli.whole_number(1, 20), metavar='N', help='sizes from coarse to fine; none: '
-                        f'from {scales.COARSEST} pixels on')
+                        f'from {sizes.COARSEST} pixels on')
     method.add_argument('--tile-size', type=cli.whole_number(64), metavar='PIXELS', help='work tile by tile; '
                         'none: if memory asks for it')
     method.add_argument('--loss', choices=('mean', 'book'), default='mean', help="book: the cookbook's sums, weights")
@@ -566,7 +567,7 @@ def paint(job, args, sess, graph, cover, journal):
         target, styles = color.gray(content), [color.match_luminance(style, content) for style in originals]
     elif args.preserve_color == 'histogram':
         styles = [color.match_histogram(style, content) for style in originals]
-    plan = scales.plan(*job.size, args.iterations, args.scales)
+    plan = sizes.plan(*job.size, args.iterations, args.scales)
     base = {'content': target, 'noise': target, 'style': styles[0]}.get(args.init)
     start = starting_picture(plan[0].size, pairs.load_picture(args.init) if base is None else base,
                              1.0 if args.init == 'noise' else args.noise_ratio, args.seed)
@@ -580,7 +581,7 @@ def paint(job, args, sess, graph, cover, journal):
         return LBFGS(x, first_step=FIRST_STEP) if args.optimizer == 'lbfgs' else Adam(x, args.learning_rate)
 
     blend = np.array(args.style_blend or [1] * len(styles), float)
-    style_size = functools.partial(scales.style_size, style_scale=args.style_scale, stretch=args.stretch_style,
+    style_size = functools.partial(sizes.style_size, style_scale=args.style_scale, stretch=args.stretch_style,
                                    upscale=args.upscale)
     picture, losses = stylize(sess, graph, cover, target, styles, plan, start, make_optimizer, journal,
                               blend / blend.sum(), style_size, go_on_after(journal.begin(job.name, finish)))

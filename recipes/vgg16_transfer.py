@@ -37,7 +37,7 @@ from typing import Any, NamedTuple, Tuple
 import numpy as np
 
 from common import cli, evaluation, files, images, locks, plotting, reports, runs, session
-from common.batches import batch_indices, prefetch
+from training.batches import batch_indices, prefetch
 from common.errors import ComputationError, InputError
 from common.session import keras, tf
 from common.training_journal import Journal

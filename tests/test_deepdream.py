@@ -17,7 +17,7 @@ from common import film, images, runs
 from common.errors import ComputationError, UnavailableError
 from common.session import open_session, tf
 from networks import inception
-from synthesis import journal, motion, objectives, sequence
+from synthesis import frames, motion, objectives, picture_run
 
 RECIPES = Path(deepdream.__file__).parent
 FAST = ['--octaves', '2', '--steps', '2', '--tile-size', '64', '--threads', '1', '--quiet']
@@ -246,7 +246,7 @@ def test_stopped_and_resumed(dreams, picture, tmp_path, run_dir, monkeypatch, ca
 KILLED = '''
 import os, signal, sys, deepdream
 from synthesis import journal
-journal.SECONDS_BETWEEN_CHECKPOINTS, journal.SHARE_FOR_CHECKPOINTS = 0.0, float('inf')
+picture_run.SECONDS_BETWEEN_CHECKPOINTS, picture_run.SHARE_FOR_CHECKPOINTS = 0.0, float('inf')
 class Mortal(deepdream.Journal):
     def __call__(self, step):
         super().__call__(step)
@@ -448,11 +448,11 @@ def test_a_share_of_the_steps_goes_a_share_of_the_way():
 
 FILM_KILLED = '''
 import os, signal, sys, deepdream
-class Mortal(deepdream.sequence.Journal):
+class Mortal(deepdream.frames.Journal):
     def report(self, step):
         super().report(step)
         if self.progress.done == 2: os.kill(os.getpid(), signal.SIGKILL)
-deepdream.sequence.Journal = Mortal
+deepdream.frames.Journal = Mortal
 deepdream.main(sys.argv[1:])
 '''
 
@@ -476,15 +476,15 @@ def test_a_film_killed_and_resumed(dreams, picture, clip, tmp_path, tiny_incepti
 
 
 def test_a_film_killed_as_a_frame_is_kept_misses_no_row(dreams, picture, run_dir, monkeypatch):
-    options, frame_done = ['--content', picture, '--frames', '3', '--steps', '1'], sequence.Journal.frame_done
+    options, frame_done = ['--content', picture, '--frames', '3', '--steps', '1'], frames.Journal.frame_done
     assert dreams(*options) == 0
     whole = frames_of(run_dir)
 
     def die(journal):
-        if journal.progress.done == 1:
+        if picture_run.progress.done == 1:
             raise KeyboardInterrupt
         frame_done(journal)
-    monkeypatch.setattr(sequence.Journal, 'frame_done', die)
+    monkeypatch.setattr(frames.Journal, 'frame_done', die)
     assert dreams(*options) == 130
     monkeypatch.undo()
     assert dreams('--resume', fast=False) == 0 and frames_of(run_dir) == whole

@@ -11,7 +11,7 @@ import pytest
 
 import deepdream
 from common import images, runs
-from synthesis import feature_sheet
+from synthesis import contact_sheets
 
 RECIPES = Path(deepdream.__file__).parent
 FAST = ['--octaves', '2', '--steps', '2', '--tile-size', '64', '--threads', '1', '--size', '90', '--quiet']
@@ -21,8 +21,8 @@ CHANNELS = ['--channels', 'mixed4c:0-3,5', 'conv2d0_pre_relu:1']
 @pytest.fixture
 def dreams(tmp_path, tiny_inception_path, monkeypatch):
     """Runs the recipe on the tiny network, two pictures to a batch; returns its exit code."""
-    monkeypatch.setattr(feature_sheet, 'BATCH_PIXELS', 2 * 90 * 90)
-    monkeypatch.setattr(feature_sheet, 'SECONDS_BETWEEN_STATES', 0.0)
+    monkeypatch.setattr(contact_sheets, 'BATCH_PIXELS', 2 * 90 * 90)
+    monkeypatch.setattr(contact_sheets, 'SECONDS_BETWEEN_STATES', 0.0)
 
     def run(*options, fast=True):
         return deepdream.main([str(option) for option in (
@@ -139,13 +139,13 @@ def test_ctrl_c_in_the_last_step_comes_too_late(dreams, run_dir, monkeypatch):
 
 KILLED = '''
 import os, signal, sys, deepdream
-from synthesis import feature_sheet
-feature_sheet.BATCH_PIXELS, feature_sheet.SECONDS_BETWEEN_STATES = 2 * 90 * 90, 0.0
-class Mortal(feature_sheet.Journal):
+from synthesis import contact_sheets
+contact_sheets.BATCH_PIXELS, contact_sheets.SECONDS_BETWEEN_STATES = 2 * 90 * 90, 0.0
+class Mortal(contact_sheets.Journal):
     def report(self, state):
         super().report(state)
         if self.progress.done == 3: os.kill(os.getpid(), signal.SIGKILL)
-feature_sheet.Journal = Mortal
+contact_sheets.Journal = Mortal
 deepdream.main(sys.argv[1:])
 '''
 
@@ -169,7 +169,7 @@ def test_killed_and_resumed(dreams, run_dir, picture, tmp_path, tiny_inception_p
 
 def test_resume_refuses_other_batches(dreams, run_dir, monkeypatch, capsys):
     assert dreams(*CHANNELS) == 0
-    monkeypatch.setattr(feature_sheet, 'BATCH_PIXELS', 4 * 90 * 90)
+    monkeypatch.setattr(contact_sheets, 'BATCH_PIXELS', 4 * 90 * 90)
     assert dreams('--resume', fast=False) == 2
     message = capsys.readouterr().err
     assert 'batches changed since that run began ([2, 2, 1, 1] then, [4, 1, 1] now)' in message
@@ -198,7 +198,7 @@ def test_silent_channels_are_told(dreams, run_dir, monkeypatch, capsys):
         value[1], gradient[1] = 0, 0
         return value, gradient
     monkeypatch.setattr(deepdream, 'tiled_gradient', second_is_silent)
-    monkeypatch.setattr(feature_sheet, 'BATCH_PIXELS', 3 * 90 * 90)
+    monkeypatch.setattr(contact_sheets, 'BATCH_PIXELS', 3 * 90 * 90)
     assert dreams('--channels', 'mixed4c:1-3') == 0
     message = capsys.readouterr().err
     assert 'silent' in message and 'mixed4c:2' in message and 'mixed4c:1' not in message and message.count('\n') == 1

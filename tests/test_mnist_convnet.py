@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import mnist_convnet as recipe
-from common import batches, images, reports, runs, session
+from common import images, reports, runs, session
+from training import batches
 from common.session import tf
 from datasets import mnist
 

@@ -16,8 +16,9 @@ from common import images, runs, session
 from common.errors import ComputationError
 from common.session import tf
 from networks import vgg
-from synthesis import memory, pairs, scales, tiles
-from synthesis.journal import Journal
+from synthesis import memory, sizes, tiles
+from synthesis import jobs as pairs
+from synthesis.picture_run import Journal
 from synthesis.lbfgs import LBFGS
 
 RECIPES = Path(style_transfer.__file__).parent
@@ -176,7 +177,7 @@ def test_starting_pictures():
     base = random_picture(60, 40, 0)
     start = style_transfer.starting_picture((30, 30), base, 0.0, seed=0)
     assert start.shape == (30, 30, 3) and start.dtype == np.float32
-    np.testing.assert_allclose(start, scales.fill(base, 30, 30), atol=1e-3)
+    np.testing.assert_allclose(start, sizes.fill(base, 30, 30), atol=1e-3)
     noise = style_transfer.starting_picture((30, 30), base, 1.0, seed=0)
     assert 19 < np.abs(noise - np.array(vgg.MEAN_RGB)).max() <= 20.001
     np.testing.assert_array_equal(noise, style_transfer.starting_picture((30, 30), base, 1.0, seed=0))
@@ -186,7 +187,7 @@ def test_starting_pictures():
 
 def stylize(network, report=lambda step: None, resume_from=None, iterations=8, make_optimizer=LBFGS):
     with session_for(network, objective()) as prepare:
-        plan = scales.plan(64, 48, iterations, 2)
+        plan = sizes.plan(64, 48, iterations, 2)
         content = random_picture(64, 48, 0)
         start = style_transfer.starting_picture(plan[0].size, content, 0.0, 0)
         return style_transfer.stylize(prepare.sess, prepare.graph, prepare.cover, content, [random_picture(70, 90, 1)],
@@ -346,9 +347,9 @@ import sys, pickle
 sys.path.insert(0, {recipes!r})
 import style_transfer
 from networks import vgg
-from synthesis import journal
+from synthesis import picture_run
 vgg.obtain_weights = lambda *args, **kwargs: ('vgg19', pickle.load(open({weights!r}, 'rb')), 'tiny', '0' * 64)
-journal.SECONDS_BETWEEN_CHECKPOINTS = 0
+picture_run.SECONDS_BETWEEN_CHECKPOINTS = 0
 sys.exit(style_transfer.main(sys.argv[1:]))
 '''
 

@@ -5,7 +5,7 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
-from common.batches import prefetch
+from training.batches import prefetch
 from common.errors import UnavailableError
 from common.feature_cache import FeatureCache
 from common.progress import Progress

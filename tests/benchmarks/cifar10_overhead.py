@@ -19,7 +19,8 @@ RECIPES = Path(__file__).resolve().parents[2] / 'recipes'
 BARE_LOOP = '''
 import sys, time
 import cifar10_tflearn as recipe
-from common import batches, session
+from common import session
+from training import batches
 from common.session import tf
 from datasets import cifar10
 args = recipe.parse_args(sys.argv[1:])

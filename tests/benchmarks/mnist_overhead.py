@@ -20,7 +20,8 @@ RECIPES = Path(__file__).resolve().parents[2] / 'recipes'
 BARE_LOOP = '''
 import sys, time
 import mnist_convnet as recipe
-from common import batches, session
+from common import session
+from training import batches
 from common.session import tf
 from datasets import mnist
 args = recipe.parse_args(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""synthesis/feature_sheet.py: which panels are meant, how they are cut into batches and laid out."""
+"""synthesis/contact_sheets.py: which panels are meant, how they are cut into batches and laid out."""
 from collections import OrderedDict
 
 import numpy as np
@@ -7,8 +7,8 @@ import pytest
 from common import images, runs
 from common.errors import InputError
 from common.session import tf
-from synthesis import feature_sheet, objectives
-from synthesis.feature_sheet import Panel
+from synthesis import contact_sheets, objectives
+from synthesis.contact_sheets import Panel
 
 
 def end_points(**num_channels):
@@ -27,7 +27,7 @@ def end_points(**num_channels):
     (['conv'], [('conv', 0), ('conv', 1)]),
 ])
 def test_channels_as_they_are_written(texts, expected):
-    assert feature_sheet.choose_channels(texts, end_points(conv=2, mixed4c=6)) == expected
+    assert contact_sheets.choose_channels(texts, end_points(conv=2, mixed4c=6)) == expected
 
 
 @pytest.mark.parametrize('text, said', [
@@ -44,14 +44,14 @@ def test_channels_as_they_are_written(texts, expected):
 ])
 def test_what_is_wrong_with_a_spec(text, said):
     with pytest.raises(InputError) as error:
-        feature_sheet.choose_channels([text], end_points(mixed4c=6))
+        contact_sheets.choose_channels([text], end_points(mixed4c=6))
     assert said in str(error.value) and '--channels ' + text in str(error.value)
 
 
 def test_every_layer_once():
     points = end_points(conv_pre_relu=2, conv=2, pool=2, lonely_pre_relu=3)
     points['logits'] = tf.placeholder(tf.float32, [None, 10])
-    assert feature_sheet.choose_layers(points) == [('conv', None), ('pool', None), ('lonely_pre_relu', None)]
+    assert contact_sheets.choose_layers(points) == [('conv', None), ('pool', None), ('lonely_pre_relu', None)]
 
 
 # Batches
@@ -60,23 +60,23 @@ def test_every_layer_once():
 def test_batches_hold_every_panel_once_in_order_and_no_two_layers_channels():
     panels = [Panel('a', channel) for channel in range(30)] + [Panel('b', channel) for channel in range(3)]
     layers = end_points(a=30, b=3)
-    batches = feature_sheet.in_batches(panels, layers, 128, 128)
+    batches = contact_sheets.in_batches(panels, layers, 128, 128)
     assert sum(batches, []) == panels
     assert [len(batch) for batch in batches] == [10, 10, 10, 3]  # as equal as they can be, 12 at most
-    assert [len(batch) for batch in feature_sheet.in_batches(panels, layers, 1000, 1000)] == [1] * 33
+    assert [len(batch) for batch in contact_sheets.in_batches(panels, layers, 1000, 1000)] == [1] * 33
 
 
 def test_channels_of_two_branches_of_a_module_do_not_share_a_batch():
     layers = {'module': tf.concat(list(end_points(one=4, three=2).values()), axis=3)}
     panels = [Panel('module', channel) for channel in range(2, 6)]
-    batches = feature_sheet.in_batches(panels, layers, 128, 128)
+    batches = contact_sheets.in_batches(panels, layers, 128, 128)
     assert batches == [panels[:2], panels[2:]]
-    assert [feature_sheet.part(batch[0], layers)[1] for batch in batches] == [0, 4]
+    assert [contact_sheets.part(batch[0], layers)[1] for batch in batches] == [0, 4]
 
 
 def test_layers_share_batches():
     panels = [Panel('layer%d' % number) for number in range(5)]
-    assert [len(batch) for batch in feature_sheet.in_batches(panels, {}, 192, 256)] == [2, 3]
+    assert [len(batch) for batch in contact_sheets.in_batches(panels, {}, 192, 256)] == [2, 3]
 
 
 # Each picture's own objective
@@ -88,7 +88,7 @@ def test_a_batch_of_channels_is_what_each_is_alone(size, shape):
     values = np.random.RandomState(0).normal(size=shape).astype(np.float32)
     layer = tf.placeholder(tf.float32, [None] * (len(shape) - 1) + [4])
     tile_shape, channels = tf.constant(size), tf.placeholder(tf.int32, [None])
-    batched = feature_sheet.objective([Panel('a', 0)], {'a': layer}, channels, tile_shape)
+    batched = contact_sheets.objective([Panel('a', 0)], {'a': layer}, channels, tile_shape)
     single = [objectives.total([objectives.parse('a:%d' % channel)], {'a': layer}, tile_shape) for channel in range(4)]
     rows = len(values) // 3
     with tf.Session() as sess:
@@ -102,7 +102,7 @@ def test_a_batch_of_a_branch_is_what_each_channel_of_the_module_is():
     random, tile_shape = np.random.RandomState(0), tf.constant([32, 32])
     branches = [tf.constant(random.normal(size=[2, 8, 8, maps]), tf.float32) for maps in (3, 5)]
     module = tf.concat(branches, axis=-1)
-    together = feature_sheet.objective([Panel('m', 6), Panel('m', 3)], {'m': module}, tf.constant([6, 3]), tile_shape)
+    together = contact_sheets.objective([Panel('m', 6), Panel('m', 3)], {'m': module}, tf.constant([6, 3]), tile_shape)
     expected = tf.reduce_sum(tf.stack([module[0, ..., 6], module[1, ..., 3]]), axis=[1, 2]) * 4 ** 2
     with tf.Session() as sess:
         np.testing.assert_allclose(*sess.run([together, expected]), rtol=1e-5)
@@ -112,7 +112,7 @@ def test_a_batch_of_layers_is_what_each_is_alone():
     random, tile_shape = np.random.RandomState(0), tf.constant([32, 32])
     layers = {'low': tf.constant(random.normal(size=[2, 16, 16, 3]), tf.float32),
               'high': tf.constant(random.normal(size=[2, 4, 4, 5]), tf.float32)}
-    together = feature_sheet.objective([Panel('low'), Panel('high')], layers, None, tile_shape)
+    together = contact_sheets.objective([Panel('low'), Panel('high')], layers, None, tile_shape)
     alone = [objectives.total([objectives.parse(name)], {name: layer[number:number + 1]}, tile_shape)
              for number, (name, layer) in enumerate(layers.items())]
     with tf.Session() as sess:
@@ -127,10 +127,10 @@ def run_of(tmp_path):
     """Returns a function of panels that makes the folder of a run in which they are done, each of another gray."""
     def make(panels, silent=(), size=(64, 64)):
         records = []
-        (tmp_path / feature_sheet.PICTURES).mkdir()
+        (tmp_path / contact_sheets.PICTURES).mkdir()
         for number, panel in enumerate(panels):
             name = panel.file_name(number + 1)
-            images.save_image(tmp_path / feature_sheet.PICTURES / name, np.full((*size, 3), 10 + number, np.float32))
+            images.save_image(tmp_path / contact_sheets.PICTURES / name, np.full((*size, 3), 10 + number, np.float32))
             records.append({'layer': panel.layer, 'channel': panel.channel, 'file': name, 'silent': number in silent})
         runs.write_record(tmp_path, recipe='deepdream', panels=records)
         return tmp_path
@@ -145,14 +145,14 @@ def places(path, count):
 
 
 def test_a_sheet_of_channels_is_square_and_shows_them_in_order(run_of):
-    path, = feature_sheet.draw_sheets(run_of([Panel('mixed4c', channel) for channel in range(9)]), 'Nine channels')
+    path, = contact_sheets.draw_sheets(run_of([Panel('mixed4c', channel) for channel in range(9)]), 'Nine channels')
     corners = places(path, 9)
     assert corners == sorted(corners) and len({row for row, _ in corners}) == len({left for _, left in corners}) == 3
 
 
 def test_every_layers_channels_begin_a_row(run_of):
     panels = [Panel('a', 0), Panel('a', 1), Panel('a', 2), Panel('b', 0), Panel('b', 1)]
-    path, = feature_sheet.draw_sheets(run_of(panels), 'Two layers')
+    path, = contact_sheets.draw_sheets(run_of(panels), 'Two layers')
     corners = places(path, 5)
     assert [left for _, left in corners] == [*[left for _, left in corners[:3]], *[left for _, left in corners[:2]]]
     assert corners[2][0] < corners[3][0]
@@ -160,7 +160,7 @@ def test_every_layers_channels_begin_a_row(run_of):
 
 def test_many_channels_take_several_sheets(run_of):
     panels = [Panel('a', channel) for channel in range(100)]
-    paths = feature_sheet.draw_sheets(run_of(panels), 'A hundred')
+    paths = contact_sheets.draw_sheets(run_of(panels), 'A hundred')
     assert [path.name for path in paths] == ['sheet_1.png', 'sheet_2.png']
     on_first, on_second = places(paths[0], 100), places(paths[1], 100)
     assert all((first is None) != (second is None) for first, second in zip(on_first, on_second))
@@ -169,7 +169,7 @@ def test_many_channels_take_several_sheets(run_of):
 
 def test_layers_follow_the_picture_and_modules_stay_together(run_of):
     panels = [Panel('conv1'), Panel('pool1')] + [Panel('mixed3a_%d' % number) for number in range(7)] + [Panel('top')]
-    path, = feature_sheet.draw_sheets(run_of(panels), 'Layers', np.full([64, 64, 3], 200, np.float32))
+    path, = contact_sheets.draw_sheets(run_of(panels), 'Layers', np.full([64, 64, 3], 200, np.float32))
     corners = places(path, 10)
     sheet = images.load_image(path)
     picture = tuple(np.argwhere((sheet == 200).all(axis=-1))[0])
@@ -180,7 +180,7 @@ def test_layers_follow_the_picture_and_modules_stay_together(run_of):
 
 def test_names_below_narrow_pictures_do_not_run_into_each_other(run_of):
     run_dir = run_of([Panel('mixed4c_3x3_bottleneck_%d' % number) for number in range(4)], size=(128, 64))
-    path, = feature_sheet.draw_sheets(run_dir, 'Layers', np.full([128, 64, 3], 200, np.float32))
+    path, = contact_sheets.draw_sheets(run_dir, 'Layers', np.full([128, 64, 3], 200, np.float32))
     sheet = images.load_image(path)
     for row, left in places(path, 4)[:3]:
         below = sheet[row + 128:, left:left + 64 + 10]
@@ -189,9 +189,9 @@ def test_names_below_narrow_pictures_do_not_run_into_each_other(run_of):
 
 def test_a_silent_panel_is_marked(run_of):
     run_dir = run_of([Panel('mixed4c', 0), Panel('mixed4c', 1)])
-    loud = images.load_image(feature_sheet.draw_sheets(run_dir, 'Two')[0])
+    loud = images.load_image(contact_sheets.draw_sheets(run_dir, 'Two')[0])
     records = runs.read_record(run_dir)['panels']
     runs.write_record(run_dir, panels=[records[0], dict(records[1], silent=True)])
-    marked = images.load_image(feature_sheet.draw_sheets(run_dir, 'Two')[0])
+    marked = images.load_image(contact_sheets.draw_sheets(run_dir, 'Two')[0])
     changed = np.argwhere((loud != marked).any(axis=-1))
     assert len(changed) and changed[:, 1].min() > loud.shape[1] // 2

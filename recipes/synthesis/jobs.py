@@ -8,7 +8,7 @@ from typing import NamedTuple
 from common import images
 from common.errors import InputError
 from synthesis import flow_field
-from synthesis.scales import SMALLEST_SIDE
+from synthesis.sizes import SMALLEST_SIDE
 
 PAINTING_SIZE = (640, 800)  # (height, width) of the painting drawn by code
 

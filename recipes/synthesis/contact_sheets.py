@@ -13,7 +13,7 @@ from common import cli, images, pages, plotting, runs
 from common.errors import InputError
 from common.progress import Progress
 from synthesis import objectives
-from synthesis.journal import Stoppable
+from synthesis.picture_run import Stoppable
 
 FORMS = 'LAYER:CHANNELS with CHANNELS such as 0-35 or 1,5,9-12, or LAYER for all that it has'
 # What the recipe's options are by default for a sheet: small pictures, and layers that can be told apart.

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from common.batches import batch_indices, prefetch
+from training.batches import batch_indices, prefetch
 
 
 def test_every_image_is_taken_once_an_epoch():

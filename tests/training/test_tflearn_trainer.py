@@ -1,10 +1,11 @@
-"""common/tflearn_fit.py: tflearn's trainer, on points that a line divides."""
+"""common/tflearn_trainer.py: tflearn's trainer, on points that a line divides."""
 import random
 
 import numpy as np
 import pytest
 
-from common import runs, session, tflearn_fit
+from common import runs, session
+from training import tflearn_trainer
 from common.session import tf, tflearn
 
 COLUMNS = ('step', 'epoch', 'loss', 'training_accuracy', 'validation_loss', 'validation_accuracy')
@@ -12,7 +13,7 @@ COLUMNS = ('step', 'epoch', 'loss', 'training_accuracy', 'validation_loss', 'val
 
 @pytest.mark.parametrize('quiet', [False, True])
 def test_a_training_writes_its_epochs_down_and_prints_no_line_of_tflearns(tmp_path, capfd, quiet):
-    tflearn_fit.seed_all(0)
+    tflearn_trainer.seed_all(0)
     points = np.random.RandomState(0).uniform(-1, 1, (40, 2)).astype(np.float32)
     labels = np.eye(2)[(points.sum(axis=1) > 0).astype(int)]
     with tf.Graph().as_default(), runs.MetricsLog(tmp_path / 'metrics.csv', COLUMNS) as metrics:
@@ -20,7 +21,7 @@ def test_a_training_writes_its_epochs_down_and_prints_no_line_of_tflearns(tmp_pa
             layer = tflearn.fully_connected(tflearn.input_data([None, 2]), 2, activation='softmax')
             model = tflearn.DNN(tflearn.regression(layer, optimizer='sgd', learning_rate=2.0),
                                 tensorboard_dir=str(tmp_path / 'tensorboard'))
-        tflearn_fit.fit(model, (points, labels), (points[:10], labels[:10]), 6, 12, 'points', metrics, quiet)
+        tflearn_trainer.fit(model, (points, labels), (points[:10], labels[:10]), 6, 12, 'points', metrics, quiet)
         probabilities = np.array(model.predict(points[:10]))
         model.trainer.close_session()
     out, err = capfd.readouterr()
@@ -39,6 +40,6 @@ def test_a_training_writes_its_epochs_down_and_prints_no_line_of_tflearns(tmp_pa
 def test_seeds_reach_both_generators():
     drawn = []
     for seed in (5, 5, 6):
-        tflearn_fit.seed_all(seed)
+        tflearn_trainer.seed_all(seed)
         drawn.append((random.random(), np.random.rand()))
     assert drawn[0] == drawn[1] and not set(drawn[0]) & set(drawn[2])

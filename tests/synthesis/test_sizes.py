@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from synthesis import scales
+from synthesis import sizes
 
 
 def test_scales_grow_by_the_root_of_two_and_share_all_iterations():
-    plan = scales.plan(512, 384, 500)
+    plan = sizes.plan(512, 384, 500)
     assert [scale.size for scale in plan] == [(128, 96), (181, 136), (256, 192), (362, 272), (512, 384)]
     assert sum(scale.iterations for scale in plan) == 500
     assert sorted((scale.iterations for scale in plan), reverse=True) == [scale.iterations for scale in plan]
@@ -14,7 +14,7 @@ def test_scales_grow_by_the_root_of_two_and_share_all_iterations():
 @pytest.mark.parametrize('iterations', [1, 2, 3, 7])
 @pytest.mark.parametrize('size', [(512, 384), (40, 33), (2048, 200)])
 def test_few_iterations_and_narrow_pictures_still_reach_the_full_size(iterations, size):
-    plan = scales.plan(*size, iterations)
+    plan = sizes.plan(*size, iterations)
     assert plan[-1].size == size and sum(scale.iterations for scale in plan) == iterations
     assert all(min(scale.size) >= 32 and scale.iterations > 0 for scale in plan)
 
@@ -22,7 +22,7 @@ def test_few_iterations_and_narrow_pictures_still_reach_the_full_size(iterations
 def test_fill_keeps_the_middle_in_its_shape():
     image = np.zeros((20, 60, 3), np.float32)
     image[:, 20:40] = 255
-    np.testing.assert_array_equal(scales.fill(image, 20, 20), 255)
+    np.testing.assert_array_equal(sizes.fill(image, 20, 20), 255)
 
 
 @pytest.mark.parametrize('options, expected', [
@@ -30,4 +30,4 @@ def test_fill_keeps_the_middle_in_its_shape():
     ({'style_scale': 4.0}, (300, 150)), ({'style_scale': 4.0, 'upscale': True}, (512, 256)),
     ({'style_scale': 0.1}, (32, 32))])
 def test_a_style_keeps_its_shape_and_goes_with_the_contents_size(options, expected):
-    assert scales.style_size((300, 150), (90, 128), **options) == expected
+    assert sizes.style_size((300, 150), (90, 128), **options) == expected

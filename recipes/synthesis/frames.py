@@ -8,7 +8,7 @@ from common import checksums, cli, film, images, runs
 from common.errors import InputError
 from common.progress import Progress
 from synthesis import motion
-from synthesis.journal import Stoppable
+from synthesis.picture_run import Stoppable
 
 OPTIONS = ('zoom', 'rotate', 'frames', 'frame_blend', 'fps')
 # Of a film that begins with a picture, and of one that was filmed.

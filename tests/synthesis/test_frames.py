@@ -1,4 +1,4 @@
-"""synthesis/sequence.py: what a frame starts from, and the loop over frames."""
+"""synthesis/frames.py: what a frame starts from, and the loop over frames."""
 from argparse import ArgumentParser
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 
 from common import film, images
 from common.errors import InputError
-from synthesis import motion, sequence
+from synthesis import frames, motion
 
 
 def picture(seed=0, height=30, width=40):
@@ -29,12 +29,12 @@ def options(*argv):
     parser.add_argument('--content', nargs='+', type=Path)
     parser.add_argument('--output', type=Path)
     parser.add_argument('--size', type=int)
-    sequence.add_options(parser)
+    frames.add_options(parser)
     return parser.parse_args([str(word) for word in argv])
 
 
 def test_a_camera_starts_from_the_last_frame_moved():
-    camera = sequence.Camera(picture(), 9, zoom=1.1, degrees=3)
+    camera = frames.Camera(picture(), 9, zoom=1.1, degrees=3)
     start, content = camera.frame(0, None)
     assert start is content is camera.first
     last = picture(5)
@@ -42,12 +42,12 @@ def test_a_camera_starts_from_the_last_frame_moved():
 
 
 def test_every_frame_has_a_seed_of_its_own():
-    assert len({sequence.frame_seed(7, number) for number in range(9)}) == 9
-    assert sequence.frame_seed(7, 0) == 7 and sequence.frame_seed(7, 3) != sequence.frame_seed(8, 3)
+    assert len({frames.frame_seed(7, number) for number in range(9)}) == 9
+    assert frames.frame_seed(7, 0) == 7 and frames.frame_seed(7, 3) != frames.frame_seed(8, 3)
 
 
 def test_footage_starts_from_what_is_filmed_and_a_share_of_the_last_change(folder):
-    footage = sequence.Footage(film.open_film(folder), blend=0.5)
+    footage = frames.Footage(film.open_film(folder), blend=0.5)
     start, content = footage.frame(0, None)
     np.testing.assert_array_equal(start, picture())
     np.testing.assert_array_equal(start, content)
@@ -61,7 +61,7 @@ def test_footage_can_begin_anywhere_and_without_a_blend(folder):
     source = film.open_film(folder)
     last = np.clip(picture() + 40, 0, 255)
     for blend in (0.5, 0.0):
-        one, other = sequence.Footage(source, blend), sequence.Footage(source, blend)
+        one, other = frames.Footage(source, blend), frames.Footage(source, blend)
         for number in range(3):
             expected = one.frame(number, last if number else None)
         found = other.frame(2, last)
@@ -70,7 +70,7 @@ def test_footage_can_begin_anywhere_and_without_a_blend(folder):
 
 
 def test_a_cut_carries_next_to_nothing(folder):
-    footage = sequence.Footage(film.open_film(folder), blend=1.0)
+    footage = frames.Footage(film.open_film(folder), blend=1.0)
     footage.frame(2, picture())
     start, content = footage.frame(3, np.clip(picture() + 80, 0, 255))
     np.testing.assert_array_equal(content, picture(1))
@@ -78,18 +78,18 @@ def test_a_cut_carries_next_to_nothing(folder):
 
 
 def test_footage_at_another_size(folder):
-    footage = sequence.Footage(film.open_film(folder), size=80)
+    footage = frames.Footage(film.open_film(folder), size=80)
     assert footage.first.shape == footage.frame(0, None)[0].shape == (60, 80, 3)
 
 
 def test_a_film_is_made_frame_by_frame_and_goes_on_where_one_is_missing(tmp_path):
-    camera, asked, reports = sequence.Camera(picture(), 6, zoom=1.1), [], []
+    camera, asked, reports = frames.Camera(picture(), 6, zoom=1.1), [], []
 
     def paint(number, start, content):
         asked.append(number)
         return start + number / 3  # does not fit into 8 bits
     one, other = tmp_path / 'one', tmp_path / 'other'
-    sequence.make_frames(camera, paint, one, lambda: reports.append(film.count_frames(one)))
+    frames.make_frames(camera, paint, one, lambda: reports.append(film.count_frames(one)))
     assert asked == reports == [0, 1, 2, 3, 4, 5]
 
     def die(number, start, content):
@@ -97,9 +97,9 @@ def test_a_film_is_made_frame_by_frame_and_goes_on_where_one_is_missing(tmp_path
             raise KeyboardInterrupt
         return paint(number, start, content)
     with pytest.raises(KeyboardInterrupt):
-        sequence.make_frames(camera, die, other, lambda: None)
+        frames.make_frames(camera, die, other, lambda: None)
     asked.clear()
-    sequence.make_frames(camera, paint, other, lambda: None)
+    frames.make_frames(camera, paint, other, lambda: None)
     assert asked == [3, 4, 5]
     for number in range(6):
         assert film.frame_path(one, number).read_bytes() == film.frame_path(other, number).read_bytes()
@@ -111,23 +111,23 @@ def test_a_film_is_made_frame_by_frame_and_goes_on_where_one_is_missing(tmp_path
     (['--rotate', '0'], '--rotate'), (['--frames', '3'], '--frames'), (['--fps', '5'], '--fps'),
     (['--content', 'a', '--frame-blend', '0'], '--frame-blend')])
 def test_what_asks_for_a_film(argv, wanted):
-    assert sequence.asked_by(options(*argv)) == wanted
+    assert frames.asked_by(options(*argv)) == wanted
 
 
 def open_scene(*argv):
     """Opens a scene, with a small picture for every file."""
-    return sequence.open_scene(options(*argv), lambda path: picture(), 'noise')
+    return frames.open_scene(options(*argv), lambda path: picture(), 'noise')
 
 
 def test_scenes_and_their_defaults(folder):
     camera = open_scene('--frames', '7')
-    assert isinstance(camera, sequence.Camera) and (camera.num_frames, camera.fps) == (7, film.FRAMES_PER_SECOND)
-    np.testing.assert_array_equal(camera.motion, motion.camera(30, 40, sequence.ZOOM))
+    assert isinstance(camera, frames.Camera) and (camera.num_frames, camera.fps) == (7, film.FRAMES_PER_SECOND)
+    np.testing.assert_array_equal(camera.motion, motion.camera(30, 40, frames.ZOOM))
     camera = open_scene('--content', 'a.png', '--rotate', '5', '--fps', '12.5')
     np.testing.assert_array_equal(camera.motion, motion.camera(30, 40, 1, 5))
-    assert (camera.num_frames, camera.fps) == (sequence.NUM_FRAMES, 12.5)
+    assert (camera.num_frames, camera.fps) == (frames.NUM_FRAMES, 12.5)
     footage = open_scene('--content', folder, '--frames', '3')
-    assert (footage.num_frames, footage.fps, footage.blend) == (3, film.FRAMES_PER_SECOND, sequence.FRAME_BLEND)
+    assert (footage.num_frames, footage.fps, footage.blend) == (3, film.FRAMES_PER_SECOND, frames.FRAME_BLEND)
     assert footage.sound is None
     assert open_scene('--content', folder, '--frame-blend', '0').blend == 0
 
@@ -135,7 +135,7 @@ def test_scenes_and_their_defaults(folder):
 def test_noise_is_noise_beside_a_folder_of_that_name(folder, monkeypatch):
     folder.rename(folder.with_name('noise'))
     monkeypatch.chdir(folder.parent)
-    assert isinstance(open_scene('--content', 'noise', '--zoom', '1.1'), sequence.Camera)
+    assert isinstance(open_scene('--content', 'noise', '--zoom', '1.1'), frames.Camera)
 
 
 @pytest.mark.parametrize('argv, said', [
@@ -149,8 +149,8 @@ def test_what_does_not_go_together(folder, argv, said):
 
 
 def test_digests_tell_contents_apart(folder):
-    before = sequence.Footage(film.open_film(folder)).digest()
-    assert before == sequence.Footage(film.open_film(folder)).digest()
+    before = frames.Footage(film.open_film(folder)).digest()
+    assert before == frames.Footage(film.open_film(folder)).digest()
     images.save_image(folder / '2.png', picture(8))
-    assert before != sequence.Footage(film.open_film(folder)).digest()
-    assert sequence.Camera(picture(), 2).digest() != sequence.Camera(picture(1), 2).digest()
+    assert before != frames.Footage(film.open_film(folder)).digest()
+    assert frames.Camera(picture(), 2).digest() != frames.Camera(picture(1), 2).digest()

@@ -1,0 +1,1 @@
+"""What the recipes that train a network share: runs, batches, schedules, evaluation."""
