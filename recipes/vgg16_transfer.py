@@ -43,7 +43,7 @@ from common.session import keras, tf
 from common.training_journal import Journal
 from datasets import image_folder, layouts, photographs, views
 from networks import grad_cam, vgg, vgg_classifier, vgg_keras
-from networks.bottleneck_features import BottleneckFeatures, Images
+from training.bottleneck_features import BottleneckFeatures, Images
 from networks.vgg_classifier import TOP_LAYER
 
 RECIPE = 'vgg16_transfer'

@@ -7,7 +7,7 @@ import numpy as np
 
 from training.batches import prefetch
 from common.errors import UnavailableError
-from common.feature_cache import FeatureCache
+from training.feature_cache import FeatureCache
 from common.progress import Progress
 from networks import vgg_keras
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common import feature_cache
-from common.feature_cache import FeatureCache
+from training import feature_cache
+from training.feature_cache import FeatureCache
 
 SUMS = [hashlib.sha256(bytes([number])).hexdigest() for number in range(10)]
 ROWS = np.random.RandomState(0).uniform(-3, 3, [10, 4, 5, 2]).astype(np.float16)
@@ -96,7 +96,7 @@ def test_looking_for_damage_takes_little_memory(tmp_path):
     for start in range(0, 2000, 100):
         cache.append(sums[start:start + 100], np.repeat(row, 100, axis=0))
     code = ('import re, sys; from pathlib import Path\n'
-            'from common.feature_cache import FeatureCache\n'
+            'from training.feature_cache import FeatureCache\n'
             'def peak():\n'  # not getrusage, which counts what the process that forks has taken
             '  return int(re.search("VmHWM:\\\\s*(\\\\d+)", Path("/proc/self/status").read_text()).group(1)) // 1024\n'
             'cache = FeatureCache(Path(sys.argv[1]), {}, (40000,))\n'
@@ -124,7 +124,7 @@ def test_a_key_that_cannot_be_read_is_another_key(filled):
 
 def test_a_full_disk_keeps_the_rows_before(tmp_path):
     code = ('import resource, sys; from pathlib import Path; import numpy as np\n'
-            'from common.feature_cache import FeatureCache\n'
+            'from training.feature_cache import FeatureCache\n'
             'cache = FeatureCache(Path(sys.argv[1]), {}, (1000,))\n'
             'cache.append(["a" * 64], np.ones([1, 1000]))\n'
             'resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n'
