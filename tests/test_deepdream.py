@@ -35,7 +35,7 @@ def picture(tmp_path):
 @pytest.fixture
 def dreams(tmp_path, tiny_inception_path, monkeypatch):
     """Runs the recipe on the tiny network; returns its exit code."""
-    monkeypatch.setattr(journal, 'SECONDS_BETWEEN_CHECKPOINTS', 0.0)
+    monkeypatch.setattr(picture_run, 'SECONDS_BETWEEN_CHECKPOINTS', 0.0)
 
     def run(*options, fast=True):
         return deepdream.main([str(option) for option in (

@@ -8,7 +8,8 @@ import pytest
 from common import session
 from common.errors import UnavailableError
 from common.session import keras, tf
-from training import bottleneck_features, vgg_keras
+from networks import vgg_keras
+from training import bottleneck_features
 from training.bottleneck_features import BottleneckFeatures, Images
 
 LAYERS = ['block5_pool', 'block4_pool']
