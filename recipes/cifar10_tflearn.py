@@ -532,8 +532,7 @@ def fit(args, data, run_dir):
                 journal.close()
             if stop.requested:
                 journal.save()
-                raise cli.Interrupted('step %d of %d is saved; %s' % (
-                    journal.state['step'], num_steps, cli.how_to_go_on(args, __file__)))
+                raise cli.Interrupted(f"step {journal.state['step']} of {num_steps} is saved")
     return journal.state
 
 
@@ -825,9 +824,7 @@ def main(argv=None):
     try:
         results = run_seeds(args, data, say)
     except KeyboardInterrupt:  # while evaluating, a second one, or in tflearn's own loop
-        kept = ("tflearn's trainer keeps nothing on the way, so it starts anew" if args.book
-                else 'what the last checkpoint holds is kept')
-        raise cli.Interrupted(f'{kept}; {cli.how_to_go_on(args, __file__)}')
+        raise cli.Interrupted("tflearn's trainer saves nothing until its end, so it starts anew" if args.book else '')
     summarize(args, results, time.time() - args.started)
     if args.export:
         say(f'SavedModel: {export(args)}')

@@ -447,8 +447,7 @@ def fit(sess, graph, data, args, journal):
             journal.close()
     if not journal.finished():
         journal.save()
-        raise cli.Interrupted('step %d of %d is saved; %s'
-                              % (journal.state['step'], args.steps, cli.how_to_go_on(args, __file__)))
+        raise cli.Interrupted(f"step {journal.state['step']} of {args.steps} is saved")
 
 
 def check_same_data(run_dir, data):
@@ -544,10 +543,7 @@ def main(argv=None):
     say(f'this run: {args.run_dir}')
     look_at_data(data, args.run_dir, args.seed, say)
 
-    try:
-        accuracy, state = run(args, data)
-    except KeyboardInterrupt:  # while evaluating, or a second one
-        raise cli.Interrupted(f'what the last checkpoint holds is kept; {cli.how_to_go_on(args, __file__)}')
+    accuracy, state = run(args, data)
     if args.export:
         say('SavedModel: {}'.format(export(args, args.run_dir, state['best_step'])))
     seconds = time.time() - args.started

@@ -36,7 +36,7 @@ from typing import Any, NamedTuple, Tuple
 
 import numpy as np
 
-from common import cli, evaluation, files, images, locks, plotting, reports, runs, session
+from common import cli, evaluation, files, images, plotting, reports, runs, session
 from training.batches import batch_indices, prefetch
 from common.errors import ComputationError, InputError
 from common.session import keras, tf
@@ -218,8 +218,7 @@ def fit(sess, stage, read, data, journal, args):
     if not journal.finished():
         if journal.save_between:
             journal.keep(journal.state)
-        raise cli.Interrupted('step %d of %d is done; %s' % (journal.state['step'], journal.num_steps,
-                                                             cli.how_to_go_on(args, __file__)))
+        raise cli.Interrupted(f"step {journal.state['step']} of {journal.num_steps} is done")
 
 
 def train_head(sess, stage, read, data, num_steps, args):
@@ -448,7 +447,7 @@ def obtain_features(args, data, weights, say):
     if not layers:
         return None
     folder = args.features_dir or files.make_dir(args.run_dir.parent / 'features', '--output-dir')
-    with locks.one_at_a_time(folder / '.lock', f'computes features in {folder}', args.quiet):
+    with files.one_at_a_time(folder / '.lock', f'computes features in {folder}', args.quiet):
         features = BottleneckFeatures(folder, layers, names, args.size, vgg_keras.digest(weights))
         batches = features.missing(parts)
         for problem in features.problems():
@@ -672,7 +671,7 @@ def main(argv=None):
         if args.export:
             say('SavedModel: {}; Keras: {}'.format(*export(args)))
     except KeyboardInterrupt:  # while features are computed, while evaluating or exporting, or a second one
-        raise cli.Interrupted(f'features and checkpoints up to here are kept; {cli.how_to_go_on(args, __file__)}')
+        raise cli.Interrupted('features and checkpoints up to here are kept')
     finish(args, results, time.time() - started)
 
 

@@ -324,7 +324,7 @@ def test_ctrl_c_in_the_chapters_way(tmp_path, capsys, monkeypatch, no_pictures):
         raise KeyboardInterrupt
     monkeypatch.setattr(recipe, 'save_chapter', interrupted)
     assert recipe.main(arguments(tmp_path, '--book')) == 130
-    assert "tflearn's trainer keeps nothing on the way" in capsys.readouterr().err.splitlines()[-1]
+    assert "tflearn's trainer saves nothing until its end" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_several_seeds(tmp_path, capsys, monkeypatch, no_pictures):

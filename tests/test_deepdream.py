@@ -237,7 +237,7 @@ def test_stopped_and_resumed(dreams, picture, tmp_path, run_dir, monkeypatch, ca
     monkeypatch.setattr(deepdream, 'climb', climb_and_stop)
     assert dreams('--content', picture) == 130
     message = capsys.readouterr().err
-    assert 'after 3 of 4 steps' in message and 'go on with --resume' in message and message.count('\n') == 1
+    assert 'after 3 of 4 steps' in message and 'Resume with: ' in message and message.count('\n') == 1
     assert images.load_image(run_dir / 'pond_dream.png').shape == (100, 128, 3)
     assert dreams('--resume', '--content', picture) == 0
     assert len(steps) == 4 and (run_dir / 'pond_dream.png').read_bytes() == whole
@@ -503,7 +503,7 @@ def test_a_film_stopped_and_resumed(dreams, picture, run_dir, monkeypatch, capsy
     monkeypatch.setattr(deepdream, 'climb', climb_and_stop)
     assert dreams('--content', picture, '--frames', '4') == 130
     message = capsys.readouterr().err
-    assert 'after 2 of 4 frames, which are in' in message and 'go on with --resume' in message
+    assert 'after 2 of 4 frames, which are in' in message and 'Resume with: ' in message
     assert message.count('\n') == 1 and frames_of(run_dir) == whole[:2]
     assert dreams('--resume', fast=False) == 0 and frames_of(run_dir) == whole
 

@@ -118,7 +118,7 @@ def test_stopped_and_resumed(dreams, run_dir, monkeypatch, capsys, stop_after):
     monkeypatch.setattr(deepdream, 'climb', climb_and_stop)
     assert dreams(*CHANNELS) == 130
     message = capsys.readouterr().err
-    assert 'after %d of 16 steps' % stop_after in message and 'go on with --resume' in message
+    assert 'after %d of 16 steps' % stop_after in message and 'Resume with: ' in message
     assert message.count('\n') == 1 and not (run_dir / 'sheet.png').exists()
     assert dreams('--resume', *CHANNELS) == 0
     assert len(steps) == 16 and files(run_dir) == whole

@@ -11,7 +11,7 @@ _excepthook = sys.excepthook
 def _end_quietly(kind, error, traceback):
     if not issubclass(kind, KeyboardInterrupt):
         return _excepthook(kind, error, traceback)
-    print(f'{os.path.basename(sys.argv[0])}: interrupted: nothing was kept', file=sys.stderr)
+    print(f'{os.path.basename(sys.argv[0])}: interrupted: nothing was saved', file=sys.stderr)
     raise SystemExit(130)  # from a hook Python takes this as its exit code
 
 

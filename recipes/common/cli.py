@@ -17,8 +17,11 @@ PROJECT_DIR = Path(__file__).resolve().parents[2]
 _FREE = ('data_dir', 'models_dir', 'output_dir', 'device', 'resume', 'quiet')
 
 
+_resume_options = []  # those a resumed run needs again, as a command line has them; parse_args finds them
+
+
 class Interrupted(Exception):
-    """The user stopped the run; the message says what is kept and how to go on (exit code 130)."""
+    """The user stopped the run; the message says what is saved. `exit_codes` adds how to resume (exit code 130)."""
 
 
 def exit_codes(main):
@@ -51,7 +54,7 @@ def _exit_code(main, argv, name):
     except SystemExit as error:  # argparse, after --help or its own message
         return error.code or 0
     except (Interrupted, KeyboardInterrupt) as error:
-        return _say(name, 'interrupted', str(error) or _what_is_kept(), 130)
+        return _say(name, 'interrupted', _what_is_saved(main, error), 130)
     except InputError as error:
         return _say(name, 'error', error, 2)
     except UnavailableError as error:
@@ -71,10 +74,13 @@ def _exit_code(main, argv, name):
         return _say(name, 'error', f'out of memory: {str(error).splitlines()[0]}', 3)
 
 
-def _what_is_kept():
-    """Says what there is after a Ctrl-C outside of a loop that answers it: while a sheet is drawn, a film written."""
-    kept = [f'what is done is kept; go on with --resume {run_dir}' for run_dir in runs.held()]
-    return kept[0] if kept else 'nothing was kept'
+def _what_is_saved(main, error):
+    """Says what an interrupted run leaves and how to resume it; a bare Ctrl-C comes while a sheet is drawn, say."""
+    if not runs.held():
+        return str(error) or 'nothing was saved'
+    words = sys.executable, Path(sys.modules[main.__module__].__file__).resolve(), '--resume', runs.held()[0]
+    command = ' '.join(shlex.quote(str(word)) for word in (*words, *_resume_options))
+    return f"{str(error) or 'the last checkpoint is kept'}. Resume with: {command}"
 
 
 def _say(name, kind, message, code):
@@ -155,8 +161,8 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None):
         An option that is given counts for more.
 
     Returns:
-      argparse.Namespace with, besides the options, run_dir (Path of the run to resume, else None), settings (dict: what
-      a resumed run must share) and unrecorded (list: the other options that were given, as a command line has them).
+      argparse.Namespace with, besides the options, run_dir (Path of the run to resume, else None) and settings (dict:
+      what a resumed run must share).
 
     Raises:
       InputError: the run to resume cannot be found, another process works on it, or an option says otherwise than it.
@@ -175,19 +181,8 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None):
             if action.dest in set(recorded) - given - set(free):
                 setattr(args, action.dest, _typed(action, recorded[action.dest]))
     args.settings = {name: value for name, value in vars(args).items() if name not in free + ('run_dir', 'settings')}
-    args.unrecorded = _spelled(parser, args, given & set(free) - {'resume', 'output_dir', 'predict', 'run'})
+    _resume_options[:] = _spelled(parser, args, given & set(free) - {'resume', 'output_dir', 'predict', 'run'})
     return args
-
-
-def how_to_go_on(args, recipe_file):
-    """Says how to resume a run, with all that was asked for.
-
-    Args:
-      args: from parse_args.
-      recipe_file: str, the recipe's __file__.
-    """
-    return 'go on with: {}'.format(' '.join(shlex.quote(str(word)) for word in (
-        sys.executable, Path(recipe_file).resolve(), '--resume', args.run_dir, *args.unrecorded)))
 
 
 def _spelled(parser, args, names):

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple, Optional, Tuple
 from urllib.parse import urlsplit
 
-from common import files, locks, package_index
+from common import files, package_index
 from common.archives import unpack
-from common.checksums import digest
 from common.errors import InputError, UnavailableError
+from common.files import digest
 from common.package_index import Package
 from common.transfer import Failed, Unreachable, transfer
 
@@ -97,7 +97,7 @@ def obtain(assets, folder, quiet=False):
         if error.__cause__.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         raise _unavailable(missing, folder, [str(error)])
-    with locks.one_at_a_time(folder / '.download.lock', f'downloads into {folder}', quiet), \
+    with files.one_at_a_time(folder / '.download.lock', f'downloads into {folder}', quiet), \
             _Sources(folder, quiet) as sources:
         for k, asset in enumerate(assets):
             failures = []

@@ -1,12 +1,19 @@
-"""Files that are whole or not there: written beside, flushed to disk, renamed."""
+"""Files that are whole or not there (written beside, flushed to disk, renamed), their checksums and locks."""
 import contextlib
 import errno
+import gzip
+import hashlib
 import os
+import sys
 import tempfile
 import uuid
 from pathlib import Path
 
+import filelock
+
 from common.errors import InputError
+
+CHUNK = 1 << 20  # bytes
 
 
 @contextlib.contextmanager
@@ -155,3 +162,49 @@ def check_writable(path, option):
                 folder.rmdir()
             except OSError:  # somebody else is using it by now
                 break
+
+
+def digest(path, algorithm='sha256', unzip=False):
+    """Computes a file's checksum.
+
+    Args:
+      path: str or Path.
+      algorithm: str, a name that hashlib knows.
+      unzip: bool, of the content of a .gz instead of the file itself.
+
+    Returns:
+      str, hexadecimal.
+
+    Raises:
+      OSError: the file cannot be read.
+      OSError, EOFError, zlib.error: no .gz, or a damaged one.
+    """
+    result = hashlib.new(algorithm)
+    with (gzip.open(str(path)) if unzip else open(str(path), 'rb')) as stream:
+        for chunk in iter(lambda: stream.read(CHUNK), b''):
+            result.update(chunk)
+    return result.hexdigest()
+
+
+@contextlib.contextmanager
+def one_at_a_time(path, doing, quiet=False):
+    """Lets one process at a time do something; the others wait, and then find it done.
+
+    Args:
+      path: Path of the lock's file, which stays: to remove it would let two in at once.
+      doing: str, what is done and where, for the line that tells those who wait.
+      quiet: bool, wait without a word.
+    """
+    lock = filelock.FileLock(str(path))
+    try:
+        lock.acquire(timeout=0)
+    except NotImplementedError:  # file systems without locks exist; there two may do the work, each whole
+        pass
+    except filelock.Timeout:
+        if not quiet:
+            print(f'waiting for another process that {doing}', file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

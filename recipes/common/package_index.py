@@ -7,7 +7,7 @@ import sys
 import textwrap
 from typing import NamedTuple, Optional
 
-from common.checksums import digest
+from common.files import digest
 from common.transfer import Failed
 
 CLIENT_SECONDS = 900  # for a whole package over a slow line; without a network the clients end much sooner

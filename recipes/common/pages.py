@@ -124,9 +124,10 @@ def line_height(size):
 
 
 def wrap(caption, width, size):
-    """Breaks a caption into lines of at most about `width` pixels."""
+    """Breaks a caption into lines of at most about `width` pixels, where it can between words or after '_'."""
     characters = max(4, int(width / (size * DPI / 72 * 0.55)))
-    return '\n'.join(textwrap.fill(line, characters) for line in str(caption).split('\n'))
+    lines = str(caption).replace('_', '_\v').split('\n')  # a vertical tab: a place to break that shows nothing
+    return '\n'.join(textwrap.fill(line, characters, replace_whitespace=False) for line in lines).replace('\v', '')
 
 
 def to_rgb(image):

@@ -269,7 +269,7 @@ def plot_rows(path, rows, title, gap=10):
         for column, (image, caption) in enumerate(row):
             left = column * (cell_width + gap)
             page.put(pages.to_rgb(image), left + (cell_width - image.shape[1]) // 2, top)
-            page.write(caption, left + cell_width / 2, below, CAPTION_SIZE, centered=True)
+            page.write(pages.wrap(caption, cell_width + gap, CAPTION_SIZE), left + cell_width / 2, below, CAPTION_SIZE, centered=True)
     pages.save(path, page.draw())
 
 

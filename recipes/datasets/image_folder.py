@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from common import cli, images, session
-from common.checksums import digest
 from common.errors import InputError, UnavailableError
+from common.files import digest
 from common.progress import Progress
 from datasets import layouts
 

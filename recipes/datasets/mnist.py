@@ -14,8 +14,8 @@ from typing import Dict, NamedTuple, Tuple
 import numpy as np
 
 from common import download
-from common.checksums import digest
 from common.errors import InputError, UnavailableError
+from common.files import digest
 from datasets import idx
 from datasets.handwriting import augment, prepare_digit
 

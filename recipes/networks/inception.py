@@ -7,7 +7,7 @@ import warnings
 from collections import OrderedDict
 from pathlib import Path
 
-from common import checksums, download
+from common import download, files
 from common.errors import InputError
 from common.session import tf
 from networks import convolution_gradients
@@ -52,10 +52,10 @@ def obtain_graph(models_dir, path=None, quiet=False):
         if not path.is_file():
             archive, source, _ = download.obtain([ARCHIVE], models_dir, quiet=quiet)[0]
             download.unpack(archive, models_dir, MAX_UNPACKED_BYTES, members=(GRAPH_FILE, LABELS_FILE))
-            return path, f'{GRAPH_FILE} in {source}', checksums.digest(path)
+            return path, f'{GRAPH_FILE} in {source}', files.digest(path)
     if not Path(path).is_file():
         raise InputError(f'--graph {path}: no such file; expected a frozen GraphDef such as {GRAPH_FILE}')
-    found = checksums.digest(path)
+    found = files.digest(path)
     return path, '{}{}'.format(path, '' if found == GRAPH_SHA256 else ' (not inception5h itself: another SHA-256)'), found
 
 

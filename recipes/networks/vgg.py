@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from common import download
-from common.checksums import digest
 from common.errors import InputError, UnavailableError, did_you_mean
+from common.files import digest
 from common.session import tf
 from networks import vgg_files
 

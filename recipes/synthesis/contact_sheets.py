@@ -9,7 +9,7 @@ import re
 import time
 from typing import NamedTuple, Optional
 
-from common import cli, images, pages, plotting, runs
+from common import cli, images, plotting, runs
 from common.errors import InputError
 from common.progress import Progress
 from synthesis import objectives
@@ -252,9 +252,8 @@ class Journal(Stoppable):
             runs.save_arrays(self.run_dir / STATE, batch=self.batch, **state._asdict())
             self.saved = time.time()
         if stopping:
-            raise cli.Interrupted('after %d of %d steps; the %d pictures that are done are in %s; go on with --resume '
-                                  '%s' % (self.progress.done, self.progress.total, len(self.panels), self.folder,
-                                          self.run_dir))
+            raise cli.Interrupted(f'after {self.progress.done} of {self.progress.total} steps; the {len(self.panels)} '
+                                  f'pictures that are done are in {self.folder}')
 
     def batch_done(self, pictures):
         """Keeps the pictures of a batch, float32 [height, width, 3] in [0, 255] for each panel."""
@@ -328,7 +327,6 @@ def _show(run_dir, panel, content, side):
         return picture, 'the picture'
     if panel['channel'] is not None:
         name = str(panel['channel'])
-    else:  # broken behind underscores, not within a word
-        name = pages.wrap(panel['layer'].replace('_', '_ '), picture.shape[1] + GAP, pages.CAPTION_SIZE)
-        name = name.replace('_ ', '_')
+    else:
+        name = panel['layer']
     return picture, name + (' (silent)' if panel['silent'] else '')

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from common import checksums, cli, film, images, runs
+from common import cli, files, film, images, runs
 from common.errors import InputError
 from common.progress import Progress
 from synthesis import motion
@@ -165,7 +165,7 @@ class Footage:
     def digest(self):
         """Returns a checksum of its files."""
         paths = self.source.pictures or [self.source.path]
-        return hashlib.sha256(''.join(map(checksums.digest, paths)).encode()).hexdigest()
+        return hashlib.sha256(''.join(map(files.digest, paths)).encode()).hexdigest()
 
 
 def frame_seed(seed, number):
@@ -228,8 +228,8 @@ class Journal(Stoppable):
         """
         self.step = step
         if self.stop.requested:
-            raise cli.Interrupted('after %d of %d frames, which are in %s; go on with --resume %s'
-                                  % (self.progress.done, self.progress.total, self.folder, self.run_dir))
+            raise cli.Interrupted(f'after {self.progress.done} of {self.progress.total} frames, which are in '
+                                  f'{self.folder}')
 
     def frame_done(self):
         """Takes note of a frame that is finished."""

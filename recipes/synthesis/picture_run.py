@@ -102,7 +102,7 @@ class Journal(Stoppable):
         if self.stop.requested and step.total < total:  # else nothing of this picture is missing
             self.save_checkpoint()
             raise cli.Interrupted(f'after {step.total} of {total} {self.unit}s; the picture so far is in '
-                                  f'{self.save_picture(self.picture_in_work())}; go on with --resume {self.run_dir}')
+                                  f'{self.save_picture(self.picture_in_work())}')
         if time.time() - self.saved_at > max(SECONDS_BETWEEN_CHECKPOINTS, self.save_seconds / SHARE_FOR_CHECKPOINTS):
             self.save_checkpoint()
 

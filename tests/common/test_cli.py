@@ -17,7 +17,7 @@ from common.errors import ComputationError, InputError, UnavailableError
     (UnavailableError('no network'), 3, 'error: no network'),
     (ComputationError('NaN'), 1, 'error: NaN'),
     (cli.Interrupted('step 5 is saved'), 130, 'interrupted: step 5 is saved'),
-    (KeyboardInterrupt(), 130, 'interrupted: nothing was kept'),
+    (KeyboardInterrupt(), 130, 'interrupted: nothing was saved'),
     (MemoryError('3 GB'), 3, 'error: out of memory: 3 GB'),
     (OSError(errno.ENOSPC, 'No space left on device', 'x.png'), 3,
      'error: cannot write x.png: No space left on device'),
@@ -33,14 +33,23 @@ def test_each_early_end_has_its_code_and_one_line(capsys, error, code, text):
     assert capsys.readouterr().err == f'test_cli.py: {text}\n'
 
 
-def test_ctrl_c_while_a_run_is_held_says_how_to_go_on(tmp_path, capsys):
+def test_ctrl_c_while_a_run_is_held_says_how_to_resume(tmp_path, capsys):
     @cli.exit_codes
     def main(argv=None):
-        runs.create(tmp_path, 'recipe')
+        args = parse(argv)
+        runs.create(args.output_dir, 'recipe', settings=args.settings)
         raise KeyboardInterrupt
-    assert main([]) == 130
-    run_dir = (tmp_path / 'recipe' / 'latest').resolve()
-    assert f'interrupted: what is done is kept; go on with --resume {run_dir}\n' in capsys.readouterr().err
+    output = tmp_path / 'out put'
+    assert main(['--data-dir', 'my data', '--steps', '7', '--export', '--output-dir', str(output)]) == 130
+    said = capsys.readouterr().err
+    assert 'interrupted: the last checkpoint is kept. Resume with: ' in said
+    python, recipe, *again = shlex.split(said.split('Resume with: ')[1])
+    run_dir = output / 'recipe' / os.readlink(str(output / 'recipe' / 'latest'))
+    assert (python, recipe) == (sys.executable, str(Path(__file__).resolve()))
+    assert again == ['--resume', str(run_dir.resolve()), '--data-dir', 'my data', '--export']
+    resumed = parse(again)
+    assert (resumed.steps, resumed.data_dir, resumed.export) == (7, Path('my data'), True)
+    runs.release_all()
 
 
 def test_success_is_0_and_a_bug_keeps_its_traceback():
@@ -50,7 +59,7 @@ def test_success_is_0_and_a_bug_keeps_its_traceback():
 
 
 @pytest.mark.parametrize('error, code, last_line', [
-    ('KeyboardInterrupt', 130, 'recipe.py: interrupted: nothing was kept'),
+    ('KeyboardInterrupt', 130, 'recipe.py: interrupted: nothing was saved'),
     ('ZeroDivisionError', 1, 'ZeroDivisionError')])
 def test_ctrl_c_during_the_imports_is_one_line(tmp_path, error, code, last_line):
     (tmp_path / 'recipe.py').write_text(f'import common\nraise {error}')
@@ -120,22 +129,6 @@ def test_settings_hold_what_changes_the_result_alone():
     settings = parse(['--steps', '7', '--quiet']).settings
     assert settings['steps'] == 7 and settings['seed'] == 0 and settings['xla'] == 'off' and 'threads' in settings
     assert not {'quiet', 'device', 'data_dir', 'output_dir', 'resume', 'export', 'run_dir', 'settings'} & set(settings)
-
-
-def test_how_to_go_on_has_what_no_record_holds(tmp_path):
-    run_dir = runs.create(tmp_path / 'out put', 'recipe', settings={'steps': 7})
-    asked = ['--data-dir', 'my data', '--steps', '7', '--export', '--output-dir', str(tmp_path / 'out put')]
-    args = parse(asked)
-    args.run_dir = run_dir
-    runs.release_all()
-    said = cli.how_to_go_on(args, 'recipe.py')
-    assert said.startswith('go on with: ')
-    python, recipe, *again = shlex.split(said.split(': ', 1)[1])
-    assert (python, recipe) == (sys.executable, str(Path('recipe.py').resolve()))
-    assert again == ['--resume', str(run_dir), '--data-dir', 'my data', '--export']
-    resumed = parse(again)
-    assert (resumed.steps, resumed.data_dir, resumed.export) == (args.steps, args.data_dir, args.export)
-    runs.release_all()
 
 
 def test_a_preset_changes_defaults_and_what_is_given_counts_for_more():

@@ -4,6 +4,8 @@ import stat
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -199,3 +201,27 @@ def test_a_result_does_not_take_the_place_of_what_goes_in(tmp_path):
     (tmp_path / 'other.png').write_bytes(b'x')
     for output in (None, tmp_path / 'new.png', tmp_path / 'other.png', tmp_path):
         files.check_no_input(output, [None, 'noise', read, tmp_path], '--output')
+
+
+def test_one_process_at_a_time(tmp_path, capsys):
+    order = []
+
+    def enter(name):
+        with files.one_at_a_time(tmp_path / '.lock', 'counts'):
+            order.append(name)
+
+    with ThreadPoolExecutor(1) as pool:
+        with files.one_at_a_time(tmp_path / '.lock', 'counts'):
+            second = pool.submit(enter, 'second')
+            time.sleep(0.3)
+            order.append('first')
+        second.result(timeout=10)
+    assert order == ['first', 'second'] and 'waiting for another process that counts' in capsys.readouterr().err
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    def acquire(self, timeout=None):
+        raise NotImplementedError
+    monkeypatch.setattr(files.filelock.FileLock, 'acquire', acquire)
+    with files.one_at_a_time(tmp_path / '.lock', 'counts'):
+        pass
