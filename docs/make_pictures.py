@@ -1,0 +1,162 @@
+"""Makes docs/pictures/ from docs/samples/ and runs of the recipes, so that the pages show what the code does today.
+
+    make docs-pictures                                          every picture
+    make ARGS="dream_sky.jpg mnist.png" docs-pictures           some of them
+
+A picture is drawn from the latest finished run in output/ that was started with the options of its command, else from a
+new one. cifar10.png and transfer.jpg need a run of nearly an hour, or of your own photographs: if there is none in
+output/, they are left as they are.
+"""
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Callable, NamedTuple, Optional
+
+from PIL import Image
+
+PROJECT = Path(__file__).resolve().parent.parent
+PICTURES_DIR = PROJECT / 'docs' / 'pictures'
+OUTPUT_DIR = PROJECT / 'output'
+CONTENTS = 'hopper', 'tubingen', 'chelsea', 'astronaut'
+STYLES = 'starry_night', 'great_wave', 'the_scream'
+GAP = 8                     # pixels between the parts of a picture
+
+
+class Picture(NamedTuple):
+    """A picture of docs/pictures/ and where it comes from."""
+    command: str                        # makes what it shows
+    draw: Optional[Callable] = None     # from the run's folder to a PIL image; None if the command writes the picture
+    trained: bool = False               # needs a finished run of the recipe, which is not started here
+
+
+def samples(*names):
+    """Returns the names of files in docs/samples/ as words of a command line."""
+    return ' '.join(f'docs/samples/{name}.jpg' for name in names)
+
+
+# ---- Drawing ----
+
+def paste_rows(rows):
+    """Puts rows of images below each other, on white, each at its own size."""
+    heights = [max(image.height for image in row) for row in rows]
+    width = max(sum(image.width + GAP for image in row) for row in rows) - GAP
+    sheet = Image.new('RGB', (width, sum(heights) + GAP * (len(rows) - 1)), 'white')
+    top = 0
+    for row, height in zip(rows, heights):
+        left = 0
+        for image in row:
+            sheet.paste(image, (left, top))
+            left += image.width + GAP
+        top += height + GAP
+    return sheet
+
+
+def load(path, width=None, height=None):
+    """Loads an image, scaled to a width or to a height."""
+    image = Image.open(str(path)).convert('RGB')
+    scale = width / image.width if width else height / image.height if height else 1
+    return image.resize((round(image.width * scale), round(image.height * scale)), Image.LANCZOS)
+
+
+def draw_gallery(run_dir, height=178):
+    """Contents in the first row, styles in the first column, results between."""
+    styles = [load(PROJECT / samples(name), width=224) for name in STYLES]
+    rows = [[Image.new('RGB', (224, height), 'white')]
+            + [load(PROJECT / samples(name), height=height) for name in CONTENTS]]
+    for style, name in zip(styles, STYLES):
+        style.thumbnail((224, height))
+        padded = Image.new('RGB', (224, height), 'white')
+        padded.paste(style, (0, 0))
+        rows.append([padded] + [load(run_dir / f'{content}_{name}.png', height=height) for content in CONTENTS])
+    return paste_rows(rows)
+
+
+def draw_mnist(run_dir):
+    """The curves above what the convolutions see and have learned."""
+    names = (('loss', 'accuracy'), ('activations', 'filters'))
+    return paste_rows([[load(run_dir / f'{name}.png', width=559) for name in row] for row in names])
+
+
+def draw_cifar10(run_dir):
+    """Accuracy and filters beside the confusion matrix."""
+    left = paste_rows([[load(run_dir / 'accuracy.png', width=736)], [load(run_dir / 'filters.png', width=736)]])
+    return paste_rows([[left, load(run_dir / 'confusion.png', height=left.height)]])
+
+
+def draw_only(name, width=None):
+    """Returns a function that takes one of a run's files as it is, at most `width` pixels wide."""
+    def draw(run_dir):
+        image = load(run_dir / name)
+        return load(run_dir / name, width=width) if width and width < image.width else image
+    return draw
+
+
+PICTURES = {
+    'gallery.jpg': Picture(f'python recipes/style_transfer.py --content {samples(*CONTENTS)} '
+                           f'--style {samples(*STYLES)} --size 256 --iterations 120', draw_gallery),
+    'style.jpg': Picture(f'python recipes/style_transfer.py --content {samples("hopper")} '
+                         f'--style {samples("starry_night")}', draw_only('hopper_starry_night_sheet.png', 900)),
+    'mnist.png': Picture('python recipes/mnist_convnet.py', draw_mnist),
+    'cifar10.png': Picture('python recipes/cifar10_tflearn.py', draw_cifar10, trained=True),
+    'transfer.jpg': Picture('python recipes/vgg16_transfer.py --predict '
+                            + samples('chelsea', 'coffee', 'hopper', 'raccoon'), draw_only('predictions.png', 958),
+                            trained=True),
+    'dream_sky.jpg': Picture(f'python recipes/deepdream.py --content {samples("sky")}', draw_only('sky.png', 640)),
+    'dream_guided.jpg': Picture(f'python recipes/deepdream.py --content {samples("sky")} --size 640 '
+                                f'--guide {samples("flowers")}', draw_only('sky.png')),
+    'dream_noise.jpg': Picture('python recipes/deepdream.py --content noise --size 320', draw_only('noise.png')),
+    'dream_channels.jpg': Picture('python recipes/deepdream.py --channels mixed4c:0-35', draw_only('sheet.png', 850)),
+    'dream_layers.jpg': Picture('python recipes/deepdream.py --all-layers', draw_only('sheet.png', 1000)),
+    'dream_zoom.gif': Picture(f'python recipes/deepdream.py --content {samples("sky")} --size 320 --zoom 1.05 '
+                              '--rotate 1 --frames 30 --fps 10 --output docs/pictures/dream_zoom.gif')}
+
+
+# ---- Runs ----
+
+def finished_run(recipe, options=None):
+    """Returns the folder of the recipe's latest finished run, or of the latest with these options; None without one."""
+    for record_path in sorted((OUTPUT_DIR / recipe).glob('2*/run.json'), reverse=True):
+        record = json.loads(record_path.read_text(encoding='utf-8'))
+        if 'results' in record and options in (None, record['command'][1:]):
+            return record_path.parent
+    return None
+
+
+def make(name):
+    """Makes one picture; returns whether it could."""
+    picture = PICTURES[name]
+    words = shlex.split(picture.command)
+    recipe, options = Path(words[1]).stem, words[2:]
+    predicts = '--predict' in options
+    run_dir = picture.draw and finished_run(recipe, None if predicts else options)
+    if picture.trained and not run_dir:
+        print(f'{name}: left as it is; there is no finished run of recipes/{recipe}.py in {OUTPUT_DIR}')
+        return False
+    if predicts or not run_dir:
+        print(f'{name}: {picture.command}')
+        subprocess.run([sys.executable, *words[1:], *(['--run', str(run_dir)] if predicts else [])], cwd=str(PROJECT),
+                       check=True)
+        run_dir = run_dir or finished_run(recipe, options)
+    if picture.draw:
+        picture.draw(run_dir).save(str(PICTURES_DIR / name), quality=88, optimize=True)
+    print(f'{name}: done')
+    return True
+
+
+def main():
+    """Makes the pictures that are named, or all; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('pictures', nargs='*', metavar='PICTURE', help=f'one of {", ".join(PICTURES)}; default: all')
+    wanted = parser.parse_args().pictures or list(PICTURES)
+    unknown = sorted(set(wanted) - set(PICTURES))
+    if unknown:
+        parser.error(f'no picture {unknown[0]}; there are {", ".join(PICTURES)}')
+    made = [make(name) for name in wanted]
+    return 0 if all(made) else 3
+
+
+if __name__ == '__main__':
+    sys.exit(main())
