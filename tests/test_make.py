@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from packaging.markers import Marker
 
 PROJECT = Path(__file__).resolve().parent.parent
 TOOLS = ('awk bash cat cksum cp dirname echo env flock grep head kill ls make mkdir mv rm sed sh sleep tail touch '
@@ -457,17 +458,28 @@ def test_clean_venv(machine):
 
 # ---- The pins ----
 
-def pins(name):
+def pins(name, **environment):
+    """{package: version} that a requirements file asks for, in the environment (as of PEP 508) that runs or the one given."""
     lines = [line.split('#')[0].strip() for line in (PROJECT / name).read_text().splitlines()]
-    return dict(line.split('==') for line in lines if line)  # fails on a line without a pin
+    lines = [line.partition('; ') for line in lines if line]
+    return dict(pin.split('==') for pin, _, marker in lines  # fails on a line without a pin
+                if not marker or Marker(marker).evaluate(environment))
 
 
-def test_every_package_is_pinned_once():
-    ours, dev = pins('requirements.txt'), pins('requirements-dev.txt')
-    assert ours['tensorflow-gpu'] == '1.15.0' and ours['keras'] == '2.3.1'
+@pytest.mark.parametrize('stack, tensorflow', [('', ('tensorflow-gpu', '1.15.0')), ('-tf2', ('tensorflow', '2.21.0'))])
+def test_every_package_is_pinned_once(stack, tensorflow):
+    ours, dev = pins(f'requirements{stack}.txt'), pins(f'requirements{stack}-dev.txt')
+    assert tensorflow in ours.items()
     assert {'tflearn', 'numpy', 'scipy', 'matplotlib', 'pillow', 'h5py', 'pip', 'setuptools', 'wheel'} <= set(ours)
-    assert {'pytest', 'flake8'} <= set(dev)
+    assert {'pytest', 'flake8', 'pytest-xdist'} <= set(dev)
     assert not set(ours) & set(dev)
+    assert not set(ours) & set(pins('requirements-tf2-cuda.txt'))
+
+
+def test_a_mac_gets_the_tensorflow_that_it_has():
+    assert pins('requirements.txt', sys_platform='darwin')['tensorflow'] == '1.15.0'
+    assert 'tensorflow-gpu' not in pins('requirements.txt', sys_platform='darwin')
+    assert 'tensorflow' not in pins('requirements.txt', sys_platform='linux')
 
 
 @pytest.mark.skipif(Path(sys.prefix) != PROJECT / '.venv', reason="needs to run in make's .venv")
