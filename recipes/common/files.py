@@ -41,8 +41,7 @@ def replacing(path):
             error.filename = str(path)
         raise
     finally:
-        if beside.exists():
-            beside.unlink()
+        remove(beside)
 
 
 @contextlib.contextmanager
@@ -78,6 +77,12 @@ def put_in_place(beside, path):
     flush_to_disk(path.parent)
 
 
+def remove(path):
+    """Removes the file at `path`, a Path, if there is one."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        path.unlink()
+
+
 def flush_to_disk(path):
     """Returns when the file or folder at `path` has reached the disk."""
     handle = os.open(str(path), os.O_RDONLY)
@@ -111,7 +116,8 @@ def make_dir(path, option):
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise InputError(f'{option} {path}: cannot write there ({error.strerror}); name a folder that can be written') from error
+        raise InputError(f'{option} {path}: cannot write there ({error.strerror}); name a folder that can be written'
+                         ) from error
     return path
 
 
@@ -128,7 +134,7 @@ def check_no_input(path, inputs, option):
     """
     read = [file for file in inputs if file and os.path.isfile(str(file))]
     if path and any(os.path.isfile(str(path)) and os.path.samefile(str(path), str(file)) for file in read):
-        raise InputError(f'{option} {path}: one of the files that go in; name another file')
+        raise InputError(f'{option} {path}: is also an input file; choose another name')
 
 
 def check_writable(path, option):
@@ -145,7 +151,8 @@ def check_writable(path, option):
     made = []
     try:
         if path.exists() and not path.is_file():
-            raise InputError('{} {}: {} is there already'.format(option, path, 'a folder' if path.is_dir() else 'no file'))
+            raise InputError(f'{option} {path}: a folder; name a file in it' if path.is_dir() else
+                             f'{option} {path}: not a regular file; choose another name')
         missing = [folder for folder in path.parents if not folder.exists()]
         for folder in reversed(missing):
             folder.mkdir(exist_ok=True)

@@ -69,8 +69,8 @@ class MisbehavingServer:
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv('NO_PROXY', '127.0.0.1')
-    monkeypatch.setattr('common.transfer.FIRST_PAUSE_SECONDS', 0.01)
-    monkeypatch.setattr('common.transfer.CHUNK', 100)
+    monkeypatch.setattr('common.fetch.FIRST_PAUSE_SECONDS', 0.01)
+    monkeypatch.setattr('common.fetch.CHUNK', 100)
     made = MisbehavingServer()
     thread = threading.Thread(target=made.server.serve_forever, kwargs={'poll_interval': 0.02}, daemon=True)
     thread.start()

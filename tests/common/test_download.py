@@ -212,8 +212,8 @@ def test_a_dead_host_is_asked_once(server, folder, monkeypatch):
     with socket.socket() as closed:
         closed.bind(('127.0.0.1', 0))
         dead = 'http://127.0.0.1:%d/' % closed.getsockname()[1]
-        transfer = download.transfer
-        monkeypatch.setattr(download, 'transfer', lambda url, *rest: (lookups.append(url), transfer(url, *rest)))
+        fetch_url = download.fetch_url
+        monkeypatch.setattr(download, 'fetch_url', lambda url, *rest: (lookups.append(url), fetch_url(url, *rest)))
         obtain([plain(mirrors=(dead + 'a', server.url + '/a')),
                 packed(mirrors=(dead + 'b', server.url + '/b'))], folder)
     assert lookups == [dead + 'a', server.url + '/a', server.url + '/b']

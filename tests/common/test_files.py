@@ -169,7 +169,8 @@ def test_make_dir_at_or_below_a_regular_file(tmp_path, name, reason):
     (tmp_path / 'file').write_text('')
     with pytest.raises(InputError) as caught:
         files.make_dir(tmp_path / name, '--output-dir')
-    assert str(caught.value) == (f'--output-dir {tmp_path / name}: cannot write there ({reason}); name a folder that can be written')
+    assert str(caught.value) == (f'--output-dir {tmp_path / name}: cannot write there ({reason}); '
+                                 'name a folder that can be written')
 
 
 def test_make_dir_where_nobody_writes():
@@ -196,7 +197,7 @@ def test_a_result_does_not_take_the_place_of_what_goes_in(tmp_path):
     read.write_bytes(b'x')
     link.symlink_to(read)
     for output in (read, link, tmp_path / '..' / tmp_path.name / 'read.png'):
-        with pytest.raises(InputError, match='--output .*: one of the files that go in; name another file'):
+        with pytest.raises(InputError, match='--output .*: is also an input file; choose another name'):
             files.check_no_input(output, [None, 'noise', read], '--output')
     (tmp_path / 'other.png').write_bytes(b'x')
     for output in (None, tmp_path / 'new.png', tmp_path / 'other.png', tmp_path):

@@ -348,8 +348,8 @@ def test_check_output_errors(tmp_path):
     for path, words in [(tmp_path / 'file' / 'x.png', 'cannot write there'),
                         (tmp_path / 'file' / 'a' / 'x.png', 'cannot write there'),
                         (tmp_path / ('long' * 100 + '.png'), 'cannot write there'),
-                        (tmp_path / 'folder.png', 'a folder is there already'),
-                        (tmp_path / 'pipe.png', 'no file is there already')]:
+                        (tmp_path / 'folder.png', 'folder.png: a folder; name a file in it'),
+                        (tmp_path / 'pipe.png', 'pipe.png: not a regular file; choose another name')]:
         with pytest.raises(InputError, match='^--output-here .*' + words):
             images.check_output(path, '--output-here')
     assert sorted(file.name for file in tmp_path.iterdir()) == ['file', 'folder.png', 'pipe.png']
