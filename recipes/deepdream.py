@@ -49,7 +49,7 @@ from common.errors import ComputationError, InputError, UnavailableError
 from common.session import tf
 from networks import inception, vgg
 from synthesis import color, contact_sheets, frames, laplacian, motion, objectives, tiles
-from synthesis.picture_run import Journal
+from synthesis.picture_run import PictureRun
 
 RECIPE = 'deepdream'
 NETWORKS = ('inception', 'vgg19', 'vgg16')
@@ -112,35 +112,6 @@ class State(NamedTuple):
     step: int           # steps done in this octave
     image: Any          # float32 [(batch, )height, width, 3] at the octave's size
     values: Any         # float64 [num_octaves, 2(, batch)]: the objective before an octave and in its last step
-
-
-class Step(NamedTuple):
-    """What the journal learns after every step; see Journal.__call__."""
-    octaves: Any        # list of Octave
-    state: State
-
-    @property
-    def total(self):
-        """Steps in all octaves so far."""
-        return num_steps(self.octaves[:self.state.octave]) + self.state.step
-
-    @property
-    def size(self):
-        """Height and width."""
-        return self.state.image.shape[:2]
-
-    @property
-    def figures(self):
-        """The octave, from 1, and the objective."""
-        return {'octave': self.state.octave + 1, 'objective': self.state.values[self.state.octave, 1]}
-
-    def picture(self):
-        """Returns the picture at the octave's size."""
-        return self.state.image
-
-    def checkpoint(self):
-        """Returns what it takes to go on."""
-        return self.state._asdict()
 
 
 def load_network(args):
@@ -523,34 +494,29 @@ def octaves_that_fit(job, graph, gradient_of):
                      % (job.content, octave.width, octave.height, reason))
 
 
-def run_job(job, args, gradient_of, mask, journal):
-    """Dreams on one picture and saves it.
-
-    Returns:
-      dict, what run.json records of it.
-    """
+def run_job(job, args, gradient_of, mask, run, checkpoint):
+    """Dreams on one picture and saves it; `checkpoint` is what it takes to go on, or None."""
     content = load_content(job.content, args)
     if mask is not None:
         mask = images.resize_image(mask, *content.shape[:2]) / 255
+    run.finish = lambda image: finish(enlarge(content, image, content.shape[:2]), content, args, job.from_noise)
+    state = checkpoint and State(*(checkpoint[name] for name in State._fields))
+    state = state and state._replace(octave=int(state.octave), step=int(state.step))
+    last = [state]
 
-    def finish_so_far(image):
-        return finish(enlarge(content, image, content.shape[:2]), content, args, job.from_noise)
+    def record(state):
+        last[0] = state
+        run.record(num_steps(job.octaves[:state.octave]) + state.step, state.image, state._asdict(),
+                   octave=state.octave + 1, objective=state.values[state.octave, 1])
 
-    saved = journal.begin(job.name, finish_so_far)
-    state = saved and State(int(saved['octave']), int(saved['step']), saved['image'], saved['values'])
-    journal.step = saved and Step(job.octaves, state)  # which may have been the last
-    image = dream(content, job.octaves, gradient_of, args.seed, args.jitter, args.laplacian_levels, mask, state,
-                  lambda state: journal(Step(job.octaves, state)))
-    result, values = finish(image, content, args, job.from_noise), journal.step.state.values
-    path = journal.save_picture(result)
+    image = dream(content, job.octaves, gradient_of, args.seed, args.jitter, args.laplacian_levels, mask, state, record)
+    result, values = finish(image, content, args, job.from_noise), last[0].values
+    run.save(result, octaves=[dict(octave._asdict(), objective_before=before, objective_last=last)
+                              for octave, (before, last) in zip(job.octaves, values)])
     plotting.plot_sheet(args.run_dir / (job.name + '_sheet.png'), [content, result], ['before', 'after'])
-    plot_objective(args.run_dir / (job.name + '_objective.png'), journal.rows())
+    plot_objective(args.run_dir / (job.name + '_objective.png'), run.rows())
     if not values.any():
         warn_of_silence()
-    return {'content': job.content, 'path': path, 'height': content.shape[0], 'width': content.shape[1],
-            'seconds': journal.seconds(),
-            'octaves': [dict(octave._asdict(), objective_before=before, objective_last=last)
-                        for octave, (before, last) in zip(job.octaves, values)]}
 
 
 def warn_of_silence():
@@ -573,7 +539,7 @@ def run_film(scene, job, args, gradient_of, mask):
     """Dreams on one frame after the other, those that are kept already left out, and makes a film of them.
 
     Returns:
-      (list of one dict, what run.json records of it; float, seconds that it had taken before the run was resumed).
+      (dict, what run.json records of it; float, seconds that it had taken before the run was resumed).
     """
     height, width = scene.first.shape[:2]
     if mask is not None:
@@ -600,7 +566,7 @@ def run_film(scene, job, args, gradient_of, mask):
     record = {'content': job.content, 'path': path, 'height': height, 'width': width, 'frames': scene.num_frames,
               'fps': float(scene.fps), 'seconds_per_frame': np.mean(journal.log.column('seconds')[1])}
     runs.write_record(args.run_dir, pictures=[record])
-    return [record], journal.seconds_resumed
+    return record, journal.seconds_resumed
 
 
 def fewer_steps(octave, share):
@@ -783,46 +749,29 @@ def open_run(args, network, objective, jobs, scene, device):
             device, network.name, network.source, ' + '.join(objective), args.run_dir))
 
 
-def run_jobs(jobs, args, gradient_of, mask):
-    """Dreams on one picture after the other.
-
-    Returns:
-      (list of dict, what run.json records of them; float, seconds that they had taken before the run was resumed).
-
-    Raises:
-      ComputationError: a dream failed and there is no other.
-    """
-    totals = [num_steps(job.octaves) for job in jobs]
-    with Journal(args.run_dir, totals, ('octave', 'objective'), 'step', args.save_every, args.output,
-                 args.quiet) as journal:
-        for job in jobs[len(journal.pictures):]:
-            try:
-                journal.end(**run_job(job, args, gradient_of, mask, journal))
-            except ComputationError as error:
-                good = journal.picture_in_work()
-                kept = '' if good is None else f'; the last good picture: {journal.save_picture(good)}'
-                if len(jobs) == 1:
-                    raise ComputationError(f'{error}{kept}')
-                print(f'{RECIPE}: failed: {job.content}: {error}{kept}', file=sys.stderr)
-                journal.end(content=job.content, error=str(error))
-    return journal.pictures, journal.seconds_resumed
+def run_jobs(jobs, args, gradient_of, mask, left_out, started):
+    """Dreams on one picture after the other, and says the results in words; returns the exit code."""
+    with PictureRun(args.run_dir, [num_steps(job.octaves) for job in jobs], ('octave', 'objective'),
+                    save_every=args.save_every, output=args.output, quiet=args.quiet, started=started) as run:
+        for job in run.remaining(jobs):
+            with run.keeping(job.name, content=job.content) as checkpoint:
+                run_job(job, args, gradient_of, mask, run, checkpoint)
+    if len(run.finished) != 1:
+        return run.conclude(f'{len(run.finished)} pictures dreamed in {run.seconds():.0f} s, {len(left_out)} left out: '
+                            f'{args.run_dir}', left_out)
+    done, = run.finished
+    before, last = (done['octaves'][-1][name] for name in ('objective_before', 'objective_last'))
+    return run.conclude(f'dreamed in {run.seconds():.0f} s; the objective rose from {before:.4g} to {last:.4g} in the '
+                        f"last octave: {done['path']}", left_out, objective_before=before, objective_last=last)
 
 
-def conclude(args, pictures, left_out, seconds):
+def conclude_film(args, picture, left_out, seconds):
     """Records the results and says them in words; returns the exit code."""
-    done = [picture for picture in pictures if 'error' not in picture]
-    results = {'pictures': len(done), 'seconds': seconds}
-    if args.film:
-        results.update(frames=pictures[0]['frames'], seconds_per_frame=pictures[0]['seconds_per_frame'])
-        print('%(frames)d frames dreamed, %(seconds_per_frame).2f s each: %(path)s' % pictures[0])
-    elif len(done) == 1:
-        last = done[0]['octaves'][-1]
-        results.update(objective_before=last['objective_before'], objective_last=last['objective_last'])
-        print('dreamed in {:.0f} s; the objective rose from {:.4g} to {:.4g} in the last octave: {}'.format(seconds, last['objective_before'], last['objective_last'], done[0]['path']))
-    else:
-        print('%d pictures dreamed in %.0f s, %d left out: %s' % (len(done), seconds, len(left_out), args.run_dir))
+    results = {'pictures': 1, 'seconds': seconds, 'frames': picture['frames'],
+               'seconds_per_frame': picture['seconds_per_frame']}
+    print('%(frames)d frames dreamed, %(seconds_per_frame).2f s each: %(path)s' % picture)
     runs.write_record(args.run_dir, seconds=seconds, left_out=left_out, results=results, versions=runs.versions())
-    return 1 if len(done) < len(pictures) else 2 if left_out else 0
+    return 2 if left_out else 0
 
 
 def default_objective(network, jobs, args):
@@ -859,10 +808,9 @@ def main(argv=None):
         for mistake in left_out:
             print(f'{RECIPE}: left out: {mistake}', file=sys.stderr)
         if scene:
-            pictures, seconds = run_film(scene, jobs[0], args, gradient_of, mask)
-        else:
-            pictures, seconds = run_jobs(jobs, args, gradient_of, mask)
-    return conclude(args, pictures, left_out, time.time() - started + seconds)
+            picture, seconds = run_film(scene, jobs[0], args, gradient_of, mask)
+            return conclude_film(args, picture, left_out, time.time() - started + seconds)
+        return run_jobs(jobs, args, gradient_of, mask, left_out, started)
 
 
 if __name__ == '__main__':

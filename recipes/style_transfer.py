@@ -36,8 +36,8 @@ from networks import vgg
 from synthesis import color, memory, sizes, tiles
 from synthesis import jobs as pairs
 from synthesis.adam import Adam
-from synthesis.picture_run import Journal
 from synthesis.lbfgs import LBFGS
+from synthesis.picture_run import PictureRun
 from synthesis.tiled_loss import make_evaluate, sum_over_tiles
 
 RECIPE = 'style_transfer'
@@ -299,33 +299,8 @@ def compute_targets(sess, graph, content_image, style_images, blend, cover):
                            for of_tile in of_tiles]
 
 
-class Step(NamedTuple):
-    """What the callback of `stylize` learns after every iteration."""
-
-    scale: int  # index
-    iteration: int  # within the scale, from 1
-    total: int  # iterations in all scales, from 1
-    size: tuple  # (height, width)
-    losses: Losses
-    optimizer: object  # its `x` is the picture, float32 [height * width * 3]; `state()` is what a checkpoint needs
-
-    @property
-    def figures(self):
-        """The losses by name."""
-        return self.losses._asdict()
-
-    def picture(self):
-        """Returns the picture as it stands: float32 [height, width, 3] in [0, 255]."""
-        return np.clip(self.optimizer.x.reshape(*self.size, 3), 0, 255)
-
-    def checkpoint(self):
-        """Returns all that it takes to go on; see `go_on_after`."""
-        state = {OPTIMIZER + key: array for key, array in self.optimizer.state().items()}
-        return dict(scale=self.scale, iteration=self.iteration, **state)
-
-
-def stylize(sess, graph, cover, content_image, style_images, plan, start, make_optimizer, report, blend=(1.0,),
-            style_size=sizes.style_size, resume_from=None):
+def stylize(sess, graph, cover, content_image, style_images, plan, start, make_optimizer, record, blend=(1.0,),
+            style_size=sizes.style_size, checkpoint=None):
     """Paints the content in the styles, from coarse to fine.
 
     Args:
@@ -337,10 +312,11 @@ def stylize(sess, graph, cover, content_image, style_images, plan, start, make_o
       plan: List of `sizes.Scale`.
       start: float32 [height, width, 3] of the first scale.
       make_optimizer: Function of a start, float32 [size], to an `LBFGS` or `Adam`.
-      report: Callback, given a `Step` after every iteration; may raise to end the work.
+      record: Function of iteration, picture and state (a dict of arrays), with the losses by name, called after every
+        iteration; may raise to end the work.
       blend: List of the styles' shares, which sum to 1.
       style_size: Function of a style picture's own size and the scale's to the size that it is given.
-      resume_from: (scale index, iteration, optimizer's state) after which to go on.
+      checkpoint: A state that `record` was given, after which to go on.
 
     Returns:
       (float32 [height, width, 3] in [0, 255], `Losses` of that picture).
@@ -348,7 +324,7 @@ def stylize(sess, graph, cover, content_image, style_images, plan, start, make_o
     Raises:
       ComputationError: A loss is not finite.
     """
-    first, iterations_done, state = resume_from or (0, 0, None)
+    first, iterations_done = (int(checkpoint[name]) for name in ('scale', 'iteration')) if checkpoint else (0, 0)
     picture = start
     for index, scale in enumerate(plan[first:], first):
         content = images.resize_image(content_image, *scale.size)
@@ -356,16 +332,19 @@ def stylize(sess, graph, cover, content_image, style_images, plan, start, make_o
         style_targets, content_targets = compute_targets(sess, graph, content, styles, blend, cover)
         evaluate = make_evaluate(sess, graph, scale.size, cover(*scale.size), style_targets, content_targets)
         optimizer = make_optimizer(images.resize_image(picture, *scale.size).ravel())
-        if state is not None:
-            optimizer.restore(state)
+        if checkpoint:  # its names began with optimiser_ once
+            optimizer.restore({name.split('_', 1)[1]: array for name, array in checkpoint.items()
+                               if name.startswith('optimi')})
         before = sum(earlier.iterations for earlier in plan[:index])
         for iteration in range(iterations_done + 1, scale.iterations + 1):
             optimizer.step(evaluate)
             if not np.isfinite(optimizer.losses[0]):
                 raise ComputationError(f'the loss is not finite after {before + iteration - 1} iterations; lower '
                                        f'weights or a lower learning rate may help')
-            report(Step(index, iteration, before + iteration, scale.size, Losses(*optimizer.losses), optimizer))
-        iterations_done, state = 0, None
+            state = {OPTIMIZER + name: array for name, array in optimizer.state().items()}
+            record(before + iteration, np.clip(optimizer.x.reshape(*scale.size, 3), 0, 255),
+                   dict(state, scale=index, iteration=iteration), **Losses(*optimizer.losses)._asdict())
+        iterations_done, checkpoint = 0, None
         picture = np.clip(optimizer.x.reshape(*scale.size, 3), 0, 255)
     return picture, evaluate(picture.ravel())[0]
 
@@ -551,16 +530,8 @@ def choose_tiles(args, network, jobs):
     return tile_size, halo, need, line
 
 
-def go_on_after(checkpoint):
-    """Returns what `stylize` goes on after, (scale index, iteration, optimizer's state), from a step's checkpoint."""
-    if checkpoint is None:
-        return None
-    state = {key[len(OPTIMIZER):]: array for key, array in checkpoint.items() if key.startswith(OPTIMIZER)}
-    return int(checkpoint['scale']), int(checkpoint['iteration']), state
-
-
-def paint(job, args, sess, graph, cover, journal):
-    """Paints one picture and writes it, its sheet and its curves into the run's folder; returns what to record."""
+def paint(job, args, sess, graph, cover, run, checkpoint):
+    """Paints one picture and writes it, its sheet and its curves into the run's folder."""
     content, originals = pairs.load_picture(job.content), [pairs.load_picture(path) for path in job.styles]
     target, styles = content, originals
     if args.preserve_color == 'luminance':
@@ -572,10 +543,8 @@ def paint(job, args, sess, graph, cover, journal):
     start = starting_picture(plan[0].size, pairs.load_picture(args.init) if base is None else base,
                              1.0 if args.init == 'noise' else args.noise_ratio, args.seed)
 
-    def finish(picture):
-        if args.preserve_color == 'luminance':
-            return color.keep_luminance(images.resize_image(content, *picture.shape[:2]), picture)
-        return picture
+    if args.preserve_color == 'luminance':
+        run.finish = lambda image: color.keep_luminance(images.resize_image(content, *image.shape[:2]), image)
 
     def make_optimizer(x):
         return LBFGS(x, first_step=FIRST_STEP) if args.optimizer == 'lbfgs' else Adam(x, args.learning_rate)
@@ -583,19 +552,17 @@ def paint(job, args, sess, graph, cover, journal):
     blend = np.array(args.style_blend or [1] * len(styles), float)
     style_size = functools.partial(sizes.style_size, style_scale=args.style_scale, stretch=args.stretch_style,
                                    upscale=args.upscale)
-    picture, losses = stylize(sess, graph, cover, target, styles, plan, start, make_optimizer, journal,
-                              blend / blend.sum(), style_size, go_on_after(journal.begin(job.name, finish)))
-    result = finish(picture)
-    path = journal.save_picture(result)
-    plotting.plot_sheet(journal.run_dir / f'{job.name}_sheet.png', [content, *originals, result],
+    picture, losses = stylize(sess, graph, cover, target, styles, plan, start, make_optimizer, run.record,
+                              blend / blend.sum(), style_size, checkpoint)
+    result = run.finish(picture)
+    run.save(result, seconds_per_iteration=run.seconds_per_step(),
+             **{f'{name}_loss': value for name, value in losses._asdict().items()})
+    plotting.plot_sheet(run.run_dir / f'{job.name}_sheet.png', [content, *originals, result],
                         ['content', *['style'] * len(originals), 'result'])
-    rows = journal.rows()
+    rows = run.rows()
     curves = {name: ([row['step'] for row in rows], [row[name] for row in rows]) for name in CURVES}
-    plotting.plot_curves(journal.run_dir / f'{job.name}_losses.png', curves,
+    plotting.plot_curves(run.run_dir / f'{job.name}_losses.png', curves,
                          'Loss per iteration, from coarse to fine', 'iteration', 'loss, with its weight', log=True)
-    return dict(path=path, height=job.size[0], width=job.size[1], seconds=journal.seconds(),
-                seconds_per_iteration=journal.seconds_per_step(),
-                **{f'{name}_loss': value for name, value in losses._asdict().items()})
 
 
 @cli.exit_codes
@@ -616,42 +583,25 @@ def main(argv=None):
         graph = build_graph(network, args.objective, tiled=tile_size is not None)
         tf_graph.finalize()
     cover = functools.partial(tiles.cover, tile_size=tile_size or LARGEST_SIDE, halo=halo)
-    journal = Journal(run_dir, [args.iterations] * len(jobs), Losses._fields, 'iteration', args.save_every,
-                      args.output, args.quiet)
-    with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess, journal:
-        for job in jobs[len(journal.pictures):]:
-            paint_or_report(job, args, sess, graph, cover, journal, alone=len(jobs) == 1)
-    seconds = time.time() - started + journal.seconds_resumed
-    return conclude(run_dir, journal.pictures, left_out, seconds=seconds, estimated_memory=need,
-                    memory_before=memory_before)
+    with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess, PictureRun(
+            run_dir, [args.iterations] * len(jobs), Losses._fields, 'iteration', {'loss': 'total'}, args.save_every,
+            args.output, args.quiet, started) as run:
+        for job in run.remaining(jobs):
+            with run.keeping(job.name) as checkpoint:
+                paint(job, args, sess, graph, cover, run, checkpoint)
+    return conclude(run, left_out, estimated_memory=need, memory_before=memory_before)
 
 
-def paint_or_report(job, args, sess, graph, cover, journal, alone):
-    """Paints a picture; where the loss is lost, keeps the last good picture, and goes on if there are others."""
-    try:
-        journal.end(**paint(job, args, sess, graph, cover, journal))
-    except (ComputationError, InputError) as error:  # the file may have gone since
-        good = journal.picture_in_work()
-        kept = '' if good is None else f'; the last good picture is in {journal.save_picture(good)}'
-        if alone:
-            raise type(error)(f'{error}{kept}')
-        print(f'failed: {job.name}: {error}{kept}', file=sys.stderr)
-        journal.end(error=str(error))
-
-
-def conclude(run_dir, pictures, left_out, seconds, **figures):
+def conclude(run, left_out, **figures):
     """Records the results and says them in words; returns the exit code."""
-    painted = [picture for picture in pictures if 'error' not in picture]
-    results = dict(painted[-1] if len(painted) == 1 else {}, seconds=seconds, pictures=len(painted),
-                   peak_memory=memory.peak(), **figures)
-    runs.write_record(run_dir, seconds=seconds, left_out=left_out, results=results, versions=runs.versions())
-    if len(painted) == 1:
-        print(f'painted in {seconds:.0f} s, {results["seconds_per_iteration"]:.2f} s an iteration, with at most '
-              f'{memory.peak() / 1e9:.1f} GB of memory; content loss {results["content_loss"]:.4g}, style loss '
-              f'{results["style_loss"]:.4g}: {results["path"]}')
-    else:
-        print(f'{len(painted)} pictures painted in {seconds:.0f} s, {len(left_out)} left out: {run_dir}')
-    return 1 if len(painted) < len(pictures) else 2 if left_out else 0
+    figures.update(peak_memory=memory.peak())
+    if len(run.finished) != 1:
+        return run.conclude(f'{len(run.finished)} pictures painted in {run.seconds():.0f} s, {len(left_out)} left out: '
+                            f'{run.run_dir}', left_out, **figures)
+    done, = run.finished
+    return run.conclude(f'painted in {run.seconds():.0f} s, {done["seconds_per_iteration"]:.2f} s an iteration, with at '
+                        f'most {memory.peak() / 1e9:.1f} GB of memory; content loss {done["content_loss"]:.4g}, style '
+                        f'loss {done["style_loss"]:.4g}: {done["path"]}', left_out, **dict(done, **figures))
 
 
 if __name__ == '__main__':

@@ -245,13 +245,13 @@ def test_stopped_and_resumed(dreams, picture, tmp_path, run_dir, monkeypatch, ca
 
 KILLED = '''
 import os, signal, sys, deepdream
-from synthesis import journal
+from synthesis import picture_run
 picture_run.SECONDS_BETWEEN_CHECKPOINTS, picture_run.SHARE_FOR_CHECKPOINTS = 0.0, float('inf')
-class Mortal(deepdream.Journal):
-    def __call__(self, step):
-        super().__call__(step)
+class Mortal(deepdream.PictureRun):
+    def record(self, *args, **figures):
+        super().record(*args, **figures)
         if self.progress.done == 3: os.kill(os.getpid(), signal.SIGKILL)
-deepdream.Journal = Mortal
+deepdream.PictureRun = Mortal
 deepdream.main(sys.argv[1:])
 '''
 
@@ -481,7 +481,7 @@ def test_a_film_killed_as_a_frame_is_kept_misses_no_row(dreams, picture, run_dir
     whole = frames_of(run_dir)
 
     def die(journal):
-        if picture_run.progress.done == 1:
+        if journal.progress.done == 1:
             raise KeyboardInterrupt
         frame_done(journal)
     monkeypatch.setattr(frames.Journal, 'frame_done', die)

@@ -18,8 +18,8 @@ from common.session import tf
 from networks import vgg
 from synthesis import memory, sizes, tiles
 from synthesis import jobs as pairs
-from synthesis.picture_run import Journal
 from synthesis.lbfgs import LBFGS
+from synthesis.picture_run import PictureRun
 
 RECIPES = Path(style_transfer.__file__).parent
 STYLE_LAYERS = {'conv1_1': 0.2, 'conv2_1': 0.3, 'conv3_1': 0.1, 'conv4_1': 0.2, 'conv5_1': 0.2}
@@ -185,19 +185,19 @@ def test_starting_pictures():
 
 # The loop.
 
-def stylize(network, report=lambda step: None, resume_from=None, iterations=8, make_optimizer=LBFGS):
+def stylize(network, record=lambda *args, **losses: None, checkpoint=None, iterations=8, make_optimizer=LBFGS):
     with session_for(network, objective()) as prepare:
         plan = sizes.plan(64, 48, iterations, 2)
         content = random_picture(64, 48, 0)
         start = style_transfer.starting_picture(plan[0].size, content, 0.0, 0)
         return style_transfer.stylize(prepare.sess, prepare.graph, prepare.cover, content, [random_picture(70, 90, 1)],
-                                      plan, start, make_optimizer, report, resume_from=resume_from)
+                                      plan, start, make_optimizer, record, checkpoint=checkpoint)
 
 
 def test_the_loss_falls_within_five_steps(network):
-    steps = []
-    stylize(network, lambda step: steps.append(step.losses.total), iterations=16)
-    assert steps[4] < steps[0] / 2
+    totals = []
+    stylize(network, lambda step, image, state, total, **others: totals.append(total), iterations=16)
+    assert totals[4] < totals[0] / 2
 
 
 def test_same_seed_same_picture(network):
@@ -208,15 +208,14 @@ def test_same_seed_same_picture(network):
 def test_stopped_and_resumed_equals_never_stopped(network, stop_after):
     kept = []
 
-    def stop(step):
-        if step.total == stop_after:
-            state = {name: np.copy(array) for name, array in step.optimizer.state().items()}
-            kept.append((step.scale, step.iteration, state))
+    def stop(step, image, state, **losses):
+        if step == stop_after:
+            kept.append({name: np.copy(array) for name, array in state.items()})
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         stylize(network, stop)
-    picture, losses = stylize(network, resume_from=kept[0])
+    picture, losses = stylize(network, checkpoint=kept[0])
     whole_picture, whole_losses = stylize(network)
     assert picture.tobytes() == whole_picture.tobytes() and losses == whole_losses
 
@@ -394,26 +393,26 @@ def test_killed_or_interrupted_and_resumed_gives_the_same_bytes(program, picture
 
 
 def test_ctrl_c_in_the_last_iteration_ends_as_if_there_had_been_none(recipe, pictures, tmp_path, monkeypatch):
-    take_note = Journal.__call__
+    record = PictureRun.record
 
-    def interrupted(journal, step):
-        if step.total == 2:
+    def interrupted(run, step, *args, **figures):
+        if step == 2:
             os.kill(os.getpid(), signal.SIGINT)
-        take_note(journal, step)
-    monkeypatch.setattr(Journal, '__call__', interrupted)
+        record(run, step, *args, **figures)
+    monkeypatch.setattr(PictureRun, 'record', interrupted)
     assert recipe('--content', pictures[0], '--style', pictures[1], '--iterations', 2) == 0
     assert 'results' in runs.read_record(latest(tmp_path))
 
 
 def test_the_seconds_before_an_interruption_count(recipe, pictures, tmp_path, monkeypatch):
-    take_note = Journal.__call__
+    record = PictureRun.record
 
-    def interrupted(journal, step):
+    def interrupted(run, step, *args, **figures):
         os.kill(os.getpid(), signal.SIGINT)
-        take_note(journal, step)
-    monkeypatch.setattr(Journal, '__call__', interrupted)
+        record(run, step, *args, **figures)
+    monkeypatch.setattr(PictureRun, 'record', interrupted)
     assert recipe('--content', pictures[0], '--style', pictures[1], '--iterations', 2) == 130
-    monkeypatch.setattr(Journal, '__call__', take_note)
+    monkeypatch.setattr(PictureRun, 'record', record)
     checkpoint = runs.load_arrays(latest(tmp_path) / 'checkpoint.npz')
     assert 0 < checkpoint['seconds'] < 60
     runs.save_arrays(latest(tmp_path) / 'checkpoint.npz', **{**checkpoint, 'seconds': 5000.0})

@@ -1,20 +1,51 @@
-"""What work on a picture leaves behind on its way: progress, metrics, checkpoints, pictures, and a way to go on."""
+"""The run of a recipe that optimizes pictures: progress, metrics, checkpoints, the last good picture, the conclusion.
+
+The loops stay in the recipe:
+
+    with PictureRun(run_dir, [job.num_steps for job in jobs], columns=('loss',)) as run:
+        for job in run.remaining(jobs):
+            with run.keeping(job.name) as checkpoint:       # None, or what it takes to resume this picture
+                for step in ...:
+                    ...                                     # the recipe's own step
+                    run.record(step, image, state, loss=loss)
+                run.save(image)
+    return run.conclude(f'{len(run.finished)} pictures in {run.seconds():.0f} s')
+"""
+import contextlib
+import sys
 import time
 
 from common import cli, images, progress, runs
+from common.errors import ComputationError, InputError
 
 SECONDS_BETWEEN_CHECKPOINTS = 10
 SHARE_FOR_CHECKPOINTS = 0.05  # of the time, at most: a large picture's state takes seconds to write
 
 
-class Stoppable:
-    """A context manager within which Ctrl-C asks for an end after the step; its end closes progress and metrics.
+class InterruptibleRun:
+    """What the runs of pictures, films and sheets share. A context manager: within it, Ctrl-C waits for the step's end.
 
     Attributes:
-      stop: Whose `requested` is to be looked at after each step.
-      progress: progress.Progress, made by the class that inherits.
-      log: runs.MetricsLog, likewise.
+      run_dir: Path, the run's folder with its run.json.
+      progress: progress.Progress, over all steps.
+      log: runs.MetricsLog, metrics.csv.
+      stop: its `requested` tells, after each step, whether the user has pressed Ctrl-C.
     """
+
+    def __init__(self, run_dir, columns, num_steps, num_done=0, unit='step', quiet=False):
+        """Opens a new run, or one that is resumed.
+
+        Args:
+          run_dir: Path, the run's folder with its run.json.
+          columns: names of the columns of metrics.csv; the first counts the steps.
+          num_steps: int, in all.
+          num_done: int, those that were taken before; later rows of metrics.csv are dropped, since they come again.
+          unit: str, what a step is called.
+          quiet: bool, show no progress.
+        """
+        self.run_dir, self.unit = run_dir, unit
+        self.progress = progress.Progress(num_steps, num_done, unit, quiet)
+        self.log = runs.MetricsLog(run_dir / 'metrics.csv', columns, num_done)
 
     def __enter__(self):
         self.stopping = cli.stop_requested()
@@ -27,122 +58,178 @@ class Stoppable:
         self.log.close()
 
 
-class Journal(Stoppable):
-    """Keeps what a run leaves behind, for one picture after the other. A context manager, and a callback.
+Stoppable = InterruptibleRun  # the name by which films and sheets know it
 
-    Within the context Ctrl-C ends the work after the step, with all kept.
+
+class PictureRun(InterruptibleRun):
+    """A run over pictures, one after the other.
 
     Attributes:
-      pictures: List of dicts, what is recorded of every picture that is finished, or has failed.
-      seconds_resumed: What the run had taken, as far as its checkpoint knows, before it was resumed.
+      pictures: list of dict, what run.json records of every picture that is finished or has failed.
+      finish: function of the picture in work, float32 [height, width, 3] in [0, 255], to what is saved of it on the
+        way: the same, unless the recipe sets another within `keeping`.
     """
 
-    def __init__(self, run_dir, totals, columns, unit='step', save_every=None, output=None, quiet=False):
-        """Opens a new run's journal, or that of a run to go on with.
+    def __init__(self, run_dir, num_steps, columns, unit='step', shown=None, save_every=None, output=None, quiet=False,
+                 started=None):
+        """Opens a new run, or one that is resumed.
 
         Args:
           run_dir: Path, the run's folder with its run.json.
-          totals: List of int, the steps that each picture takes.
-          columns: Names of a step's figures.
-          unit: What a step is called.
-          save_every: Steps from one kept picture to the next, None for none.
-          output: Path where the user wants the picture besides, or None.
-          quiet: Whether to show no progress.
+          num_steps: list of int, the steps that each picture takes.
+          columns: names of a step's figures.
+          unit: str, what a step is called.
+          shown: dict from a label in the progress to its column; None for all columns.
+          save_every: int, steps between pictures that are saved on the way; None for none.
+          output: Path where the user wants the picture as well, or None.
+          quiet: bool, show no progress.
+          started: float, when the command began (`time.time()`); None for now.
         """
-        self.run_dir, self.totals, self.unit = run_dir, totals, unit
+        record = runs.read_record(run_dir)
+        self.num_steps, self.pictures = num_steps, record.get('pictures', [])
+        self.shown = shown or {name: name for name in columns}
         self.save_every, self.output = save_every, output
-        self.pictures = runs.read_record(run_dir).get('pictures', [])
         self.checkpoint_path = run_dir / 'checkpoint.npz'
         checkpoint = runs.load_arrays(self.checkpoint_path) if self.checkpoint_path.exists() else None
         self.checkpoint = checkpoint if checkpoint and int(checkpoint['picture']) == len(self.pictures) else None
+        self.started = started or time.time()
+        self.recorded_seconds = record.get('seconds') if len(self.pictures) == len(num_steps) else None
         self.seconds_resumed = sum(picture.get('seconds', 0.0) for picture in self.pictures) + (
             float(self.checkpoint['seconds']) if self.checkpoint else 0.0)
-        done = self.steps_before() + (int(self.checkpoint['total']) if self.checkpoint else 0)
-        self.progress = progress.Progress(sum(totals), done, unit, quiet)
+        num_done = self._steps_before() + (int(self.checkpoint['total']) if self.checkpoint else 0)
         columns = ['step', 'picture', 'height', 'width', 'seconds', *columns]
-        self.log = runs.MetricsLog(run_dir / 'metrics.csv', columns, done)
+        super().__init__(run_dir, columns, sum(num_steps), num_done, unit, quiet)
 
-    def begin(self, name, finish):
-        """Starts the next picture.
+    def remaining(self, jobs):
+        """Returns those of the jobs, one for each picture, that are not done."""
+        return jobs[len(self.pictures):]
 
-        Args:
-          name: Of its file, without extension.
-          finish: Function of the picture in work, float32 [height, width, 3] in [0, 255], to what is to be saved.
+    @contextlib.contextmanager
+    def keeping(self, name, **facts):
+        """Works on one picture; at the end, run.json records it.
 
-        Returns:
-          dict of what the last step's `checkpoint` held, with its `total`, or None to begin at the beginning.
-        """
-        self.name, self.finish, self.step = name, finish, None
-        self.began, self.seconds_before, self.steps_here = time.time(), 0.0, 0
-        self.saved_at, self.save_seconds = time.time(), 0.0
-        checkpoint, self.checkpoint = self.checkpoint, None
-        if checkpoint:
-            self.seconds_before = float(checkpoint['seconds'])
-        return checkpoint
-
-    def __call__(self, step):
-        """Takes note of a step; ends the work, with all kept, where the user asked for that.
+        Where the computation fails, or a file cannot be read any more, the last good picture is saved, and the run goes
+        on with the next picture, if there is one.
 
         Args:
-          step: Has `total`, the steps of this picture so far; `size`, (height, width) of `picture()`, float32 [height,
-            width, 3] in [0, 255]; `figures`, a dict of numbers by name; and `checkpoint()`, a dict of arrays by name.
+          name: str, of the picture's file, without extension.
+          **facts: what to record of the picture, finished or not.
+
+        Yields:
+          dict of arrays, the state that the last checkpoint holds; None to begin at the beginning.
 
         Raises:
-          cli.Interrupted: After Ctrl-C.
+          ComputationError, InputError: what ended the work on the run's only picture.
         """
-        self.step = step
-        self.steps_here += 1
-        height, width = step.size
-        self.log.append(step=self.steps_before() + step.total, picture=len(self.pictures), height=height, width=width,
-                        seconds=round(self.seconds(), 3), **step.figures)
-        self.progress.update({'size': f'{width}x{height}', **step.figures})
-        if self.save_every and step.total % self.save_every == 0:
-            images.save_image(self.run_dir / f'{self.name}_{step.total:05d}.png', self.picture_in_work())
-        total = self.totals[len(self.pictures)]
-        if self.stop.requested and step.total < total:  # else nothing of this picture is missing
-            self.save_checkpoint()
-            raise cli.Interrupted(f'after {step.total} of {total} {self.unit}s; the picture so far is in '
-                                  f'{self.save_picture(self.picture_in_work())}')
-        if time.time() - self.saved_at > max(SECONDS_BETWEEN_CHECKPOINTS, self.save_seconds / SHARE_FOR_CHECKPOINTS):
-            self.save_checkpoint()
+        self.name, self.facts, self.image, self.finish = name, dict(facts), None, lambda image: image
+        checkpoint, self.checkpoint = self.checkpoint, None
+        self.began = self.saved_at = time.time()
+        self.seconds_before = float(checkpoint['seconds']) if checkpoint else 0.0
+        self.steps_here, self.save_seconds = 0, 0.0
+        try:
+            yield checkpoint
+            self.facts['seconds'] = self.picture_seconds()
+        except (ComputationError, InputError) as error:
+            kept = '' if self.image is None else f'; the last good picture: {self.save(self.finish(self.image))}'
+            if len(self.num_steps) == 1:
+                raise type(error)(f'{error}{kept}')
+            print(f'failed: {name}: {error}{kept}', file=sys.stderr)
+            self.facts = dict(facts, error=str(error))
+        self.pictures.append(dict(name=name, **self.facts))
+        runs.write_record(self.run_dir, pictures=self.pictures)
 
-    def save_checkpoint(self):
-        """Writes all that it takes to go on to the same bytes."""
+    def record(self, step, image, state, **figures):
+        """Takes note of a step.
+
+        Args:
+          step: int, of this picture, from 1.
+          image: float32 [height, width, 3] in [0, 255], the picture as it stands.
+          state: dict of arrays, what it takes to go on to the same bytes.
+          **figures: numbers by the names of the columns.
+
+        Raises:
+          cli.Interrupted: after Ctrl-C; picture and checkpoint are saved.
+        """
+        self.image = image
+        self.steps_here += 1
+        height, width = image.shape[:2]
+        self.log.append(step=self._steps_before() + step, picture=len(self.pictures), height=height, width=width,
+                        seconds=round(self.picture_seconds(), 3), **figures)
+        which = {'picture': f'{len(self.pictures) + 1}/{len(self.num_steps)}'} if len(self.num_steps) > 1 else {}
+        shown = {label: figures[column] for label, column in self.shown.items()}
+        self.progress.update({**which, 'size': f'{width}x{height}', **shown})
+        if self.save_every and step % self.save_every == 0:
+            images.save_image(self.run_dir / f'{self.name}_{step:05d}.png', self.finish(image))
+        total = self.num_steps[len(self.pictures)]
+        if self.stop.requested and step < total:  # else nothing of this picture is missing
+            self._save_checkpoint(step, state)
+            raise cli.Interrupted(f'after {step} of {total} {self.unit}s; the picture so far is in '
+                                  f'{self.save(self.finish(image))}')
+        if time.time() - self.saved_at > max(SECONDS_BETWEEN_CHECKPOINTS, self.save_seconds / SHARE_FOR_CHECKPOINTS):
+            self._save_checkpoint(step, state)
+
+    def _save_checkpoint(self, step, state):
         started = time.time()
-        runs.save_arrays(self.checkpoint_path, picture=len(self.pictures), total=self.step.total,
-                         seconds=self.seconds(), **self.step.checkpoint())
+        runs.save_arrays(self.checkpoint_path, picture=len(self.pictures), total=step, seconds=self.picture_seconds(),
+                         **state)
         self.saved_at, self.save_seconds = time.time(), time.time() - started
 
-    def picture_in_work(self):
-        """Returns the picture as it stands: float32 [height, width, 3] in [0, 255]; None before the first step."""
-        return self.step and self.finish(self.step.picture())
+    def save(self, image, **facts):
+        """Writes the picture under its own name and where the user wants it.
 
-    def save_picture(self, picture):
-        """Writes a picture under its own name and where the user wants it; returns the latter path, or the former."""
+        Args:
+          image: float32 [height, width, 3] in [0, 255].
+          **facts: what to record of it besides its size.
+
+        Returns:
+          Path where the user wants it, or else that of the run's own file.
+        """
         path = self.run_dir / f'{self.name}.png'
-        images.save_image(path, picture)
+        images.save_image(path, image)
         if self.output:
-            images.save_image(self.output, picture)
+            images.save_image(self.output, image)
+        self.facts.update(path=self.output or path, height=image.shape[0], width=image.shape[1], **facts)
         return self.output or path
 
-    def seconds(self):
-        """Returns the seconds that the picture has taken, those before a resumption too."""
+    def picture_seconds(self):
+        """Returns the seconds that the picture in work has taken, those before a resumption included."""
         return self.seconds_before + time.time() - self.began
 
     def seconds_per_step(self):
         """Returns the mean since the picture was begun or resumed, targets and compilation included."""
         return (time.time() - self.began) / max(self.steps_here, 1)
 
-    def steps_before(self):
-        """Returns the steps that the pictures before the one in work take."""
-        return sum(self.totals[:len(self.pictures)])
+    def seconds(self):
+        """Returns the seconds that the whole run has taken, those before a resumption included."""
+        return self.recorded_seconds or self.seconds_resumed + time.time() - self.started
 
     def rows(self):
-        """Returns what was noted of the picture in work: a dict a step, steps counted from 1."""
-        return [dict(row, step=row['step'] - self.steps_before()) for row in self.log.rows
+        """Returns what was noted of the picture in work: list of dict, one a step, steps counted from 1."""
+        return [dict(row, step=row['step'] - self._steps_before()) for row in self.log.rows
                 if row['picture'] == len(self.pictures)]
 
-    def end(self, **record):
-        """Records the picture as finished, or failed."""
-        self.pictures.append(dict(name=self.name, **record))
-        runs.write_record(self.run_dir, pictures=self.pictures)
+    def _steps_before(self):
+        """Returns the steps that the pictures before the one in work take."""
+        return sum(self.num_steps[:len(self.pictures)])
+
+    @property
+    def finished(self):
+        """The records of the pictures that have not failed."""
+        return [picture for picture in self.pictures if 'error' not in picture]
+
+    def conclude(self, line, skipped=(), **results):
+        """Records the results and prints a line.
+
+        Args:
+          line: str.
+          skipped: list of str, why other pictures were not worked on.
+          **results: figures for run.json, besides the number of pictures and the seconds.
+
+        Returns:
+          int, the exit code: 1 where pictures have failed, 2 where some were skipped, else 0.
+        """
+        seconds = self.seconds()
+        runs.write_record(self.run_dir, seconds=seconds, left_out=list(skipped), versions=runs.versions(),
+                          results=dict(results, pictures=len(self.finished), seconds=seconds))
+        print(line)
+        return 1 if len(self.finished) < len(self.pictures) else 2 if skipped else 0
