@@ -815,7 +815,7 @@ def main(argv=None):
     say(device)
     args.run_dir = args.run_dir or runs.create(args.output_dir, RECIPE, settings=args.settings, seed=args.seed,
                                                data={'source': data.source, 'training_images': len(data.train_images)})
-    runs.check_unchanged(args.run_dir, images=data.sums)
+    runs.check_unchanged(args.run_dir, images=data.checksums)
     runs.write_record(args.run_dir, device=device)
     args.started = started - max([state.get('seconds', 0.0) for state, _ in states(args.run_dir)], default=0.0)
     say(f'this run: {args.run_dir}')

@@ -169,7 +169,7 @@ def load_picture(path):
     try:
         return images.load_image(path)
     except InputError as error:
-        if path.suffix.lower() in images.PICTURE_EXTENSIONS or not path.is_file():
+        if path.suffix.lower() in images.IMAGE_EXTENSIONS or not path.is_file():
             raise
         raise InputError('{}; a video is known by its extension: {}'.format(error, ' '.join(sorted(film.VIDEO_EXTENSIONS))))
 

@@ -536,7 +536,7 @@ def main(argv=None):
     say(device)
     args.run_dir = args.run_dir or runs.create(
         args.output_dir, RECIPE, settings=args.settings, seed=args.seed,
-        data={'source': data.source, 'sums': data.sums, 'training_images': len(data.train_images)})
+        data={'source': data.source, 'sums': data.checksums, 'training_images': len(data.train_images)})
     check_same_data(args.run_dir, data)
     runs.write_record(args.run_dir, device=device)
     args.started = started - (runs.load_state(args.run_dir) or {}).get('seconds', 0.0)  # what came before counts too

@@ -22,7 +22,7 @@ def data():
         noise = random.normal(0, 25, (count, 32, 32, 3))
         parts += [np.uint8(np.clip(colors[labels][:, np.newaxis, np.newaxis] + noise, 0, 255)), labels]
     return cifar10.Cifar10Data(*parts, class_names=cifar10.CLASS_NAMES, source='a small set',
-                               sums={'test_batch': 'the same'})
+                               checksums={'test_batch': 'the same'})
 
 
 def patch(set_attribute):

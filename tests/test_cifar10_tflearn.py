@@ -407,7 +407,7 @@ def test_resume_refuses_another_network_other_data_and_another_recipe(tmp_path, 
     assert recipe.main(['--resume', str(other)]) == 2
     assert 'a run of deepdream, not of cifar10_tflearn' in capsys.readouterr().err
     data = small_cifar10.data()
-    monkeypatch.setattr(cifar10, 'load', lambda *unused: data._replace(sums={'test_batch': 'another'}))
+    monkeypatch.setattr(cifar10, 'load', lambda *unused: data._replace(checksums={'test_batch': 'another'}))
     assert recipe.main(['--resume', run_dir]) == 2
     assert 'start a new run' in capsys.readouterr().err
 

@@ -39,7 +39,7 @@ class Film(NamedTuple):
     num_frames: int     # that can be read
     height: int
     width: int
-    pictures: Any       # list of Path, the frames of a folder; empty for a video
+    paths: Any          # list of Path, the frames of a folder; empty for a video
     mistakes: Any       # list of str, what cannot be read and why
 
 
@@ -142,8 +142,8 @@ def read_frames(film, start=0):
       float32 [height, width, 3], RGB in [0, 255]; a folder's pictures of other sizes fill the first one's, cut at the
       middle of their sides.
     """
-    if film.pictures:
-        for path in film.pictures[start:]:
+    if film.paths:
+        for path in film.paths[start:]:
             yield _fill(images.load_image(path), film.height, film.width)
         return
     command = _decoding(film.path, film.fps) + ['-pix_fmt', 'rgb24', '-f', 'rawvideo', '-']

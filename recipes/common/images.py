@@ -25,7 +25,7 @@ FORMATS = {
     '.tiff': ('TIFF', {}),
 }
 # What counts as a picture in a folder. HEIC and AVIF cannot be read here; a message for each beats passing them over.
-PICTURE_EXTENSIONS = set(FORMATS) | set(
+IMAGE_EXTENSIONS = set(FORMATS) | set(
     '.jpe .jfif .dib .gif .ppm .pgm .pbm .pnm .tga .ico .jp2 .mpo .psd .heic .heif .avif'.split())
 READABLE = 'JPEG, PNG, WebP, TIFF, BMP, GIF and the like'
 
@@ -273,7 +273,7 @@ def find_images(paths, option):
         path = Path(path)
         try:
             if path.is_dir():
-                inside = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURE_EXTENSIONS
+                inside = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_EXTENSIONS
                                 and not file.name.startswith('.') and file.is_file())
                 if not inside:
                     raise InputError(f'{option} {path}: no picture in this folder; expected {READABLE}')

@@ -74,7 +74,7 @@ class Cifar10Data(NamedTuple):
       test_labels: int64 [10000].
       class_names: tuple of str, in the order of the labels.
       source: str, where it was found, for the line in which a recipe says so.
-      sums: dict from batch name to the SHA-256 of what it holds, the same in whatever form it was found.
+      checksums: dict from batch name to the SHA-256 of what it holds, the same in whatever form it was found.
     """
     train_images: np.ndarray
     train_labels: np.ndarray
@@ -84,7 +84,7 @@ class Cifar10Data(NamedTuple):
     test_labels: np.ndarray
     class_names: Tuple[str, ...]
     source: str
-    sums: Dict[str, str]
+    checksums: Dict[str, str]
 
 
 def load(data_dir, quiet=False):

@@ -14,7 +14,7 @@ from typing import Dict, NamedTuple, Tuple
 
 from common import archives, files
 from common.errors import InputError, UnavailableError
-from common.images import PICTURE_EXTENSIONS
+from common.images import IMAGE_EXTENSIONS
 from common.progress import Progress
 
 # What the folders of a split are called, in lower case.
@@ -169,7 +169,7 @@ def _folders(folder):
 def _pictures(folder):
     """Returns what has a picture's extension and is no folder; a link that leads nowhere too, so that it is listed."""
     return [Path(entry.path) for entry in _entries(folder)
-            if os.path.splitext(entry.name)[1].lower() in PICTURE_EXTENSIONS and not _is_dir(entry)]
+            if os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS and not _is_dir(entry)]
 
 
 def _is_dir(entry):
@@ -201,7 +201,7 @@ def _archives_of_pictures(folder):
 def _may_hold_pictures(archive):
     try:
         with zipfile.ZipFile(archive) as zipped:
-            return any(os.path.splitext(name)[1].lower() in PICTURE_EXTENSIONS | {'.zip'} for name in zipped.namelist())
+            return any(os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS | {'.zip'} for name in zipped.namelist())
     except (zipfile.BadZipFile, ValueError, OSError):  # unpack says what is wrong with it
         return True
 

@@ -57,7 +57,7 @@ class MnistData(NamedTuple):
       test_labels: uint8 [10000].
       class_names: tuple of str, in the order of the labels.
       source: str, where it was found, for the line in which a recipe says so.
-      sums: dict from file name to SHA-256.
+      checksums: dict from file name to SHA-256.
       is_sample: bool; True for the bundled sample, which has 4,500, 500 and 1,000 images.
     """
     train_images: np.ndarray
@@ -68,7 +68,7 @@ class MnistData(NamedTuple):
     test_labels: np.ndarray
     class_names: Tuple[str, ...]
     source: str
-    sums: Dict[str, str]
+    checksums: Dict[str, str]
     is_sample: bool
 
 
@@ -154,7 +154,7 @@ def load(data_dir, dataset='mnist', quiet=False):
                for one in found]
     return _split([one.path for one in found], NUM_VALIDATION, class_names=data_set.class_names,
                   source=', '.join(sorted(set(sources), key=sources.index)),
-                  sums={one.path.name: one.sha256 for one in found}, is_sample=False)
+                  checksums={one.path.name: one.sha256 for one in found}, is_sample=False)
 
 
 def load_sample():
@@ -166,7 +166,7 @@ def load_sample():
     paths = [SAMPLE_DIR / name for name in FILE_NAMES]
     return _split(paths, NUM_SAMPLE_VALIDATION, class_names=DATASETS['mnist'].class_names,
                   source='the bundled sample of MNIST, 5,000 + 1,000 digits',
-                  sums={path.name: digest(path) for path in paths}, is_sample=True)
+                  checksums={path.name: digest(path) for path in paths}, is_sample=True)
 
 
 def _find_folder(data_dir, data_set):

@@ -134,7 +134,7 @@ class Footage:
         if size:
             self.size = images.fit_size(*self.size, longer_side=size, upscale=True)
         self.num_frames, self.fps, self.mistakes = source.num_frames, source.fps, source.mistakes
-        self.sound = None if source.pictures else source.path
+        self.sound = None if source.paths else source.path
         self.first, self._filmed, self._old = next(self._read(0)), None, None
 
     def _read(self, start):
@@ -164,7 +164,7 @@ class Footage:
 
     def digest(self):
         """Returns a checksum of its files."""
-        paths = self.source.pictures or [self.source.path]
+        paths = self.source.paths or [self.source.path]
         return hashlib.sha256(''.join(map(files.digest, paths)).encode()).hexdigest()
 
 

@@ -176,7 +176,7 @@ def test_a_folder_of_all_kinds_of_frames(tmp_path):
     image.convert('RGBA').save(str(tmp_path / 'frame12.png'))
     (tmp_path / 'frame3.png').write_bytes(b'not a picture')
     found = film.open_film(tmp_path, fps=12)
-    assert [path.name for path in found.pictures] == ['frame2.png', 'frame10.png', 'frame11.gif', 'frame12.png']
+    assert [path.name for path in found.paths] == ['frame2.png', 'frame10.png', 'frame11.gif', 'frame12.png']
     assert 'frame3.png: not a picture' in found.mistakes[0] and found.fps == 12
     assert [frame.shape for frame in film.read_frames(found)] == [(30, 40, 3)] * 4
     assert film.open_film(tmp_path, most=2).num_frames == 2

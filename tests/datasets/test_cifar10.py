@@ -97,7 +97,7 @@ def test_finds_the_files_and_splits_them(small_set, tmp_path, form, where, packe
         np.testing.assert_array_equal(labels, small_set.labels[part])
     assert data.source == str(where)
     assert data.class_names[0] == 'airplane' and data.class_names[9] == 'truck'
-    assert data.sums == small_set.sums and list(data.sums) == list(cifar10.BATCH_NAMES)
+    assert data.checksums == small_set.sums and list(data.checksums) == list(cifar10.BATCH_NAMES)
 
 
 def test_the_order_in_the_archive_does_not_matter(small_set, tmp_path):
@@ -106,7 +106,7 @@ def test_the_order_in_the_archive_does_not_matter(small_set, tmp_path):
     pack({'./' + name: files[name] for name in sorted(files, reverse=True)}, tmp_path / 'two' / PYTHON.archive)
     one, two = cifar10.load(tmp_path / 'one'), cifar10.load(tmp_path / 'two')
     np.testing.assert_array_equal(one.train_images, two.train_images)
-    assert one.sums == two.sums
+    assert one.checksums == two.checksums
 
 
 def test_the_whole_set_comes_before_a_part_of_it(small_set, tmp_path):

