@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import mnist_convnet as recipe
-from common import images, reports, runs, session
-from training import batches
+from common import images, runs, session
 from common.session import tf
 from datasets import mnist
+from training import batches, classifier
+from training.run import TrainingRun
 
 SCRIPT = Path(recipe.__file__)
 TINY = ['--steps', '4', '--batch-size', '8', '--validate-every', '2']
@@ -28,16 +29,29 @@ def no_network(monkeypatch):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """For tests that look at none: they take longer to draw than a tiny network to train."""
-    for name in ('look_at_data', 'plot_training', 'plot_network'):
-        monkeypatch.setattr(recipe, name, lambda *unused: None)
+    monkeypatch.setattr(recipe, 'look_at_data', lambda *unused: None)
+    monkeypatch.setattr(classifier, 'plot_training', lambda *unused: None)
+    monkeypatch.setattr(recipe.plotting, 'plot_activations', lambda *unused: None)
+
+
+@pytest.fixture
+def after_step(monkeypatch):
+    """Has a function of (TrainingRun, steps done) called after each step."""
+    def install(function):
+        class Run(TrainingRun):
+            def record(self, *figures):
+                super().record(*figures)
+                function(self, self.state['step'])
+        monkeypatch.setattr(recipe, 'TrainingRun', Run)
+    return install
+
+
+def variable(name):
+    return next(variable for variable in tf.global_variables() if variable.op.name == name)
 
 
 def arguments(tmp_path, *more):
     return TINY + ['--data-dir', str(tmp_path / 'data'), '--output-dir', str(tmp_path / 'output')] + list(more)
-
-
-def options(*argv):
-    return recipe.parse_args(list(argv))
 
 
 def latest(tmp_path):
@@ -62,23 +76,24 @@ def trained(tmp_path_factory):
 
 
 def test_the_network_has_the_books_number_of_weights():
-    recipe.build_graph(options())
+    recipe.build_graph()
     assert sum(np.prod(v.shape.as_list()) for v in tf.trainable_variables()) == 3274634
 
 
-@pytest.mark.parametrize('argv, low, high', [([], 2.2, 2.4), (['--book'], 1000, 1e6)])
-def test_the_first_loss(argv, low, high):
+@pytest.mark.parametrize('options, low, high', [
+    (dict(pixel_mean=33.3, pixel_std=78.6), 2.2, 2.4), (dict(book=True), 1000, 1e6)], ids=['ours', 'book'])
+def test_the_first_loss(options, low, high):
     data = mnist.load_sample()
-    graph = recipe.build_graph(options(*argv), *(() if argv else (33.3, 78.6)))
+    graph = recipe.build_graph(**options)
     with session.open_session() as sess:
         sess.run(tf.global_variables_initializer())
         loss = sess.run(graph.loss, {graph.images: data.train_images[:128], graph.labels: data.train_labels[:128]})
     assert low < loss < high
 
 
-def test_the_loss_falls_and_the_graph_does_not_grow():
+def test_the_loss_falls_and_the_graph_does_not_grow():  # as from a notebook: no command line
     data = mnist.load_sample()
-    graph = recipe.build_graph(options('--steps', '100'), 33.3, 78.6)
+    graph = recipe.build_graph(num_steps=100, pixel_mean=33.3, pixel_std=78.6)
     batch = {graph.images: data.train_images[:32], graph.labels: data.train_labels[:32]}
     with session.open_session() as sess:
         sess.run(tf.global_variables_initializer())
@@ -87,17 +102,8 @@ def test_the_loss_falls_and_the_graph_does_not_grow():
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_the_learning_rate_warms_up_and_ends_at_zero():
-    args = options('--steps', '200', '--learning-rate', '0.002')
-    step = tf.placeholder(tf.int64, [])
-    rate = recipe.schedule(step, args)
-    with session.open_session() as sess:
-        found = [sess.run(rate, {step: n}) for n in (0, 49, 100, 200)]
-    np.testing.assert_allclose(found, [0.002 / 50, 0.002 * 0.5 * (1 + np.cos(np.pi * 49 / 200)), 0.001, 0], atol=1e-9)
-
-
 def test_the_optimizer_follows_the_schedule():
-    graph = recipe.build_graph(options('--steps', '10'))
+    graph = recipe.build_graph(num_steps=10)
     step = tf.train.get_global_step()
     batch = {graph.images: np.ones([4, 28, 28]), graph.labels: [0, 1, 2, 3]}
     with session.open_session() as sess:
@@ -128,18 +134,18 @@ def test_dropout_keeps_its_share_and_the_same_seed_keeps_the_same_units():
     np.testing.assert_array_equal(whole, hidden)
 
 
-@pytest.mark.parametrize('augment', [False, True])
-def test_training_is_fed_with_what_the_options_say(augment):
-    args, data, fed = options('--keep-prob', '0.3', '--batch-size', '8', '--steps', '2'), mnist.load_sample(), []
-    args.augment = augment
-    graph = recipe.Graph(*recipe.Graph._fields)
+@pytest.mark.parametrize('augment', [False, True], ids=['as they are', 'augmented'])
+def test_training_is_fed_with_what_the_options_say(tmp_path, augment):
+    data, fed = mnist.load_sample(), []
+    graph = recipe.build_graph(num_steps=2)
 
-    class Session:
-        def run(self, fetches, feed):
-            assert graph.train_op in fetches
-            fed.append(feed)
-            return None, 1.0, 0.5
-    recipe.train(Session(), graph, data, args, 0, lambda *figures: False)
+    class Session(tf.Session):
+        def run(self, fetches, feed_dict=None, **options):
+            if isinstance(fetches, list) and graph.train_op in fetches:
+                fed.append({tensor.op.name: value for tensor, value in feed_dict.items()})
+            return super().run(fetches, feed_dict, **options)
+    with Session() as sess:
+        recipe.train(sess, graph, data, tmp_path, num_steps=2, batch_size=8, keep_prob=0.3, augment=augment, quiet=True)
     for step, feed in enumerate(fed):
         chosen = batches.batch_indices(step, 8, len(data.train_images), seed=0)
         assert feed['keep_prob'] == 0.3 and (feed['labels'] == data.train_labels[chosen]).all()
@@ -148,17 +154,15 @@ def test_training_is_fed_with_what_the_options_say(augment):
     assert len(fed) == 2
 
 
-def test_the_best_weights_are_tested_predicted_with_and_exported(tmp_path, monkeypatch, capsys):
-    after_step, report, tested = recipe.Journal.after_step, reports.report, []
+def test_the_best_weights_are_tested_predicted_with_and_exported(tmp_path, monkeypatch, capsys, after_step):
+    evaluate, tested = classifier.evaluate, []
 
-    def spoil_after_two(journal, step, *figures):
-        ended = after_step(journal, step, *figures)
+    def spoil_after_two(run, step):
         if step == 2:  # everything is a 0 from here on
-            journal.graph.weights.output_bias.load([200.0] + 9 * [0.0], journal.sess)
-        return ended
-    monkeypatch.setattr(recipe.Journal, 'after_step', spoil_after_two)
-    monkeypatch.setattr(reports, 'report', lambda run_dir, labels, probabilities, *more, **grid: (
-        tested.append(probabilities), report(run_dir, labels, probabilities, *more, **grid))[1])
+            variable('weights/output_bias').load([200.0] + 9 * [0.0], tf.get_default_session())
+    after_step(spoil_after_two)
+    monkeypatch.setattr(classifier, 'evaluate', lambda run_dir, labels, probabilities, *more, **grid: (
+        tested.append(probabilities), evaluate(run_dir, labels, probabilities, *more, **grid))[1])
     assert recipe.main(arguments(tmp_path, '--export', '--quiet')) == 0
     run_dir = latest(tmp_path)
     results = runs.read_record(run_dir)['results']
@@ -175,7 +179,7 @@ def test_the_best_weights_are_tested_predicted_with_and_exported(tmp_path, monke
     capsys.readouterr()
     assert recipe.main(['--predict', str(digit), '--output-dir', str(tmp_path / 'output')]) == 0
     out = capsys.readouterr().out
-    assert '100.0 %' not in out and f'by the run in {run_dir}, which has learned mnist' in out
+    assert '100.0 %' not in out and f'model: {run_dir} (mnist)' in out
 
 
 def test_a_run_writes_pictures_and_a_record(tmp_path, capsys):
@@ -183,7 +187,7 @@ def test_a_run_writes_pictures_and_a_record(tmp_path, capsys):
     out, err = capsys.readouterr()
     run_dir = latest(tmp_path)
     assert 'sample' in err
-    assert 'CUDA GPU found' in out
+    assert out.splitlines()[0].endswith(session.describe_device())
     assert out.splitlines()[-1].startswith('test accuracy ') and '1,000 images' in out.splitlines()[-1]
     for name in ('one_image', 'flattened', 'examples', 'loss', 'accuracy', 'confusion_matrix', 'mistakes', 'filters',
                  'activations'):
@@ -248,19 +252,13 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, 
     assert found[0] == found[1] != found[2]
 
 
-def test_ctrl_c_saves_and_resume_equals_never_stopped(tmp_path, capsys, monkeypatch, no_pictures):
+def test_ctrl_c_saves_and_resume_equals_never_stopped(tmp_path, capsys, no_pictures, after_step):
     assert recipe.main(arguments(tmp_path / 'whole')) == 0
-    after_step = recipe.Journal.after_step
-
-    def interrupted(journal, step, *figures):
-        if step == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-        return after_step(journal, step, *figures)
-    monkeypatch.setattr(recipe.Journal, 'after_step', interrupted)
+    after_step(lambda run, step: step == 3 and os.kill(os.getpid(), signal.SIGINT))
     assert recipe.main(arguments(tmp_path / 'stopped')) == 130
     message = capsys.readouterr().err.splitlines()[-1]
-    assert 'step 3 of 4 is saved' in message and '--resume {}'.format(latest(tmp_path / 'stopped')) in message
-    monkeypatch.setattr(recipe.Journal, 'after_step', after_step)
+    assert 'step 3 of 4 is saved. Resume with: ' in message and f'--resume {latest(tmp_path / "stopped")}' in message
+    after_step(lambda run, step: None)
     state_path = latest(tmp_path / 'stopped') / 'checkpoints' / 'state.json'
     state = json.loads(state_path.read_text())
     assert 0 < state['seconds'] < 100
@@ -275,7 +273,7 @@ def test_ctrl_c_saves_and_resume_equals_never_stopped(tmp_path, capsys, monkeypa
 def test_ctrl_c_while_evaluating_says_how_to_go_on(tmp_path, capsys, monkeypatch, no_pictures):
     def interrupt(*unused, **also_unused):
         raise KeyboardInterrupt
-    monkeypatch.setattr(reports, 'report', interrupt)
+    monkeypatch.setattr(classifier, 'evaluate', interrupt)
     assert recipe.main(arguments(tmp_path)) == 130
     assert f'--resume {latest(tmp_path)}' in capsys.readouterr().err.splitlines()[-1]
     monkeypatch.undo()
@@ -305,6 +303,8 @@ def test_early_stopping_ends_the_training_and_keeps_the_best(tmp_path, monkeypat
     validations = []
 
     def worse_and_worse(sess, graph, digits):
+        if len(digits) != len(mnist.load_sample().validation_labels):
+            return np.eye(10)[np.zeros(len(digits), int)]
         validations.append(len(digits))
         probabilities = np.zeros((len(digits), 10), np.float32)
         labels = mnist.load_sample().validation_labels
@@ -325,9 +325,10 @@ def test_early_stopping_ends_the_training_and_keeps_the_best(tmp_path, monkeypat
     (['--learning-rate', 'nan'], 2, 'nan given'),
     (['--resume', '.'], 2, 'no run in .'),
     (['--resume'], 2, 'no run in'),
-    (['--predict', 'missing.png'], 2, 'missing.png'),
+    (['--predict', 'missing.png'], 2, 'no run in'),
     (['--run', 'output'], 2, '--run output: the run that --predict takes, and there is no --predict'),
-    (['--device', 'gpu'], 3, 'no CUDA GPU')])
+    (['--device', 'gpu'], 3, 'no CUDA GPU')],
+    ids=lambda value: ' '.join(value) if isinstance(value, list) else '')
 def test_a_users_mistake_is_one_line_and_writes_nothing(tmp_path, capsys, monkeypatch, more, code, text):
     monkeypatch.setattr(session, '_gpu_descriptions', lambda threads: [])
     assert recipe.main(arguments(tmp_path, *more)) == code
@@ -343,6 +344,8 @@ def test_predict_wants_a_picture_with_ink_and_a_trained_run(tmp_path, trained, c
     text.write_text('no picture')
     assert recipe.main(['--predict', str(blank)] + output) == 2
     assert 'blank.png' in capsys.readouterr().err
+    assert recipe.main(['--predict', 'missing.png'] + output) == 2
+    assert 'missing.png' in capsys.readouterr().err
     assert recipe.main(['--predict', str(text)] + output) == 2
     assert 'text.png' in capsys.readouterr().err
     digit = tmp_path / 'digit.png'
@@ -374,7 +377,7 @@ def test_resume_refuses_other_data(trained, monkeypatch, capsys):
     sample = mnist.load_sample()
     monkeypatch.setattr(mnist, 'load', lambda *unused: sample._replace(train_images=sample.train_images[:100]))
     assert recipe.main(['--resume', str(latest(trained))]) == 2
-    assert 'that run trains on 4500 images' in capsys.readouterr().err
+    assert 'that run trains on 4,500 images' in capsys.readouterr().err
 
 
 def test_an_output_folder_that_cannot_be_made(tmp_path, capsys):
@@ -394,15 +397,9 @@ def test_a_disk_that_fills_up(tmp_path):
     assert runs.load_state(latest(tmp_path)) is None
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, capsys, monkeypatch, no_pictures):
-    after_step = recipe.Journal.after_step
-
-    def poison(journal, step, *figures):
-        ended = after_step(journal, step, *figures)
-        if step == 2:
-            journal.graph.weights.conv1_bias.load(np.full(32, np.nan), journal.sess)
-        return ended
-    monkeypatch.setattr(recipe.Journal, 'after_step', poison)
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, capsys, no_pictures, after_step):
+    after_step(lambda run, step: step == 2 and variable('weights/conv1_bias').load(
+        np.full(32, np.nan), tf.get_default_session()))
     assert recipe.main(arguments(tmp_path)) == 1
     assert 'the loss is nan in step 3' in capsys.readouterr().err.splitlines()[-1]
     assert runs.load_state(latest(tmp_path))['step'] == 2

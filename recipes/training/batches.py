@@ -5,6 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from common.errors import InputError
+
 
 def batch_indices(step, batch_size, num_images, seed):
     """Says which training images the given step takes: every image once an epoch, each epoch in an order of its own.
@@ -56,3 +58,9 @@ def prefetch(make, items, ahead=2):
         for future in waiting:
             future.cancel()
         executor.shutdown()
+
+
+def check_batch_size(batch_size, num_images):
+    """Raises InputError where a batch would take an image twice."""
+    if batch_size > num_images:
+        raise InputError(f'--batch-size {batch_size}: there are {num_images} training images; give a smaller batch')

@@ -26,7 +26,8 @@ from common.session import tf
 from datasets import mnist
 args = recipe.parse_args(sys.argv[1:])
 data = mnist.load(args.data_dir, quiet=True)
-graph = recipe.build_graph(args, data.train_images.mean(), data.train_images.std())
+graph = recipe.build_graph(seed=args.seed, num_steps=args.steps, learning_rate=args.learning_rate,
+                           pixel_mean=data.train_images.mean(), pixel_std=data.train_images.std())
 with session.open_session(threads=args.threads) as sess:
     sess.run(tf.global_variables_initializer())
     started = time.time()
@@ -47,14 +48,15 @@ def main():
     arguments = ['--steps', str(options.steps)] + (['--data-dir', options.data_dir] if options.data_dir else [])
 
     bare = float(subprocess.check_output([sys.executable, '-c', BARE_LOOP] + arguments, cwd=str(RECIPES)))
-    print('bare loop: %.1f s for %d steps' % (bare, options.steps))
+    print(f'bare loop: {bare:.1f} s for {options.steps} steps')
     with tempfile.TemporaryDirectory() as output:
         started = time.time()
         subprocess.check_call([sys.executable, str(RECIPES / 'mnist_convnet.py'), '--output-dir', output] + arguments)
         whole = time.time() - started
         results = json.loads((Path(output) / 'mnist_convnet/latest/run.json').read_text())['results']
     steps = results['seconds_per_step'] * options.steps
-    print(f'recipe: {steps:.1f} s for its training steps, {steps / bare:.2f} x the bare loop; {whole:.1f} s for the whole command, {whole / bare:.2f} x')
+    print(f'recipe: {steps:.1f} s for its training steps, {steps / bare:.2f} x the bare loop; {whole:.1f} s for the '
+          f'whole command, {whole / bare:.2f} x')
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@
 import numpy as np
 
 from common import images
-from common.reports import report
+from training import classifier
 
 
 def test_a_report_measures_and_draws(tmp_path):
@@ -14,7 +14,7 @@ def test_a_report_measures_and_draws(tmp_path):
     def load_images(indices):
         asked.extend(indices)
         return photographs[indices]
-    accuracy = report(tmp_path, labels, probabilities, ('ant', 'bee', 'cow'), load_images)
+    accuracy = classifier.evaluate(tmp_path, labels, probabilities, ('ant', 'bee', 'cow'), load_images)
     assert (accuracy.value, accuracy.total) == (0.5, 4)
     assert asked == [3, 2]  # the most confident mistake first
     lines = (tmp_path / 'classes.txt').read_text().splitlines()
@@ -24,5 +24,6 @@ def test_a_report_measures_and_draws(tmp_path):
 
 
 def test_a_report_without_mistakes(tmp_path):
-    accuracy = report(tmp_path, np.array([1, 0]), np.eye(2)[[1, 0]], ('ant', 'bee'), lambda none: np.zeros((0, 8, 8)))
+    accuracy = classifier.evaluate(tmp_path, np.array([1, 0]), np.eye(2)[[1, 0]], ('ant', 'bee'),
+                                   lambda none: np.zeros((0, 8, 8)))
     assert accuracy.value == 1 and (tmp_path / 'mistakes.png').exists()

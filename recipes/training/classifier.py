@@ -1,0 +1,181 @@
+"""What the recipes do with a classifier besides training it: predict, evaluate, draw, classify files, export."""
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from common import evaluation, files, plotting, runs
+from common.errors import InputError
+from common.session import tf
+
+BATCH_SIZE = 500        # images, of small ones
+NUM_MISTAKES = 40       # drawn
+SHOWN_CLASSES = 3       # printed of each file
+
+
+def predict(sess, probabilities, inputs, images, batch_size=BATCH_SIZE):
+    """Computes class probabilities in batches that fit any memory.
+
+    Args:
+      sess: tf.Session.
+      probabilities: float32 [batch, num_classes], the tensor.
+      inputs: placeholder of the images.
+      images: array [num_images, ...].
+      batch_size: int.
+
+    Returns:
+      float32 [num_images, num_classes].
+    """
+    return np.concatenate([sess.run(probabilities, {inputs: images[start:start + batch_size]})
+                           for start in range(0, len(images), batch_size)])
+
+
+def evaluate(run_dir, labels, probabilities, class_names, load_images, **grid):
+    """Measures the accuracy; writes classes.txt and draws confusion_matrix.png and mistakes.png.
+
+    Args:
+      run_dir: Path.
+      labels: int [num_images], the true classes.
+      probabilities: float [num_images, num_classes].
+      class_names: sequence of str.
+      load_images: function of int [n], indices, to that many images as plotting.plot_image_grid takes them.
+      **grid: options of plotting.plot_image_grid.
+
+    Returns:
+      evaluation.Accuracy.
+    """
+    predictions = np.argmax(probabilities, axis=1)
+    matrix = evaluation.confusion_matrix(labels, predictions, len(class_names))
+    with files.replacing(run_dir / 'classes.txt') as beside:
+        beside.write_text(evaluation.format_class_figures(evaluation.class_figures(matrix), class_names) + '\n',
+                          encoding='utf-8')
+    plotting.plot_confusion_matrix(run_dir / 'confusion_matrix.png', matrix, class_names, 'Test images')
+    worst = evaluation.most_confident_mistakes(labels, probabilities, NUM_MISTAKES)
+    captions = [f'{class_names[guess]}, not {class_names[label]}: {100 * row[guess]:.0f}\u00a0%'
+                for label, guess, row in zip(labels[worst], predictions[worst], probabilities[worst])]
+    plotting.plot_image_grid(run_dir / 'mistakes.png', load_images(worst), captions,
+                             title='The most confident mistakes', **grid)
+    return evaluation.accuracy(labels, predictions)
+
+
+def accuracy_figures(accuracy, name='test_accuracy'):
+    """Returns an evaluation.Accuracy as run.json has it: a dict of value, low and high by name."""
+    return {name: accuracy.value, f'{name}_low': accuracy.low, f'{name}_high': accuracy.high}
+
+
+def plot_training(run_dir, name='metrics', x='step', prefix='', title=''):
+    """Draws <prefix>loss.png and <prefix>accuracy.png from the metrics of a training.run.TrainingRun.
+
+    Args:
+      run_dir: Path.
+      name: str, of the file with the metrics.
+      x: 'step' or 'epoch'.
+      prefix, title: str, the beginnings of the files' names and of the titles.
+    """
+    rows = runs.read_metrics(run_dir / f'{name}.csv')
+
+    def curve(column):
+        measured = [row for row in rows if row[column] is not None]
+        return [row[x] for row in measured], [row[column] for row in measured]
+
+    for quantity, training, log in (('loss', 'loss', True), ('accuracy', 'training_accuracy', False)):
+        plotting.plot_curves(run_dir / f'{prefix}{quantity}.png', {
+            'training': curve(training), 'validation': curve(f'validation_{quantity}')},
+            f'{title}{quantity.capitalize()} (training: mean over the steps, with dropout and augmentation)', x,
+            {'loss': 'cross-entropy'}.get(quantity, quantity), log=log)
+
+
+class TrainedRun(NamedTuple):
+    """A run with trained weights."""
+    run_dir: Path
+    folder: Path            # the run's own or, of several seeds, the folder of the one that validated best
+    step: int               # of the best checkpoint in the folder
+    settings: dict          # as recorded
+
+
+def find_trained_run(output_dir, recipe, chosen=None, **wanted):
+    """Finds the run that --predict takes.
+
+    Args:
+      output_dir: Path.
+      recipe: str.
+      chosen: Path of the run; None for the latest.
+      **wanted: settings that the latest run must have.
+
+    Returns:
+      TrainedRun.
+
+    Raises:
+      InputError: there is no such run, or it has no trained weights yet.
+    """
+    option = '--run' if chosen else '--predict'
+    run_dir = runs.locate(output_dir, recipe, chosen or True, option)
+    settings = runs.read_record(run_dir)['settings']
+    for name, value in wanted.items():
+        if not chosen and settings[name] != value:
+            raise InputError(f'--predict: the latest run, {run_dir}, has learned {settings[name]}; for that: --{name} '
+                             f'{settings[name]}; or name one that has learned {value}: --run DIR')
+    folders = [run_dir, *sorted(run_dir.glob('seed_*'))]
+    trained = [(state['validation_accuracy'], folder, state['best_step'])
+               for state, folder in zip(map(runs.load_state, folders), folders)
+               if state and state.get('best_step') is not None]
+    if not trained:
+        raise InputError(f'{option}: the run in {run_dir} has no trained weights yet; train with python '
+                         f'recipes/{recipe}.py, or name another run with --run DIR')
+    _, folder, step = max(trained)
+    return TrainedRun(run_dir=run_dir, folder=folder, step=step, settings=settings)
+
+
+def print_predictions(paths, probabilities, class_names):
+    """Prints a line for each file: the classes that the network finds most probable."""
+    for path, row in zip(paths, probabilities):
+        best = np.argsort(-row)[:SHOWN_CLASSES]
+        print(f'{path}: ' + ', '.join(f'{class_names[k]} {100 * row[k]:.1f} %' for k in best))
+
+
+def export(run_dir, sess, inputs, probabilities, class_names):
+    """Writes a SavedModel: 'images' in; 'probabilities', 'classes' (numbers) and 'labels' (names) out.
+
+    Args:
+      run_dir: Path; the SavedModel goes to its saved_model/.
+      sess: tf.Session with the weights.
+      inputs: placeholder of images, pixels in [0, 255].
+      probabilities: float32 [batch, num_classes].
+      class_names: sequence of str.
+
+    Returns:
+      Path of the SavedModel's folder.
+
+    Raises:
+      UnavailableError: it cannot be written; the disk is full, for instance.
+    """
+    classes = tf.argmax(probabilities, axis=1)
+    labels = tf.gather(tf.constant(list(class_names)), classes)
+    return runs.save_model(run_dir, sess, {'images': inputs}, {
+        'probabilities': probabilities, 'classes': classes, 'labels': labels})
+
+
+def add_options(parser, predict_help):
+    """Adds the options of what is done with trained weights to a recipe's parser; see check_options.
+
+    Args:
+      parser: argparse.ArgumentParser.
+      predict_help: str, what --predict takes.
+
+    Returns:
+      (the argument group, for more of them; tuple of the options' names).
+    """
+    group = parser.add_argument_group('after training')
+    group.add_argument('--export', action='store_true', help='write a SavedModel; with --resume, of that run')
+    group.add_argument('--predict', nargs='+', type=Path, metavar='FILE', help=predict_help)
+    group.add_argument('--run', type=Path, metavar='DIR', help='the run that --predict takes; default: the latest')
+    return group, ('export', 'predict', 'run')
+
+
+def check_options(args):
+    """Raises InputError where one of these options would do nothing."""
+    if args.run and not args.predict:
+        raise InputError(f'--run {args.run}: the run that --predict takes, and there is no --predict; to resume a run: '
+                         f'--resume DIR')
+    if args.predict and args.export:
+        raise InputError('--predict classifies your images and does nothing else; leave out --export')

@@ -1,0 +1,236 @@
+"""A training run: progress, figures, validation, the best weights, early stopping, checkpoints, Ctrl-C.
+
+The loop itself stands in the recipe:
+
+    with TrainingRun(run_dir, num_steps, validate, save, validate_every=100, state=state) as run:
+        for step in run.steps():
+            ...  # sess.run takes the step
+            run.record(loss, accuracy, learning_rate)
+"""
+import time
+
+import numpy as np
+
+from common import cli, runs
+from common.errors import ComputationError, InputError
+from common.progress import Progress
+from common.session import tf
+
+METRICS = 'step', 'epoch', 'loss', 'training_accuracy', 'validation_loss', 'validation_accuracy', 'learning_rate'
+SECONDS_BETWEEN_CHECKPOINTS = 30.0
+NEW_STATE = {
+    'step': 0,                       # steps done
+    'best_step': None,               # the step of the best validation; None before the first
+    'validation_loss': float('inf'),  # of the best step, as is the accuracy
+    'validation_accuracy': 0.0,
+    'without_improvement': 0,        # validations in a row
+    'first_loss': None,
+    'since_row': [0, 0.0, 0.0],      # steps, sum of their losses, sum of their accuracies since the last row of metrics
+    'training_seconds': 0.0,         # in steps alone: no validation, no checkpoint
+    'seconds': 0.0}                  # of the whole command, those before a resumption too
+
+
+class TrainingRun:
+    """Keeps a training run while its loop runs. A context manager; nothing in it sees the network.
+
+    Ctrl-C ends the loop after the step; at the end of the context a checkpoint is saved and Interrupted raised.
+
+    Args:
+      run_dir: Path of the run's folder.
+      num_steps: int, steps of the whole training.
+      validate: function without arguments to (probabilities float [num_images, num_classes], labels int [num_images]).
+      save: function of the state (a dict that JSON can hold), called after each validation and, with
+        `checkpoint_seconds`, between them. state['best_step'] is state['step'] where the weights are the best so far.
+      validate_every: int or Fraction, steps between validations; the last step is always followed by one.
+      epoch_steps: int or Fraction, steps of an epoch: batches need not divide the images evenly.
+      state: dict, what `save` was given last; None at the start.
+      record_every: int, steps between rows of the metrics; None for one with each validation alone.
+      patience: int, ends the training after so many validations in a row without improvement; 0: never.
+      best_by: 'validation_loss' or 'validation_accuracy', which decides on the best weights. Among a few thousand
+        images two good networks differ by chance in accuracy, less so in the loss.
+      checkpoint_seconds: float; None where only validations save, in memory: such a stage is trained anew on --resume.
+      name: str, of the file with the metrics, <name>.csv, and of TensorBoard's log.
+      graph: tf.Graph, drawn by TensorBoard; None for figures alone.
+      started: float, time.time() at which the command would have started without interruptions.
+      quiet: bool, show no progress.
+
+    Attributes:
+      state: dict; see NEW_STATE.
+      metrics: runs.MetricsLog.
+      writer: tf.summary.FileWriter; None before the first row.
+
+    Raises:
+      InputError: the state is that of a run begun with an earlier version of the recipe.
+    """
+
+    def __init__(self, run_dir, num_steps, validate, save, *, validate_every, epoch_steps, state=None,
+                 record_every=None, patience=0, best_by='validation_loss',
+                 checkpoint_seconds=SECONDS_BETWEEN_CHECKPOINTS, name='metrics', graph=None, started=None,
+                 quiet=False):
+        if state and set(NEW_STATE) - set(state):
+            raise InputError(f'{run_dir}: begun with an earlier version of this recipe, whose checkpoints lack '
+                             f'{", ".join(sorted(set(NEW_STATE) - set(state)))}; start a new run')
+        self.num_steps, self.validate, self.save = num_steps, validate, save
+        self.validate_every, self.epoch_steps, self.record_every = validate_every, epoch_steps, record_every
+        self.patience, self.best_by, self.checkpoint_seconds = patience, best_by, checkpoint_seconds
+        self.saved = state is not None and checkpoint_seconds is not None
+        self.state = dict(NEW_STATE, **state or {})
+        self.metrics = runs.MetricsLog(run_dir / f'{name}.csv', METRICS, keep_until=self.state['step'])
+        self.writer = tf.summary.FileWriter(str(run_dir / 'tensorboard' / ('' if name == 'metrics' else name)), graph)
+        self.progress = Progress(num_steps, self.state['step'], 'step', quiet)
+        self.figures = {}
+        self.saved_at = self.clock = time.time()
+        self.started = self.clock - self.state['seconds'] if started is None else started
+
+    def __enter__(self):
+        self._stop_requested = cli.stop_requested()
+        self.stop = self._stop_requested.__enter__()
+        return self
+
+    def __exit__(self, kind, *exception):
+        self._stop_requested.__exit__(kind, *exception)
+        self.progress.close()
+        self.metrics.close()
+        self.writer.close()
+        if kind is None and not self.finished:
+            self._interrupt()
+
+    @property
+    def finished(self):
+        """Whether the training has ended, by its steps or by early stopping."""
+        return self.state['step'] >= self.num_steps or 0 < self.patience <= self.state['without_improvement']
+
+    def steps(self):
+        """Yields the number of steps done before each step to take, until the training ends or Ctrl-C."""
+        while not self.finished and not self.stop.requested:
+            yield self.state['step']
+
+    def record(self, loss, accuracy, learning_rate):
+        """Takes note of a step: progress, metrics, and where they are due validation and checkpoint.
+
+        Args:
+          loss, accuracy: float, of the step's batch.
+          learning_rate: float, of the step.
+
+        Raises:
+          ComputationError: the loss, or that of the validation images, is not finite.
+        """
+        state = self.state
+        if not np.isfinite(loss):
+            raise self._diverged(f'the loss is {loss} in step {state["step"] + 1}')
+        state['step'] += 1
+        if state['first_loss'] is None:
+            state['first_loss'] = float(loss)
+        count, losses, accuracies = state['since_row']
+        state['since_row'] = [count + 1, losses + float(loss), accuracies + float(accuracy)]
+        state['training_seconds'] += time.time() - self.clock
+        epochs = -(-self.num_steps // self.epoch_steps)
+        if epochs > 1:
+            self.figures['epoch'] = f'{min(state["step"] // self.epoch_steps + 1, epochs)}/{epochs}'
+        self.figures['loss'] = loss
+        if self._due(self.validate_every):
+            self._row(learning_rate, self._validate())
+            self._save()
+        elif self.record_every and state['step'] % self.record_every == 0:
+            self._row(learning_rate, {})
+        if self.checkpoint_seconds is not None and time.time() - self.saved_at > self.checkpoint_seconds:
+            self._save()
+        self.progress.update(self.figures)
+        self.clock = time.time()
+
+    def _due(self, every):
+        step = self.state['step']
+        return step // every > (step - 1) // every or step == self.num_steps
+
+    def _validate(self):
+        """Measures the validation images, and notes whether the weights are the best so far."""
+        state, found = self.state, measure(*self.validate())
+        if not np.isfinite(found['validation_loss']):
+            raise self._diverged(f'the validation loss is {found["validation_loss"]} after step {state["step"]}')
+        self.figures['validation'] = f'{100 * found["validation_accuracy"]:.2f} %'
+        if self.best_by == 'validation_loss':
+            improved = found['validation_loss'] < state['validation_loss']
+        else:  # of two that are equal, the one trained longer
+            improved = found['validation_accuracy'] >= state['validation_accuracy']
+        if improved:
+            state.update(found, best_step=state['step'], without_improvement=0)
+        else:
+            state['without_improvement'] += 1
+        return found
+
+    def _row(self, learning_rate, validation):
+        """Writes the means over the steps since the last row, to the metrics and to TensorBoard's log."""
+        count, losses, accuracies = self.state['since_row']
+        self.state['since_row'] = [0, 0.0, 0.0]
+        figures = dict(loss=losses / count, training_accuracy=accuracies / count,
+                       learning_rate=float(learning_rate), **validation)
+        step = self.state['step']
+        self.metrics.append(step=step, epoch=round(float(step / self.epoch_steps), 4), **figures)
+        self.writer.add_summary(tf.Summary(value=[tf.Summary.Value(tag=tag, simple_value=value)
+                                                  for tag, value in figures.items()]), step)
+        self.writer.flush()
+
+    def _save(self):
+        self.state['seconds'] = time.time() - self.started
+        self.save(self.state)
+        self.saved_at, self.saved = time.time(), self.checkpoint_seconds is not None
+
+    def _interrupt(self):
+        """Ends what Ctrl-C stopped, with a checkpoint that the run resumes from."""
+        where = f'step {self.state["step"]} of {self.num_steps}'
+        if self.checkpoint_seconds is None:
+            raise cli.Interrupted(f'in {where}; this stage starts again on resume')
+        self._save()
+        raise cli.Interrupted(f'{where} is saved')
+
+    def _diverged(self, what):
+        saved = 'the last checkpoint is kept' if self.saved else 'there is no checkpoint yet'
+        return ComputationError(f'{what}; {saved}; try a smaller --learning-rate')
+
+
+def measure(probabilities, labels):
+    """Computes mean cross-entropy and accuracy.
+
+    Args:
+      probabilities: float [num_images, num_classes].
+      labels: int [num_images].
+
+    Returns:
+      dict with validation_loss and validation_accuracy, floats.
+    """
+    of_labels = probabilities[np.arange(len(labels)), labels]
+    return {'validation_loss': float(-np.log(np.maximum(of_labels, 1e-12)).mean()),
+            'validation_accuracy': float(np.mean(np.argmax(probabilities, axis=1) == labels))}
+
+
+def open_run(run_dir, output_dir, recipe, *, settings, seed, device, source, num_images, checksums, **facts):
+    """Makes the folder of a new run, or checks that a run to resume was begun on the same data.
+
+    Args:
+      run_dir: Path of the run to resume; None for a new one.
+      output_dir: Path.
+      recipe: str, its name.
+      settings: dict of the options that a resumed run must share.
+      seed: int.
+      device: str, for the record.
+      source: str, where the training images are from.
+      num_images: int, of the training images.
+      checksums: dict of str, of the files with the images.
+      **facts: what else must not change; see runs.check_unchanged.
+
+    Returns:
+      (Path of the folder, dict of the last checkpoint's state or None).
+
+    Raises:
+      InputError: the run was begun on other data.
+    """
+    data = {'source': source, 'training_images': num_images, 'checksums': checksums}
+    if run_dir is None:
+        run_dir = runs.create(output_dir, recipe, settings=settings, seed=seed, data=data)
+    begun = dict(data, **runs.read_record(run_dir).get('data', {}))
+    if (begun['training_images'], begun['checksums']) != (num_images, checksums):
+        raise InputError(f'--resume {run_dir}: that run trains on {begun["training_images"]:,} images, from '
+                         f'{begun["source"]}; these are {num_images:,}, from {source}; name its --data-dir')
+    runs.check_unchanged(run_dir, **facts)
+    runs.write_record(run_dir, device=device)
+    return run_dir, runs.load_state(run_dir)
