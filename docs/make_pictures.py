@@ -83,7 +83,7 @@ def draw_mnist(run_dir):
 def draw_cifar10(run_dir):
     """Accuracy and filters beside the confusion matrix."""
     left = paste_rows([[load(run_dir / 'accuracy.png', width=736)], [load(run_dir / 'filters.png', width=736)]])
-    return paste_rows([[left, load(run_dir / 'confusion.png', height=left.height)]])
+    return paste_rows([[left, load(run_dir / 'confusion_matrix.png', height=left.height)]])
 
 
 def draw_only(name, width=None):
