@@ -284,7 +284,7 @@ def tiled_gradient(image, shift, sess, graph, feed, tile_size, grid):
       sess: tf.Session.
       graph: DreamGraph.
       feed: what to feed besides the tile.
-      tile_size, grid: pixels; see tiles.cover.
+      tile_size, grid: pixels; see tiles.make_tiles.
 
     Returns:
       (float, the objective's mean over the pixels, or float64 [batch]; float32 of the image's shape, the gradient of
@@ -292,17 +292,17 @@ def tiled_gradient(image, shift, sess, graph, feed, tile_size, grid):
     """
     height, width = image.shape[-3:-1]
     shifted, gradient, value = np.roll(image, shift, axis=(-3, -2)), np.empty_like(image), 0.0
-    for tile in tiles.cover(height, width, tile_size, grid):
+    for tile in tiles.make_tiles(height, width, tile_size, grid):
         positions = [[int(fraction * (size - 1) + 0.5 + by) % size - start for fraction, size, by, start
                       in zip(term.position or (0, 0), (height, width), shift, (tile.top, tile.left))]
                      for term in graph.terms]
-        core = (..., *tile.core, slice(None))
-        shown = shifted[core]
+        interior = (..., *tile.interior, slice(None))
+        shown = shifted[interior]
         tile_value, tile_gradient = sess.run(
             [graph.objective, graph.gradient],
             {graph.images: shown.reshape(-1, *shown.shape[-3:]), graph.positions: positions, **feed})
         value = value + np.asarray(tile_value, np.float64)
-        gradient[core] = tile_gradient.reshape(shown.shape)
+        gradient[interior] = tile_gradient.reshape(shown.shape)
     return value / (height * width), np.roll(gradient, (-shift[0], -shift[1]), axis=(-3, -2))
 
 

@@ -286,7 +286,7 @@ def compute_targets(sess, graph, content_image, style_images, blend, cover):
     """
     def feeds(image):
         for tile in cover(*image.shape[:2]):
-            core = {} if graph.core is None else {graph.core: tile.core_bounds}
+            core = {} if graph.core is None else {graph.core: tile.interior_bounds}
             yield {graph.image: image[tile.crop][np.newaxis], **core}
 
     style_targets = {target: np.float64(0) for target in graph.style_targets.values()}
@@ -582,7 +582,7 @@ def main(argv=None):
     with tf.Graph().as_default() as tf_graph:
         graph = build_graph(network, args.objective, tiled=tile_size is not None)
         tf_graph.finalize()
-    cover = functools.partial(tiles.cover, tile_size=tile_size or LARGEST_SIDE, halo=halo)
+    cover = functools.partial(tiles.make_tiles, tile_size=tile_size or LARGEST_SIDE, halo=halo)
     with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess, PictureRun(
             run_dir, [args.iterations] * len(jobs), Losses._fields, 'iteration', {'loss': 'total'}, args.save_every,
             args.output, args.quiet, started) as run:

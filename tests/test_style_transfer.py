@@ -62,7 +62,7 @@ def session_for(network, objective, tile_size=None):
         graph = style_transfer.build_graph(network, objective, tile_size is not None)
         with session.open_session(threads=1) as sess:
             halo = (vgg.halo('conv5_1') - 16) // 2
-            cover = functools.partial(tiles.cover, tile_size=tile_size or 4096, halo=halo)
+            cover = functools.partial(tiles.make_tiles, tile_size=tile_size or 4096, halo=halo)
 
             def prepare(content, styles, blend=(1.0,)):
                 targets = style_transfer.compute_targets(sess, graph, content, styles, blend, cover)
@@ -110,8 +110,8 @@ def test_squared_variation_of_known_pixels_and_its_sum_over_tiles():
     picture = random_picture(70, 50, 0)
     whole = run(style_transfer.squared_variation(tf.constant(picture[np.newaxis]), None))
     parts = [run(style_transfer.squared_variation(tf.constant(picture[tile.crop][np.newaxis]),
-                                                  tf.constant(tile.core_bounds)))
-             for tile in tiles.cover(70, 50, 32, halo=16)]
+                                                  tf.constant(tile.interior_bounds)))
+             for tile in tiles.make_tiles(70, 50, 32, halo=16)]
     assert len(parts) == 6 and sum(parts) == pytest.approx(whole, rel=1e-5)
 
 
@@ -439,7 +439,7 @@ def test_the_seconds_before_an_interruption_count(recipe, pictures, tmp_path, mo
     (['--content-weight', '0', '--style-weight', '0'], 'nothing to paint'),
     (['--output', 'text.jpg/out.png'], 'text.jpg/out.png: cannot write there'),
     (['--output', 'out.xyz'], "no picture format has the extension '.xyz'"),
-    (['--output', 'photo.png'], 'one of the files that go in'),
+    (['--output', 'photo.png'], 'is also an input file'),
     (['--style', 'painting.png', 'photo.png', '--output', 'out.png'], 'one file for 2 pictures'),
     (['--init', 'missing.png'], 'missing.png: no such file'),
     (['--init', 'text.jpg'], 'text.jpg: not a picture'),

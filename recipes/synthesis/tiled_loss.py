@@ -44,7 +44,7 @@ def make_evaluate(sess, graph, size, cover, fixed, fixed_per_tile):
     """
     fixed = [{graph.size: size, **fixed, **of_tile} for of_tile in fixed_per_tile]
     if graph.core is not None:
-        fixed = [{graph.core: tile.core_bounds, **of_tile} for tile, of_tile in zip(cover, fixed)]
+        fixed = [{graph.core: tile.interior_bounds, **of_tile} for tile, of_tile in zip(cover, fixed)]
 
     def evaluate(x):
         picture = x.reshape(1, *size, 3)

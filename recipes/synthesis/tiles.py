@@ -1,15 +1,14 @@
-"""Cover a picture with tiles, every pixel once, so that memory stays flat while the picture grows.
+"""Covers an image with tiles, every pixel once, so that memory does not grow with the image.
 
-A network sees a tile's crop: its core and around it a halo as wide as what the network's values there depend on. What
-it computes for the core is then what it would have computed for the whole picture. Cuts lie on the network's grid (the
-stride of its deepest layer), because a crop that starts off the grid would be pooled in other pairs than the whole
-picture is.
+The network is shown a tile's crop: the tile's interior and around it a halo as wide as the receptive field, so that what
+it computes for the interior equals what it would have computed for the whole image. Cuts lie on the network's grid (the
+stride of its deepest layer): a crop that starts off the grid would be pooled in other pairs than the whole image.
 """
 from typing import NamedTuple
 
 
 class Tile(NamedTuple):
-    """A rectangle of the picture (the core) and the larger one that the network is shown (the crop), in pixels."""
+    """A rectangle of the image (the interior) and the larger one that the network is shown (the crop), in pixels."""
 
     top: int
     left: int
@@ -21,59 +20,59 @@ class Tile(NamedTuple):
     crop_width: int
 
     @property
-    def core(self):
-        """Slices of rows and columns that cut the core from the picture: `picture[tile.core]`."""
+    def interior(self):
+        """Slices of rows and columns: `image[tile.interior]`."""
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
     @property
     def crop(self):
-        """Slices that cut the crop from the picture; a gradient goes back with `gradient[tile.crop] += of_the_crop`."""
+        """Slices of rows and columns; a crop's gradient is added with `gradient[tile.crop] += crop_gradient`."""
         return (slice(self.crop_top, self.crop_top + self.crop_height),
                 slice(self.crop_left, self.crop_left + self.crop_width))
 
     @property
-    def core_in_crop(self):
-        """Slices that cut the core from the crop."""
+    def interior_in_crop(self):
+        """Slices that cut the interior from the crop."""
         top, left = self.top - self.crop_top, self.left - self.crop_left
         return slice(top, top + self.height), slice(left, left + self.width)
 
     @property
-    def core_bounds(self):
-        """The core's (top, left, bottom, right) within the crop."""
-        rows, columns = self.core_in_crop
+    def interior_bounds(self):
+        """The interior's (top, left, bottom, right) within the crop."""
+        rows, columns = self.interior_in_crop
         return rows.start, columns.start, rows.stop, columns.stop
 
 
-def cover(height, width, tile_size, grid=16, halo=0, shift=(0, 0)):
-    """Covers a picture with tiles whose cores hold every pixel exactly once.
+def make_tiles(height, width, tile_size=None, grid=16, halo=0, shift=(0, 0)):
+    """Covers an image with tiles whose interiors hold every pixel exactly once.
 
-    The cores are as equal as the grid allows, so that no thin strip is left at the end. A crop ends either a full halo
-    beyond its core or at the picture's own border: a network's padding meets only true borders.
+    The interiors are as equal as the grid allows, so that no thin strip is left at the end. A crop ends either a full
+    halo beyond its interior or at the image's own border: a network's padding meets only true borders.
 
     Args:
-      height: Rows of the picture, at least 1.
-      width: Columns of the picture, at least 1.
-      tile_size: Longest side of a core in pixels, at least `grid`; rounded down to the grid.
-      grid: Starts of cores and crops are multiples of this many pixels: 16 for VGG down to its fifth block, 32 for
+      height: rows of the image, at least 1.
+      width: columns of the image, at least 1.
+      tile_size: longest side of an interior in pixels, at least `grid`, rounded down to the grid; None for one tile.
+      grid: interiors and crops start at multiples of this many pixels: 16 for VGG down to its fifth block, 32 for
         Inception.
-      halo: Pixels around a core that its values depend on; rounded up to the grid.
-      shift: Moves the cuts down and right by so many pixels, rounded down to the grid: varied from step to step, no
-        seam stays in one place.
+      halo: pixels around an interior that its values depend on; rounded up to the grid.
+      shift: moves the cuts down and right by so many pixels, rounded down to the grid; varied from step to step, it
+        leaves no seam in one place.
 
     Returns:
-      List of `Tile`, from the top left by rows.
+      list of Tile, from the top left by rows.
 
     Raises:
-      ValueError: A side, the grid or the tile size is too small.
+      ValueError: a side, the grid or the tile size is too small.
     """
-    if min(height, width, grid) < 1 or tile_size < grid or halo < 0:
-        raise ValueError(f'no tiles of {tile_size} px (grid {grid}, halo {halo}) for a picture of {width} x {height}')
-    rows = _spans(height, tile_size, grid, halo, shift[0])
-    columns = _spans(width, tile_size, grid, halo, shift[1])
-    return [Tile(top, left, bottom - top, right - left,
-                 crop_top, crop_left, crop_bottom - crop_top, crop_right - crop_left)
-            for top, bottom, crop_top, crop_bottom in rows
-            for left, right, crop_left, crop_right in columns]
+    if min(height, width, grid) < 1 or tile_size is not None and tile_size < grid or halo < 0:
+        raise ValueError(f'no tiles of {tile_size} px (grid {grid}, halo {halo}) for an image of {width} x {height}')
+    tile_size = tile_size or round_up(max(height, width), grid)
+    return [Tile(top=top, left=left, height=bottom - top, width=right - left,
+                 crop_top=crop_top, crop_left=crop_left, crop_height=crop_bottom - crop_top,
+                 crop_width=crop_right - crop_left)
+            for top, bottom, crop_top, crop_bottom in _spans(height, tile_size, grid, halo, shift[0])
+            for left, right, crop_left, crop_right in _spans(width, tile_size, grid, halo, shift[1])]
 
 
 def _spans(size, tile_size, grid, halo, shift):
