@@ -363,7 +363,7 @@ def test_help_tells_what_each_network_is_trained_with(capsys):
     (['--run', 'somewhere'], 2, '--run somewhere: the run that --predict takes'),
     (['--predict', 'missing.png', '--export'], 2, 'leave out --export'),
     (['--network', 'deep'], 2, "invalid choice: 'deep'"),
-    (['--resume', '.'], 2, 'no run in .'),
+    (['--resume', '.'], 2, '--resume .: not a run'),
     (['--predict', 'missing.png'], 2, 'missing.png'),
     (['--device', 'gpu'], 3, 'no CUDA GPU')])
 def test_a_users_mistake_is_one_line_and_writes_nothing(tmp_path, capsys, monkeypatch, more, code, text):

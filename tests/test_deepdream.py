@@ -603,7 +603,7 @@ def test_not_a_number_keeps_the_frames(dreams, picture, run_dir, monkeypatch, ca
     (['--content', '{picture}', '--steps', '0'], '0 given, expected a whole number of at least 1'),
     (['--content', '{picture}', '--step-size', 'nan'], 'nan given, expected a number'),
     (['--content', '{picture}', '--blend', '2'], '2 given, expected a number from 0 to 1'),
-    (['--resume', '{folder}'], 'no run in'),
+    (['--resume', '{folder}'], 'not a run'),
     (['--content', '{picture}', '--frames', '0'], '0 given, expected a whole number of at least 1'),
     (['--content', '{picture}', '--zoom', '0'], '0 given, expected a number from 0.5 to 2'),
     (['--content', '{picture}', '--zoom', '1.1', '--output', 'x.avi'], "no film has the extension '.avi'; known: .gif"),

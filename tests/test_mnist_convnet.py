@@ -323,7 +323,7 @@ def test_early_stopping_ends_the_training_and_keeps_the_best(tmp_path, monkeypat
     (['--batch-size', '0'], 2, '0 given, expected a whole number of at least 1'),
     (['--batch-size', '5000'], 2, '--batch-size 5000: there are 4500 training images'),
     (['--learning-rate', 'nan'], 2, 'nan given'),
-    (['--resume', '.'], 2, 'no run in .'),
+    (['--resume', '.'], 2, '--resume .: not a run'),
     (['--resume'], 2, 'no run in'),
     (['--predict', 'missing.png'], 2, 'no run in'),
     (['--run', 'output'], 2, '--run output: the run that --predict takes, and there is no --predict'),

@@ -382,7 +382,7 @@ def test_plain_keras_loads_the_h5(trained, tmp_path):
     (['--book'], 2, '--book --head-epochs 3'),
     (['--run', '.'], 2, 'there is no --predict'),
     (['--features-dir', str(SCRIPT / 'features')], 2, '--features-dir'),
-    (['--resume', '.'], 2, 'no run in .'),
+    (['--resume', '.'], 2, '--resume .: not a run'),
     (['--predict', 'missing.png'], 2, 'missing.png'),
     (['--device', 'gpu'], 3, 'no CUDA GPU')])
 def test_a_users_mistake_is_one_line_and_writes_nothing(tmp_path, arguments, capsys, monkeypatch, more, code, text):

@@ -1,9 +1,11 @@
 """The command line that every recipe shares: options, exit codes, Ctrl-C, and what --resume may change."""
 import argparse
 import contextlib
+import difflib
 import errno
 import functools
 import os
+import re
 import shlex
 import signal
 import sys
@@ -13,7 +15,8 @@ from common import runs, session
 from common.errors import ComputationError, InputError, UnavailableError
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
-# Options that a resumed run may be given anew: where things are and how it reports, nothing that changes the result.
+FOLDERS, RUNNING = 'folders', 'how it runs'  # the option groups that all recipes share
+# Options that a resumed run may be given again: where things are and how it reports, nothing that changes the result.
 _FREE = ('data_dir', 'models_dir', 'output_dir', 'device', 'resume', 'quiet')
 
 
@@ -27,8 +30,8 @@ class Interrupted(Exception):
 def exit_codes(main):
     """Makes main(argv=None) return an exit code, and print one line where it ends early.
 
-    0 done; 1 the computation failed; 2 a mistake in what was asked; 3 something cannot be had; 130 Ctrl-C; 141 nobody
-    reads what is printed any more (`| head`). Anything else is a bug, and keeps its traceback. Runs that main held are
+    0 done; 1 the computation failed; 2 a mistake in what was asked; 3 something is unavailable; 130 Ctrl-C; 141 nobody
+    reads the output any more (`| head`). Anything else is a bug, and keeps its traceback. Runs that main held are
     released.
     """
     @functools.wraps(main)
@@ -54,24 +57,24 @@ def _exit_code(main, argv, name):
     except SystemExit as error:  # argparse, after --help or its own message
         return error.code or 0
     except (Interrupted, KeyboardInterrupt) as error:
-        return _say(name, 'interrupted', _what_is_saved(main, error), 130)
+        return _end(name, 'interrupted', _what_is_saved(main, error), 130)
     except InputError as error:
-        return _say(name, 'error', error, 2)
+        return _end(name, 'error', error, 2)
     except UnavailableError as error:
-        return _say(name, 'error', error, 3)
+        return _end(name, 'error', error, 3)
     except ComputationError as error:
-        return _say(name, 'error', error, 1)
+        return _end(name, 'error', error, 1)
     except MemoryError as error:
-        return _say(name, 'error', f'out of memory: {error}', 3)
+        return _end(name, 'error', f'out of memory: {error}', 3)
     except OSError as error:
         if error.errno is None or isinstance(error, ConnectionError):  # no file's
             raise
         verb = 'write' if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else 'use'
-        return _say(name, 'error', 'cannot {} {}: {}'.format(verb, error.filename or 'a file', error.strerror), 3)
+        return _end(name, 'error', f"cannot {verb} {error.filename or 'a file'}: {error.strerror}", 3)
     except Exception as error:
         if not session.ran_out_of_memory(error):
             raise
-        return _say(name, 'error', f'out of memory: {str(error).splitlines()[0]}', 3)
+        return _end(name, 'error', f'out of memory: {str(error).splitlines()[0]}', 3)
 
 
 def _what_is_saved(main, error):
@@ -83,20 +86,42 @@ def _what_is_saved(main, error):
     return f"{str(error) or 'the last checkpoint is kept'}. Resume with: {command}"
 
 
-def _say(name, kind, message, code):
+def _end(name, kind, message, code):
     print(f'{name}: {kind}: {message}', file=sys.stderr)
     return code
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows a default where there is one to show: not None, not that a switch is off."""
+    """Shows a default where there is one to show: not None, not that a switch is off, not one the text tells."""
 
     def _get_help_string(self, action):
-        none = action.default is None or action.default is False
+        none = action.default is None or action.default is False or '(default: ' in action.help
         return action.help if none else super()._get_help_string(action)
 
 
 class _Parser(argparse.ArgumentParser):
+    """Lists a recipe's own options first; answers a mistake with one line, and the option that was meant."""
+
+    def format_help(self):
+        self._action_groups.sort(key=lambda group: group.title in (FOLDERS, RUNNING))
+        return super().format_help()
+
+    def parse_args(self, args=None, namespace=None):
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown and not unknown[0].startswith('-'):
+            self.error(f'{unknown[0]} belongs to no option')
+        if unknown:
+            name = unknown[0].split('=')[0]
+            self.error(f'there is no option {name}; {self._nearest(name)}')
+        return parsed
+
+    def _nearest(self, name):
+        """Says which option a wrong one may stand for: --learning-rate for --lr, --batch-size for --batch_size."""
+        name, options = name.strip('-').replace('_', '-'), [option.strip('-') for option in self._option_string_actions]
+        initials = {''.join(word[:1] for word in option.split('-')): option for option in options}
+        nearest = [initials[name]] if name in initials else difflib.get_close_matches(name, options, n=1)
+        return f"did you mean '--{nearest[0]}'?" if nearest else 'check its spelling'
+
     def error(self, message):
         self.exit(2, f'{self.prog}: error: {message} (--help lists the options)\n')
 
@@ -113,23 +138,26 @@ def make_parser(doc, data=False, models=False, xla=('off', 'on')):
     Returns:
       argparse.ArgumentParser.
     """
-    parser = _Parser(description=doc.strip().splitlines()[0], formatter_class=_HelpFormatter, allow_abbrev=False)
-    where = parser.add_argument_group('where things are')
+    parser = _Parser(description=doc.strip().splitlines()[0], usage='%(prog)s [options]', add_help=False,
+                     formatter_class=_HelpFormatter, allow_abbrev=False)
+    parser.register('type', Path, _path)
+    folders = parser.add_argument_group(FOLDERS)
     if data:
-        where.add_argument('--data-dir', type=_path, default=default_dir('data'), metavar='DIR', help='data sets')
+        folders.add_argument('--data-dir', type=Path, default=default_dir('data'), metavar='DIR', help='data sets')
     if models:
-        where.add_argument('--models-dir', type=_path, default=default_dir('models'), metavar='DIR',
-                           help='published weights')
-    where.add_argument('--output-dir', type=_path, default=PROJECT_DIR / 'output', metavar='DIR', help='runs')
-    how = parser.add_argument_group('how it runs')
-    how.add_argument('--seed', type=whole_number(0, 2 ** 31 - 1), default=0,
-                     help='same seed, same machine, same result')
-    how.add_argument('--device', choices=('auto', 'cpu', 'gpu'), default='auto', help='auto: a CUDA GPU, if any')
-    how.add_argument('--threads', type=whole_number(1, 1024), default=session.num_cpus(), help='threads on a CPU')
-    how.add_argument('--xla', choices=xla, default=xla[0], help='compile the graph with XLA')
-    how.add_argument('--resume', nargs='?', type=_path, const=True, default=None, metavar='DIR',
-                     help='go on with the latest run, or with the one in DIR')
-    how.add_argument('--quiet', action='store_true', help='print the result only')
+        folders.add_argument('--models-dir', type=Path, default=default_dir('models'), metavar='DIR',
+                             help='published weights')
+    folders.add_argument('--output-dir', type=Path, default=PROJECT_DIR / 'output', metavar='DIR', help='runs')
+    running = parser.add_argument_group(RUNNING)
+    running.add_argument('--seed', type=whole_number(0, 2 ** 31 - 1), default=0,
+                         help='same seed, same machine, same result')
+    running.add_argument('--device', choices=('auto', 'cpu', 'gpu'), default='auto', help='auto: a CUDA GPU, if any')
+    running.add_argument('--threads', type=whole_number(1, 1024), default=session.num_cpus(), help='threads on a CPU')
+    running.add_argument('--xla', choices=xla, default=xla[0], help='compile the graph with XLA')
+    running.add_argument('--resume', nargs='?', type=Path, const=True, default=None, metavar='DIR',
+                         help='resume the latest run, or the one in DIR')
+    running.add_argument('--quiet', action='store_true', help='print the result only')
+    running.add_argument('-h', '--help', action='help', help='print this list')
     return parser
 
 
@@ -139,16 +167,19 @@ def default_dir(name):
 
 
 def _path(text):
-    """An argparse type: a Path. Path('') would be the working directory, and a --resume of it none."""
+    """What argparse makes of a Path in every option of the type Path: Path('') would be the working directory."""
     if not text:
-        raise argparse.ArgumentTypeError('expected the name of a folder')
-    return Path(text)
+        raise argparse.ArgumentTypeError('expected a name')
+    if re.match(r'\w+://', text):
+        raise argparse.ArgumentTypeError(f'{text} is an address; download it, and give the name of the file')
+    quoted = re.match(r"""(["'])(.+)\1$""", text)  # what some terminals make of a file that is dropped on them
+    return Path(quoted.group(2) if quoted and not os.path.exists(text) else text)
 
 
 def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None):
     """Parses the command line; where it resumes a run, the settings are that run's.
 
-    An option that other options hang on (--book, say) is looked at through `preset`, not in argv, in every recipe:
+    An option that changes the defaults of others (--book, say) does so through `preset`, in every recipe:
     `preset=lambda asked: BOOK if asked.book else {}`.
 
     Args:
@@ -156,16 +187,16 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None):
       argv: list of str; None for the process's own.
       recipe: str, the recipe's name.
       free: names of further options that change nothing about the result.
-      changeable: names of such options that a resumed run keeps from its beginning, unless they are given anew.
-      preset: function of the options, as asked for, to a dict of what the others are by default then; None for none.
-        An option that is given counts for more.
+      changeable: names of such options that a resumed run takes from its beginning, unless they are given again.
+      preset: function of the options, as asked for, to a dict of the others' defaults then; None for none. An option
+        that is given takes precedence.
 
     Returns:
       argparse.Namespace with, besides the options, run_dir (Path of the run to resume, else None) and settings (dict:
       what a resumed run must share).
 
     Raises:
-      InputError: the run to resume cannot be found, another process works on it, or an option says otherwise than it.
+      InputError: the run to resume is not there, another process works on it, or an option contradicts its settings.
     """
     if preset:
         parser.set_defaults(**preset(parser.parse_args(argv)))
@@ -203,7 +234,9 @@ def _given(parser, argv):
 def _refuse_changes(args, recorded, given, free):
     for name in sorted(given & set(recorded) - set(free)):
         if _as_recorded(getattr(args, name)) != recorded[name]:
-            raise InputError('--resume {}: that run has --{} {}, not {}; leave the option out, or start a new run'.format(args.run_dir, name.replace('_', '-'), recorded[name], getattr(args, name)))
+            option = '--' + name.replace('_', '-')
+            raise InputError(f'--resume {args.run_dir}: that run has {option} {recorded[name]}, not '
+                             f'{getattr(args, name)}; leave the option out, or start a new run')
 
 
 def _as_recorded(value):
@@ -252,7 +285,7 @@ def stop_requested():
     """Lets a loop end a step before it stops: Ctrl-C or SIGTERM only sets a flag; a second one interrupts at once.
 
     Yields:
-      an object whose `requested` the loop looks at after every step.
+      an object whose `requested` the loop checks after every step.
     """
     stop = _StopRequest()
 

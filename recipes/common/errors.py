@@ -15,7 +15,16 @@ class ComputationError(RuntimeError):
 
 
 def did_you_mean(name, names):
-    """Returns "did you mean 'conv4_2' or 'conv4_1'?", with the nearest of `names` (iterable of str), or ''."""
+    """Finds the names nearest to one that does not exist.
+
+    Args:
+      name: str.
+      names: iterable of str.
+
+    Returns:
+      str such as "did you mean 'conv4_2' or 'conv4_1'?"; '' where nothing is near.
+    """
+    names = list(names)
     nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or [
         longer for longer in names if name in longer][:3]
-    return 'did you mean {}?'.format(' or '.join(map(repr, nearest))) if nearest else ''
+    return f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else ''

@@ -1,4 +1,4 @@
-"""A run's own folder: what was asked (run.json), what was seen (metrics.csv), what --resume needs (checkpoints/)."""
+"""A run's folder: its settings and results (run.json), its log (metrics.csv), what --resume needs (checkpoints/)."""
 import atexit
 import csv
 import json
@@ -15,7 +15,7 @@ from common.files import flush_to_disk, make_dir, replacing, replacing_dir
 from common.session import tf
 
 RECORD, STATE, LATEST, LOCK = 'run.json', 'state.json', 'latest', '.lock'
-_DAMAGED = '%s: damaged; move it away to go on without what it recorded'
+DAMAGED = 'damaged; move it away to resume without what it recorded'
 _held = {}  # {Path of a run that this process works on: its lock}
 
 
@@ -43,7 +43,7 @@ def create(output_dir, recipe, **record):
     hold(run_dir)
     write_record(run_dir, recipe=recipe, command=sys.argv, started=time.strftime('%Y-%m-%d %H:%M:%S %z'),
                  versions=versions(), **record)
-    link = parent / ('.%s.%d' % (LATEST, os.getpid()))
+    link = parent / f'.{LATEST}.{os.getpid()}'
     link.symlink_to(run_dir.name)
     os.replace(str(link), str(latest))
     return run_dir
@@ -52,7 +52,7 @@ def create(output_dir, recipe, **record):
 def _make_unique(parent, name):
     """Two runs may start in one second: the second is called name-2."""
     for number in range(1, 1000):
-        run_dir = parent / (name if number == 1 else '%s-%d' % (name, number))
+        run_dir = parent / (name if number == 1 else f'{name}-{number}')
         try:
             run_dir.mkdir()
             return run_dir
@@ -77,7 +77,7 @@ def hold(run_dir):
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise InputError(f'--resume {run_dir}: another process works on that run; wait for its end, or stop it')
+        raise InputError(f'--resume {run_dir}: another process works on that run; wait for it, or stop it')
     except NotImplementedError:  # a file system without locks
         pass
 
@@ -96,7 +96,7 @@ def release_all():
 
 def versions():
     """Returns {package: version} of Python and those packages that this process has imported."""
-    found = {'python': '%d.%d.%d' % sys.version_info[:3]}
+    found = {'python': '.'.join(map(str, sys.version_info[:3]))}
     for name in ('tensorflow', 'keras', 'tflearn', 'numpy', 'scipy', 'matplotlib', 'PIL', 'h5py', 'onnx', 'cv2'):
         version = getattr(sys.modules.get(name), '__version__', None)
         if version:
@@ -105,13 +105,13 @@ def versions():
 
 
 def locate(output_dir, recipe, resume, option='--resume'):
-    """Finds the run to go on with.
+    """Finds the run to resume, or to predict with.
 
     Args:
       output_dir: str or Path.
       recipe: str.
       resume: True for the recipe's latest run, or the run's folder.
-      option: the option that asked, for the message.
+      option: str, the option that asked, for the message.
 
     Returns:
       Path of the run's folder, with links resolved.
@@ -119,11 +119,16 @@ def locate(output_dir, recipe, resume, option='--resume'):
     Raises:
       InputError: there is no such run, its record is damaged, or it is another recipe's.
     """
-    run_dir = Path(output_dir) / recipe / LATEST if resume is True else Path(resume)
+    parent = Path(output_dir) / recipe
+    if resume is True and not list(parent.glob(f'*/{RECORD}')):
+        verb = 'train' if option == '--predict' else 'start'
+        raise InputError(f'{option}: no run in {parent}; {verb} one first: python recipes/{recipe}.py')
+    # `latest` comes after the dates; where its run was removed, the last of these
+    run_dir = sorted(parent.glob(f'*/{RECORD}'))[-1].parent if resume is True else Path(resume)
     try:
         found = read_record(run_dir).get('recipe')
     except OSError:
-        raise InputError(f'{option}: no run in {run_dir}; name the folder of a run (it has a {RECORD})')
+        raise InputError(f'{option} {run_dir}: not a run; name a folder that contains a {RECORD}')
     if found != recipe:
         raise InputError(f'{option} {run_dir}: a run of {found}, not of {recipe}')
     return run_dir.resolve()
@@ -139,7 +144,7 @@ def write_record(run_dir, **fields):
 
     Args:
       run_dir: Path.
-      **fields: whatever JSON can hold, Paths and numpy numbers. By convention: settings, device, data, and in the end
+      **fields: what JSON can represent, Paths and numpy numbers. By convention: settings, device, data, and in the end
         seconds (the whole command) and results (figures by name, accuracies as fractions).
     """
     path = Path(run_dir) / RECORD
@@ -170,7 +175,7 @@ def _plain(value):
         return value.tolist()
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f'run.json cannot hold {type(value)!r}')
+    raise TypeError(f'run.json cannot represent {type(value)!r}')
 
 
 def check_unchanged(run_dir, **facts):
@@ -178,7 +183,7 @@ def check_unchanged(run_dir, **facts):
 
     Args:
       run_dir: Path.
-      **facts: whatever JSON can hold and brings back equal: checksums, names, numbers, lists of them.
+      **facts: what JSON brings back equal: checksums, names, numbers, lists of them.
 
     Raises:
       InputError: one of them has changed since the run began.
@@ -187,7 +192,8 @@ def check_unchanged(run_dir, **facts):
     for name, value in facts.items():
         if record.get(name, value) != value:
             values = f' ({record[name]} then, {value} now)'  # checksums would tell nobody anything
-            raise InputError('--resume {}: {} changed since that run began{}; start a new run'.format(run_dir, name, values if len(values) < 100 else ''))
+            raise InputError(f"--resume {run_dir}: {name} changed since that run began"
+                             f"{values if len(values) < 100 else ''}; start a new run")
     write_record(run_dir, **facts)
 
 
@@ -197,15 +203,15 @@ class MetricsLog:
     Args:
       path: Path.
       columns: sequence of str; the first is the step.
-      keep_until: int, when a run is resumed: rows of later steps are dropped, since they come again. None starts a
-        new file.
+      keep_until: int, when a run is resumed: rows of later steps are dropped, since these are computed again. None
+        starts a new file.
     """
 
     def __init__(self, path, columns, keep_until=None):
         self.columns = list(columns)
         kept = read_metrics(path) if keep_until is not None and Path(path).exists() else []
         if any(row.get(self.columns[0]) is None for row in kept):
-            raise InputError(_DAMAGED % path)
+            raise InputError(f'{path}: {DAMAGED}')
         self.rows = [row for row in kept if row[self.columns[0]] <= keep_until]
         with replacing(path) as beside, beside.open('w', newline='') as file:
             writer = csv.writer(file)
@@ -244,7 +250,7 @@ def read_metrics(path):
     """Reads what MetricsLog wrote.
 
     Returns:
-      list of {column: number, or None for an empty cell}; a last line that a kill cut off is left out.
+      list of {column: number, or None for an empty cell}; a last line that a kill cut off is dropped.
 
     Raises:
       InputError: it is damaged otherwise.
@@ -255,7 +261,7 @@ def read_metrics(path):
         return [{name: None if value == '' else _number(value) for name, value in row.items()}
                 for row in csv.DictReader(whole.splitlines())]
     except (ValueError, TypeError):  # no text, no line, no number; too few or too many cells
-        raise InputError(_DAMAGED % path)
+        raise InputError(f'{path}: {DAMAGED}')
 
 
 def _number(text):
@@ -270,7 +276,7 @@ def save_checkpoint(run_dir, saver, sess, step, state):
       saver: tf.train.Saver over all that training needs, with max_to_keep=0.
       sess: tf.Session.
       step: int, the global step.
-      state: dict that JSON can hold. Where it has 'best_step', the checkpoint of that step is kept too.
+      state: dict that JSON can represent. Where it has 'best_step', the checkpoint of that step is kept too.
 
     Raises:
       UnavailableError: it cannot be written; the disk is full, for instance.
@@ -281,13 +287,13 @@ def save_checkpoint(run_dir, saver, sess, step, state):
         saver.save(sess, str(folder / 'model'), global_step=step, write_meta_graph=False)
     except (tf.errors.OpError, ValueError) as error:
         kept = '; the one before is kept' if (folder / STATE).exists() else ''
-        raise UnavailableError('cannot write the checkpoint of step %d into %s: %s%s'
-                               % (step, folder, str(error).splitlines()[0], kept))
-    for path in folder.glob('model-%d.*' % step):
+        raise UnavailableError(f'cannot write the checkpoint of step {step} into {folder}: '
+                               f'{str(error).splitlines()[0]}{kept}')
+    for path in folder.glob(f'model-{step}.*'):
         flush_to_disk(path)
     _write_json(folder / STATE, dict(state, step=step))
     for path in folder.glob('model-*'):  # the state names what is still needed
-        needed = path.name.split('.')[0] in (f'model-{step}', 'model-{}'.format(state.get('best_step')))
+        needed = path.name.split('.')[0] in (f'model-{step}', f"model-{state.get('best_step')}")
         if not needed or '.tempstate' in path.name:  # half a file of a save that failed
             path.unlink()
 
@@ -308,7 +314,7 @@ def restore_checkpoint(run_dir, saver, sess, step):
     Raises:
       InputError: the checkpoint is not there, or belongs to another graph.
     """
-    prefix = run_dir / 'checkpoints' / ('model-%d' % step)
+    prefix = run_dir / 'checkpoints' / f'model-{step}'
     try:
         saver.restore(sess, str(prefix))
     except (tf.errors.OpError, ValueError) as error:
@@ -338,7 +344,7 @@ def save_model(run_dir, sess, inputs, outputs):
 
 
 def save_arrays(path, **arrays):
-    """Saves numpy arrays, and what numpy makes arrays of, as .npz: beside, flushed, renamed."""
+    """Saves numpy arrays, and what numpy makes arrays of, as .npz; see files.replacing."""
     with replacing(path) as beside, beside.open('wb') as file:
         np.savez(file, **arrays)
 

@@ -101,14 +101,27 @@ def parse(argv):
     (['--steps', '0'], '0 given, expected a whole number of at least 1'),
     (['--steps', 'many'], 'many given, expected a whole number of at least 1'),
     (['--seed', '-1'], '-1 given, expected a whole number from 0 to 2147483647'),
-    (['--resume', ''], '--resume: expected the name of a folder'),
-    (['--output-dir', ''], '--output-dir: expected the name of a folder'),
-    (['--nonsense'], 'unrecognized arguments: --nonsense')])
+    (['--resume', ''], '--resume: expected a name'),
+    (['--output-dir', ''], '--output-dir: expected a name'),
+    (['--content', 'https://example.org/a.jpg'], 'https://example.org/a.jpg is an address; download it, and give the'),
+    (['--nonsense'], 'there is no option --nonsense; check its spelling (--help lists the options)'),
+    (['--od', 'x'], "there is no option --od; did you mean '--output-dir'?"),
+    (['--data_dir=x'], "there is no option --data_dir; did you mean '--data-dir'?"),
+    (['--content-image', 'a.jpg'], "there is no option --content-image; did you mean '--content'?"),
+    (['a.jpg'], 'a.jpg belongs to no option')], ids=lambda value: None if isinstance(value, str) else ' '.join(value))
 def test_a_wrong_option_is_one_line(capsys, argv, text):
     main = cli.exit_codes(lambda argv=None: parse(argv))
     assert main(argv) == 2
     err = capsys.readouterr().err
     assert text in err and err.count('\n') == 1
+
+
+def test_quotes_around_a_dropped_file_are_taken_off(tmp_path, monkeypatch):
+    monkeypatch.chdir(str(tmp_path))
+    assert parse(['--content', "'/my photos/a.jpg'", '"b.jpg"', "it's.jpg"]).content == [
+        Path('/my photos/a.jpg'), Path('b.jpg'), Path("it's.jpg")]
+    Path("'quoted'").write_text('')
+    assert parse(['--content', "'quoted'"]).content == [Path("'quoted'")]
 
 
 @pytest.mark.parametrize('text', ['nan', 'inf', '-0.1', '1.5', 'x'])
@@ -142,6 +155,12 @@ def test_help_names_defaults_where_there_are_any():
     text = ' '.join(make_parser().format_help().split())
     assert 'steps (default: 500)' in text and 'same result (default: 0)' in text
     assert '(default: None)' not in text and '(default: False)' not in text
+
+
+def test_help_begins_with_the_recipes_own_options():
+    text = make_parser().format_help()
+    assert text.startswith('usage: ') and '[options]\n' in text
+    assert text.index('--steps') < text.index('\nfolders:') < text.index('\nhow it runs:') < text.index('--help')
 
 
 @pytest.fixture

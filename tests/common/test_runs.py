@@ -29,7 +29,7 @@ def test_the_record_grows_and_keeps_plain_values(tmp_path):
 
 def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path):
     run_dir = runs.create(tmp_path, 'dream', seed=1)
-    with pytest.raises(TypeError, match='cannot hold'):
+    with pytest.raises(TypeError, match='cannot represent'):
         runs.write_record(run_dir, seed=object())
     assert runs.read_record(run_dir)['seed'] == 1
     assert sorted(path.name for path in run_dir.iterdir()) == ['.lock', 'run.json']
@@ -39,12 +39,16 @@ def test_locate_finds_the_latest_run_and_a_named_one(tmp_path):
     first, second = runs.create(tmp_path, 'dream'), runs.create(tmp_path, 'dream')
     assert runs.locate(tmp_path, 'dream', True) == second.resolve()
     assert runs.locate(tmp_path, 'dream', first) == first.resolve()
+    second.rename(tmp_path / 'elsewhere')
+    assert runs.locate(tmp_path, 'dream', True) == first.resolve()
 
 
 def test_locate_refuses_no_run_an_empty_folder_and_another_recipes(tmp_path):
-    with pytest.raises(InputError, match='no run in'):
+    with pytest.raises(InputError, match='no run in .*dream; start one first: python recipes/dream.py'):
         runs.locate(tmp_path, 'dream', True)
-    with pytest.raises(InputError, match='no run in'):
+    with pytest.raises(InputError, match='--predict: no run in .*dream; train one first: python recipes/dream.py'):
+        runs.locate(tmp_path, 'dream', True, '--predict')
+    with pytest.raises(InputError, match='not a run; name a folder that contains a run.json'):
         runs.locate(tmp_path, 'dream', tmp_path)
     other = runs.create(tmp_path, 'style')
     with pytest.raises(InputError, match='a run of style, not of dream'):
