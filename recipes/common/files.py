@@ -134,7 +134,7 @@ def check_no_input(path, inputs, option):
     """
     read = [file for file in inputs if file and os.path.isfile(str(file))]
     if path and any(os.path.isfile(str(path)) and os.path.samefile(str(path), str(file)) for file in read):
-        raise InputError(f'{option} {path}: is also an input file; choose another name')
+        raise InputError(f'{option} {path} is also an input file; choose another name')
 
 
 def check_writable(path, option):
