@@ -536,7 +536,7 @@ def test_a_film_does_not_take_the_place_of_what_it_is_made_from(dreams, clip, tm
     subprocess.run([film.ffmpeg(), '-v', 'error', '-nostdin', '-i', str(clip), str(path)], check=True)
     filmed = path.read_bytes()
     assert dreams('--content', path, '--frames', '2', '--output', tmp_path / 'clip.mp4') == 2
-    assert 'one of the files that go in' in capsys.readouterr().err and path.read_bytes() == filmed
+    assert 'is also an input file' in capsys.readouterr().err and path.read_bytes() == filmed
 
 
 def test_more_frames_than_there_are(dreams, clip, run_dir, capsys):

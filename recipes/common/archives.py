@@ -39,7 +39,7 @@ def unpack(archive, folder, max_bytes, members=None, on_file=lambda: None):
 
     Raises:
       InputError: a truncated or damaged archive, a member that is no plain file (link, device), whose path leads out
-        of the folder or that comes twice, more than max_bytes or MAX_FILES, a wanted member that is not there.
+        of the folder or that appears twice, more than max_bytes or MAX_FILES, a wanted member that is not there.
       OSError: the archive cannot be read, the folder cannot be written to, the disk is full.
     """
     archive, folder = Path(archive), Path(folder)
@@ -48,7 +48,7 @@ def unpack(archive, folder, max_bytes, members=None, on_file=lambda: None):
         names = _unpack_into(Path(temporary), archive, max_bytes, wanted, on_file)
         missing = sorted((wanted or set()) - set(names))
         if missing:
-            raise InputError('{}: holds no {}'.format(archive, ', '.join(missing)))
+            raise InputError(f"{archive}: does not contain {', '.join(missing)}")
         for name in names:
             target = folder.joinpath(*_parts(name))
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -69,26 +69,26 @@ def read(archive, file_names, max_bytes):
       (name, content): str, with its folder; bytes. Only after the last one is the archive known to be whole.
 
     Raises:
-      InputError: as unpack does, but not for a name that comes twice or is missing.
+      InputError: as unpack does, but not for a name that appears twice or is missing.
       OSError: the archive cannot be read.
     """
     archive, left = Path(archive), max_bytes
-    with _damage_told(archive):
+    with _damage_named(archive):
         for count, (name, stream) in enumerate(_plain_files(archive, max_bytes, None), 1):
             if count > MAX_FILES:
-                raise InputError('holds more than %d files' % MAX_FILES)
+                raise InputError(f'contains more than {MAX_FILES} files')
             if _parts(name)[-1] in file_names:
                 content = stream.read(left + 1)
                 left -= len(content)
                 if left < 0:
-                    raise InputError('unpacks to more than %d bytes' % max_bytes)
+                    raise InputError(f'unpacks to more than {max_bytes} bytes')
                 yield name, content
 
 
 def _unpack_into(folder, archive, max_bytes, wanted, on_file):
     """Unpacks into an empty folder; returns the names of the members."""
     names, left = [], max_bytes
-    with _damage_told(archive):
+    with _damage_named(archive):
         for name, stream in _plain_files(archive, max_bytes, wanted):
             target = folder.joinpath(*_parts(name))
             try:
@@ -97,31 +97,31 @@ def _unpack_into(folder, archive, max_bytes, wanted, on_file):
                     for chunk in iter(lambda: stream.read(CHUNK), b''):
                         left -= len(chunk)
                         if left < 0:
-                            raise InputError('unpacks to more than %d bytes' % max_bytes)
+                            raise InputError(f'unpacks to more than {max_bytes} bytes')
                         out.write(chunk)
             except (FileExistsError, NotADirectoryError, IsADirectoryError):
-                raise InputError(f'the name {name} comes twice')
+                raise InputError(f'the name {name} appears twice')
             files.flush_to_disk(target)
             names.append(name)
             on_file()
             if len(names) > MAX_FILES:
-                raise InputError('holds more than %d files' % MAX_FILES)
+                raise InputError(f'contains more than {MAX_FILES} files')
     return names
 
 
 @contextlib.contextmanager
-def _damage_told(archive):
+def _damage_named(archive):
     """Turns what the libraries raise on a bad archive, and what this module does, into one line that names it."""
     try:
         yield
     except InputError as error:
         raise InputError(f'{archive}: {error}')
     except (EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, ValueError, RuntimeError) as error:
-        raise InputError(f'{archive}: truncated or damaged ({error}); get it anew')  # RuntimeError: encrypted
+        raise InputError(f'{archive}: truncated or damaged ({error}); get it again')  # RuntimeError: encrypted
     except OSError as error:
         if error.errno:  # the disk's; the errors of the gzip module have no number
             raise
-        raise InputError(f'{archive}: truncated or damaged ({error}); get it anew')
+        raise InputError(f'{archive}: truncated or damaged ({error}); get it again')
 
 
 def _parts(name):
@@ -141,7 +141,7 @@ def _plain_files(archive, max_bytes, wanted):
         return _files_of_tar(archive, max_bytes, wanted)
     if name.endswith('.gz'):
         return _file_of_gz(archive, wanted)
-    raise InputError('not an archive by its name; known are {}, .gz'.format(', '.join(TAR_ENDINGS + ZIP_ENDINGS)))
+    raise InputError(f"not an archive by its name; known are {', '.join(TAR_ENDINGS + ZIP_ENDINGS)}, .gz")
 
 
 def _files_of_zip(archive, wanted):
@@ -193,5 +193,5 @@ class _Bounded(io.RawIOBase):
         data = self.stream.read(size)
         self.left -= len(data)
         if self.left < 0:
-            raise InputError('unpacks to more than %d bytes' % self.max_bytes)
+            raise InputError(f'unpacks to more than {self.max_bytes} bytes')
         return data

@@ -1,23 +1,23 @@
-"""How good a classifier is, said honestly: accuracy with its interval, confusions, the most confident mistakes."""
+"""How good a classifier is: accuracy with its 95 % interval, confusion matrix, the most confident mistakes."""
 from typing import NamedTuple
 
 import numpy as np
 
 
 class Accuracy(NamedTuple):
-    """A fraction of right predictions and its 95 % confidence interval, all in [0, 1]."""
+    """A fraction of correct predictions and its 95 % confidence interval, all in [0, 1]."""
     value: float
     low: float
     high: float
     total: int
 
     def __str__(self):
-        return '{:.2f} % (95 % interval {:.2f} to {:.2f} %, {} images)'.format(
-            100 * self.value, 100 * self.low, 100 * self.high, format(self.total, ','))
+        return (f'{100 * self.value:.2f} % (95 % interval {100 * self.low:.2f} to {100 * self.high:.2f} %, '
+                f'{self.total:,} images)')
 
 
 def accuracy(labels, predictions):
-    """Computes the fraction of right predictions with its Wilson score interval.
+    """Computes the fraction of correct predictions with its Wilson score interval.
 
     Args:
       labels: int [num_images], the classes.
@@ -33,7 +33,8 @@ def accuracy(labels, predictions):
     """
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if labels.shape != predictions.shape or labels.size == 0:
-        raise ValueError(f'accuracy needs as many labels as predictions, at least one: {labels.shape} and {predictions.shape}')
+        raise ValueError('accuracy needs as many labels as predictions, at least one: '
+                         f'{labels.shape} and {predictions.shape}')
     from scipy.stats import binomtest  # half a second to import, once a run, at its end
     correct = int(np.sum(labels == predictions))
     interval = binomtest(correct, labels.size).proportion_ci(confidence_level=0.95, method='wilson')
@@ -41,7 +42,7 @@ def accuracy(labels, predictions):
 
 
 def confusion_matrix(labels, predictions, num_classes):
-    """Counts how often each class was taken for each other.
+    """Counts predictions per true class.
 
     Args:
       labels: int [num_images] in [0, num_classes).
@@ -71,11 +72,11 @@ def class_figures(matrix):
     Returns:
       ClassFigures.
     """
-    right = np.diag(matrix).astype(float)
+    correct = np.diag(matrix).astype(float)
     with np.errstate(invalid='ignore', divide='ignore'):
-        precision = right / matrix.sum(axis=0)
-        recall = right / matrix.sum(axis=1)
-        f1 = 2 * right / (matrix.sum(axis=0) + matrix.sum(axis=1))
+        precision = correct / matrix.sum(axis=0)
+        recall = correct / matrix.sum(axis=1)
+        f1 = 2 * correct / (matrix.sum(axis=0) + matrix.sum(axis=1))
     return ClassFigures(precision, recall, f1)
 
 
@@ -90,8 +91,9 @@ def format_class_figures(figures, class_names):
       str of several lines.
     """
     width = max(len(name) for name in class_names)
-    lines = ['%-*s  precision  recall      F1' % (width, '')]
-    lines += ['%-*s  %9.4f  %6.4f  %6.4f' % ((width, name) + row) for name, row in zip(class_names, zip(*figures))]
+    lines = [f"{'':{width}}  precision  recall      F1"]
+    lines += [f'{name:{width}}  {precision:9.4f}  {recall:6.4f}  {f1:6.4f}'
+              for name, precision, recall, f1 in zip(class_names, *figures)]
     return '\n'.join(lines)
 
 

@@ -1,7 +1,6 @@
-"""Films in and out: videos and folders of pictures are read frame by frame; kept frames become a GIF, MP4 or folder.
+"""Films: videos and folders of images are read frame by frame; saved frames become a GIF, an MP4 or a folder.
 
-What is in a film, nothing here knows. ffmpeg reads and writes videos; it comes with the package imageio-ffmpeg. Only
-one frame at a time is held in memory.
+ffmpeg, which comes with the package imageio-ffmpeg, reads and writes videos. Only one frame at a time is in memory.
 """
 import re
 import shutil
@@ -34,31 +33,31 @@ MOST_GIF_FPS = 50  # browsers show frames of less than two hundredths of a secon
 
 class Film(NamedTuple):
     """A film to be read."""
-    path: Path          # a video, or a folder of pictures
+    path: Path          # a video, or a folder of images
     fps: Fraction       # frames per second
     num_frames: int     # that can be read
     height: int
     width: int
     paths: Any          # list of Path, the frames of a folder; empty for a video
-    mistakes: Any       # list of str, what cannot be read and why
+    problems: Any       # list of str, what cannot be read and why
 
 
 def is_video(path):
-    """Says whether a path is a video's or an animated GIF's, going by the extension (and a GIF's number of frames)."""
+    """Tells videos and animated GIFs by their extension (and a GIF's number of frames)."""
     if Path(path).suffix.lower() != GIF:
         return Path(path).suffix.lower() in VIDEO_EXTENSIONS
     try:
-        with Image.open(str(path)) as picture:
-            return getattr(picture, 'n_frames', 1) > 1
-    except Exception:  # damaged, or not there: whoever reads it as a picture says what is wrong
+        with Image.open(str(path)) as image:
+            return getattr(image, 'n_frames', 1) > 1
+    except Exception:  # damaged, or not there: load_image says what is wrong
         return False
 
 
 def open_film(path, fps=None, most=None):
-    """Finds out what a film holds; a video is decoded once for that, so that damage is known before any work is done.
+    """Inspects a film; a video is decoded once for that, so that damage is known before any work is done.
 
     Args:
-      path: Path of a video, or of a folder of pictures; the numbers in their names are their order.
+      path: Path of a video, or of a folder of images, which the numbers in their names put in order.
       fps: float, frames per second to take from a video, or to show a folder's at; None for the video's own rate.
       most: int, how many frames are wanted at most, or None for all.
 
@@ -74,19 +73,21 @@ def open_film(path, fps=None, most=None):
 
 
 def _open_folder(path, rate, most):
-    good, mistakes, sizes = [], [], []
-    for picture in sorted(images.find_images(path, '--content'), key=_by_number):
+    good, problems, sizes = [], [], []
+    for frame in sorted(images.find_images(path, '--content'), key=_by_number):
         try:
-            sizes.append(images.load_image(picture).shape[:2])
+            sizes.append(images.load_image(frame).shape[:2])
         except InputError as error:
-            mistakes.append(str(error))
+            problems.append(str(error))
             continue
-        good.append(picture)
+        good.append(frame)
         if len(good) == most:
             break
     if not good:
-        raise InputError(f'--content {path}: no frame in this folder can be read ({mistakes[0]})')
-    return Film(Path(path), rate or Fraction(FRAMES_PER_SECOND), len(good), *sizes[0], good, mistakes)
+        raise InputError(f'--content {path}: no frame in this folder can be read ({problems[0]})')
+    height, width = sizes[0]
+    return Film(path=Path(path), fps=rate or Fraction(FRAMES_PER_SECOND), num_frames=len(good), height=height,
+                width=width, paths=good, problems=problems)
 
 
 def _by_number(path):
@@ -107,18 +108,20 @@ def _open_video(path, rate, most):
         '-f', 'null', '-progress', '-', '-'])
     num_frames = int(([b'0'] + re.findall(rb'frame= *(\d+)', every.stdout))[-1])
     if not num_frames:
-        raise InputError(f'{path}: not one frame can be read at {rate:g} frames per second (ffmpeg: {_complaint(every)})')
-    mistakes = []
+        raise InputError(f'{path}: not one frame can be read at {float(rate):g} frames per second '
+                         f'(ffmpeg: {_complaint(every)})')
+    problems = []
     if every.stderr or every.returncode:
-        mistakes.append('what cannot be read of %s, which breaks off or is damaged; %d frames can (ffmpeg: %s)'
-                        % (path, num_frames, _complaint(every)))
+        problems.append(f'what cannot be read of {path}, which breaks off or is damaged; {num_frames} frames can '
+                        f'(ffmpeg: {_complaint(every)})')
     elif not most and not _has_its_end(path):
-        mistakes.append('what is missing of %s, which breaks off; %d frames can be read' % (path, num_frames))
-    return Film(Path(path), rate, num_frames, height, width, [], mistakes)
+        problems.append(f'what is missing of {path}, which breaks off; {num_frames} frames can be read')
+    return Film(path=Path(path), fps=rate, num_frames=num_frames, height=height, width=width, paths=[],
+                problems=problems)
 
 
 def _has_its_end(path):
-    """Looks for the end mark of those formats that ffmpeg reads without a word where it is missing."""
+    """Looks for the end mark of those formats whose missing end ffmpeg does not report."""
     with open(str(path), 'rb') as file:
         beginning = file.read(4)
         file.seek(max(0, file.seek(0, 2) - 2 ** 17))  # more than the largest page of Ogg
@@ -136,18 +139,18 @@ def read_frames(film, start=0):
 
     Args:
       film: Film.
-      start: int, frames to leave out at the beginning.
+      start: int, frames to skip at the beginning.
 
     Yields:
-      float32 [height, width, 3], RGB in [0, 255]; a folder's pictures of other sizes fill the first one's, cut at the
-      middle of their sides.
+      float32 [height, width, 3], RGB in [0, 255]; a folder's images of other sizes are scaled to cover the first one's
+      and cropped at their center.
     """
     if film.paths:
         for path in film.paths[start:]:
             yield _fill(images.load_image(path), film.height, film.width)
         return
     command = _decoding(film.path, film.fps) + ['-pix_fmt', 'rgb24', '-f', 'rawvideo', '-']
-    # In a session of its own, so that Ctrl-C is ours alone to answer. What it complains of, open_film has told already.
+    # In a session of its own, so that Ctrl-C is ours alone to answer. open_film has reported what it complains of.
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                start_new_session=True)
     num_bytes = film.height * film.width * 3
@@ -165,7 +168,7 @@ def read_frames(film, start=0):
 
 
 def _fill(image, height, width):
-    """Scales a picture so that it covers [height, width], and cuts off evenly what is over."""
+    """Scales an image so that it covers [height, width], and crops it at its center."""
     scale = max(height / image.shape[0], width / image.shape[1])
     size = [max(round(scale * side), wanted) for side, wanted in zip(image.shape, (height, width))]
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
@@ -173,12 +176,12 @@ def _fill(image, height, width):
 
 
 def frame_path(folder, number):
-    """Returns the path of a kept frame; the first has the number 0."""
+    """Returns the path of a saved frame; the first has the number 0."""
     return Path(folder) / (FRAME % number)
 
 
 def count_frames(folder):
-    """Returns how many frames a folder keeps, up to the first that is missing."""
+    """Returns how many frames a folder contains, up to the first that is missing."""
     number = 0
     while frame_path(folder, number).exists():
         number += 1
@@ -195,27 +198,28 @@ def check_output(path, option='--output'):
     path = Path(path)
     extension = path.suffix.lower()
     if extension not in (GIF, MP4, FOLDER):
-        raise InputError(f'{option} {path}: no film has the extension {path.suffix!r}; known: {GIF}, {MP4}, or none for a folder of PNG frames')
+        raise InputError(f'{option} {path}: no film has the extension {path.suffix!r}; known: {GIF}, {MP4}, or none '
+                         'for a folder of PNG frames')
     if extension != FOLDER:
         ffmpeg()
     elif path.is_dir():
         if any(path.iterdir()):
             raise InputError(f'{option} {path}: there are files in this folder; name a new or an empty one')
-        path = path / FRAME  # it is inside that must be writable
+        path = path / FRAME  # the inside must be writable
     elif path.exists():
         raise InputError(f'{option} {path}: a file is there already; name a folder, or a film ending in {GIF} or {MP4}')
     files.check_writable(path, option)
 
 
 def write_film(path, folder, num_frames, fps, sound=None):
-    """Makes a film of kept frames, whole or not at all.
+    """Makes a film of saved frames, whole or not at all.
 
     Args:
       path: Path ending in .gif or .mp4; one without extension becomes a folder of PNG frames.
-      folder: Path where the frames are kept, all of one size; see frame_path.
+      folder: Path of the folder with the frames, all of one size; see frame_path.
       num_frames: int.
-      fps: number, frames per second; of a GIF MOST_GIF_FPS are shown at most.
-      sound: Path of a video whose sound an MP4 gets, as long as the pictures last; None for silence.
+      fps: number, frames per second; a GIF shows MOST_GIF_FPS at most.
+      sound: Path of a video whose sound an MP4 gets, as long as the frames last; None for silence.
 
     Raises:
       UnavailableError: no ffmpeg, or it failed.
@@ -237,7 +241,7 @@ def write_film(path, folder, num_frames, fps, sound=None):
             _encode(folder, frames + ['-i', palette, '-lavfi', f'{shown}[shown];[shown][1:v]{PALETTE_USE}',
                                       *limit], beside)
         elif sound:
-            seconds = ['-t', '%.6f' % (num_frames / fps)]
+            seconds = ['-t', f'{float(num_frames / fps):.6f}']
             _encode(folder, frames + ['-i', str(Path(sound).resolve()), *SOUND_OPTIONS, *MP4_OPTIONS, *seconds], beside)
         else:
             _encode(folder, frames + [*MP4_OPTIONS, *limit], beside)
@@ -252,7 +256,7 @@ def _encode(folder, options, path):
 
 
 def _decoding(path, rate):
-    """Returns ffmpeg's command up to where it decodes a video's pictures: square pixels, at a steady rate if given."""
+    """Returns ffmpeg's command up to where it decodes a video's frames: square pixels, at a steady rate if given."""
     filters = ([f'fps={rate}'] if rate else []) + ['scale=trunc(iw*sar):ih']
     return [ffmpeg(), '-nostdin', '-v', 'error', '-i', str(Path(path).resolve()), '-map', '0:v:0', '-an',
             '-vf', ','.join(filters)]
@@ -262,8 +266,8 @@ def _run(command, **options):
     result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             **options)
     if result.returncode < 0:
-        raise UnavailableError('ffmpeg crashed (signal %d); name a newer one with the variable IMAGEIO_FFMPEG_EXE, or '
-                               'make an MP4 of the video with another program' % -result.returncode)
+        raise UnavailableError(f'ffmpeg crashed (signal {-result.returncode}); name a newer one with the variable '
+                               'IMAGEIO_FFMPEG_EXE, or make an MP4 of the video with another program')
     return result
 
 

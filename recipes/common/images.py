@@ -1,4 +1,4 @@
-"""Pictures in and out: whatever a person has becomes float32 RGB in [0, 255], and goes back into a file."""
+"""Image files: whatever a person has is read as float32 RGB in [0, 255], and written back."""
 import io
 import os
 import re
@@ -24,7 +24,7 @@ FORMATS = {
     '.tif': ('TIFF', {}),
     '.tiff': ('TIFF', {}),
 }
-# What counts as a picture in a folder. HEIC and AVIF cannot be read here; a message for each beats passing them over.
+# What counts as an image in a folder. HEIC and AVIF cannot be read here; a message for each beats skipping them.
 IMAGE_EXTENSIONS = set(FORMATS) | set(
     '.jpe .jfif .dib .gif .ppm .pgm .pbm .pnm .tga .ico .jp2 .mpo .psd .heic .heif .avif'.split())
 READABLE = 'JPEG, PNG, WebP, TIFF, BMP, GIF and the like'
@@ -45,7 +45,7 @@ _WARNING_FILTERS = threading.Lock()  # the process has one list of them, which c
 
 
 def load_image(path):
-    """Reads a picture of any common kind.
+    """Reads an image file of any common kind.
 
     Its EXIF orientation is applied, what is transparent shows white, gray becomes three equal channels, 16 bits are
     scaled to [0, 255] without rounding where Pillow keeps them (gray), an animation gives its first frame. Color
@@ -60,7 +60,7 @@ def load_image(path):
       float32 [height, width, 3], RGB in [0, 255].
 
     Raises:
-      InputError: missing, a folder, a pipe or device, empty, not a picture, damaged, too large, or not to be read.
+      InputError: missing, a folder, a pipe or device, empty, not an image, damaged, too large or unreadable.
     """
     check_regular_file(path)
     try:
@@ -69,8 +69,9 @@ def load_image(path):
             pixels = _to_rgb(picture)
             upright = UPRIGHT.get(_orientation(picture), lambda pixels: pixels)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise InputError('{}: {} pixels, more than the {} that are safe to open; make it smaller first'.format(path, format(int(re.search(r'\d+', str(error)).group()), ','),
-                            format(Image.MAX_IMAGE_PIXELS, ',')))
+        num_pixels = int(re.search(r'\d+', str(error)).group())
+        raise InputError(f'{path}: {num_pixels:,} pixels, more than the {Image.MAX_IMAGE_PIXELS:,} that are safe to '
+                         'open; make it smaller first')
     except UnidentifiedImageError:
         raise InputError(f'{path}: not a picture, or of a kind that cannot be read here; expected {READABLE}')
     except MemoryError:
@@ -83,23 +84,23 @@ def load_image(path):
 
 
 def _open(path):
-    """Opens a picture, in whatever thread; one that is too large is an error."""
+    """Opens an image, in whatever thread; one that is too large is an error."""
     with _WARNING_FILTERS, warnings.catch_warnings():
         warnings.simplefilter('error', Image.DecompressionBombWarning)
         return Image.open(str(path))
 
 
 def load_gray(path):
-    """Reads a picture's luminance (ITU-R BT.601), for a mask or a digit; see load_image.
+    """Reads an image's luminance (ITU-R BT.601), for a mask or a digit; see load_image.
 
     Returns:
-      float32 [height, width] in [0, 255]; of a gray picture exactly its own values.
+      float32 [height, width] in [0, 255]; of a gray image exactly its own values.
     """
     return to_gray(load_image(path))
 
 
 def to_gray(image):
-    """Computes the luminance (ITU-R BT.601) of a picture.
+    """Computes the luminance (ITU-R BT.601) of an image.
 
     Args:
       image: float32 [height, width, 3], RGB.
@@ -115,7 +116,7 @@ def check_regular_file(path, kind='picture'):
     """Checks that `path` is a file with something in it; `kind` is what it is expected to be.
 
     Raises:
-      InputError: missing, a folder, a pipe or device, empty, or not to be looked at.
+      InputError: missing, a folder, a pipe or device, empty or unreadable.
     """
     try:
         status = os.stat(str(path))
@@ -169,23 +170,23 @@ def _orientation(picture):
 
 
 def save_image(path, image):
-    """Writes a picture in the format of its extension, whole or not at all; its folder is made where it is missing.
+    """Writes an image in the format of its extension, whole or not at all; its folder is made if it is missing.
 
     Args:
       path: str or Path ending in one of FORMATS.
       image: [height, width, 3] RGB or [height, width] gray, any real type, clipped to [0, 255] and rounded.
 
     Raises:
-      InputError: an extension that is not known.
-      ValueError: another shape, or pixels that are not finite: a bug upstream, which should not become a black picture.
+      InputError: an unknown extension.
+      ValueError: another shape, or pixels that are not finite: a bug upstream, which should not become a black image.
     """
     path = Path(path)
     file_format, options = _format_of(path, 'cannot save')
     image = np.asarray(image)
     if image.ndim not in (2, 3) or image.ndim == 3 and image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f'cannot save an array of shape {image.shape} as a picture')
+        raise ValueError(f'cannot save an array of shape {image.shape} as an image')
     if not np.isfinite(image).all():
-        raise ValueError('cannot save %s: %d of its values are not finite' % (path, (~np.isfinite(image)).sum()))
+        raise ValueError(f'cannot save {path}: {(~np.isfinite(image)).sum()} of its values are not finite')
     # Into memory first: Pillow, writing to a file itself, hides from its error that the disk is full.
     encoded = io.BytesIO()
     Image.fromarray(np.rint(np.clip(image, 0, 255)).astype(np.uint8)).save(encoded, file_format, **options)
@@ -195,28 +196,30 @@ def save_image(path, image):
 
 
 def _format_of(path, option):
-    try:
-        return FORMATS[Path(path).suffix.lower()]
-    except KeyError:
-        raise InputError('{} {}: no picture format has the extension {!r}; known: {}'.format(option, path, Path(path).suffix, ', '.join(FORMATS)))
+    suffix = Path(path).suffix
+    if suffix.lower() not in FORMATS:
+        raise InputError(f"{option} {path}: no picture format has the extension '{suffix}'; known: {', '.join(FORMATS)}"
+                         if suffix else f'{option} {path}: no extension; give one, such as {path}.png')
+    return FORMATS[suffix.lower()]
 
 
 def check_output(path, option='--output'):
     """Finds out, before the work, whether save_image will be able to write `path`; leaves everything as it was.
 
     Args:
-      path: str or Path of the picture to be written.
+      path: str or Path of the image to be written.
       option: the option that named it, for the message.
 
     Raises:
       InputError: an unknown extension, a folder, or a place that cannot be made or written to.
     """
-    _format_of(path, option)
+    if not os.path.isdir(str(path)):  # which check_writable reports
+        _format_of(path, option)
     files.check_writable(path, option)
 
 
 def resize_image(image, height, width):
-    """Scales a picture (Lanczos, antialiased when shrinking), in float32 throughout: nothing is rounded to 8 bits.
+    """Scales an image (Lanczos, antialiased when shrinking), in float32 throughout: nothing is rounded to 8 bits.
 
     Args:
       image: [height, width] or [height, width, channels], any range.
@@ -243,7 +246,7 @@ def fit_size(height, width, longer_side, upscale=False):
     Args:
       height, width: pixels.
       longer_side: pixels.
-      upscale: whether a smaller picture is enlarged; it otherwise keeps its size.
+      upscale: bool, whether a smaller image is enlarged; it otherwise keeps its size.
 
     Returns:
       (height, width), each at least 1.
@@ -255,18 +258,18 @@ def fit_size(height, width, longer_side, upscale=False):
 
 
 def find_images(paths, option):
-    """Lists the pictures that files and folders stand for.
+    """Lists the image files that files and folders stand for.
 
     Args:
-      paths: str or Path, or several; a file is kept as it is, a folder gives its pictures (known by their extension,
-        sorted by name; hidden files and folders inside it are left out).
-      option: the option that named them, for the message.
+      paths: str or Path, or several; a file stands for itself, a folder for its images (known by their extension,
+        sorted by name; hidden files and folders inside it are skipped).
+      option: str, the option that named them, for the message.
 
     Returns:
       list of Path, in the order given.
 
     Raises:
-      InputError: a path that is missing, or a folder without pictures or that cannot be read.
+      InputError: a path that is missing, or a folder without images or that cannot be read.
     """
     found = []
     for path in [paths] if isinstance(paths, (str, Path)) else paths:

@@ -1,8 +1,8 @@
-"""CIFAR-10: where it comes from, how its files are told to be the right ones, its split.
+"""CIFAR-10: its sources, its checksums, its split.
 
-50,000 training and 10,000 test photographs of 32 x 32 pixels in ten classes. The test set is for one look at the end,
-so the last 5,000 training images are set apart for every choice that is made on the way. The files' order is random
-already; to draw the 5,000 would only make the split depend on one more number.
+50,000 training and 10,000 test photographs of 32 x 32 pixels in ten classes. The test set is used once, at the end, so
+the last 5,000 training images are set apart for every choice before that. The files' order is random already; drawing
+the 5,000 would only make the split depend on one more number.
 
 Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009,
   https://www.cs.toronto.edu/~kriz/cifar.html
@@ -10,7 +10,7 @@ Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 20
 import hashlib
 import os
 from pathlib import Path, PurePosixPath
-from typing import Dict, NamedTuple, Tuple
+from typing import Callable, Dict, NamedTuple, Tuple
 
 import numpy as np
 
@@ -50,12 +50,12 @@ class Format(NamedTuple):
       archive: str, the archive's name.
       folder: str, the name of the folder in it.
       suffix: str, of the batches' names.
-      read: function from a batch's bytes and its name in messages to (labels, pixels).
+      read: function of a batch's bytes and its name in messages to (labels, pixels).
     """
     archive: str
     folder: str
     suffix: str
-    read: object
+    read: Callable
 
 
 FORMATS = (Format(ASSET.name, 'cifar-10-batches-py', '', cifar10_batches.read_pickled),
@@ -73,8 +73,8 @@ class Cifar10Data(NamedTuple):
       test_images: uint8 [10000, 32, 32, 3].
       test_labels: int64 [10000].
       class_names: tuple of str, in the order of the labels.
-      source: str, where it was found, for the line in which a recipe says so.
-      checksums: dict from batch name to the SHA-256 of what it holds, the same in whatever form it was found.
+      source: str, where it was found.
+      checksums: dict from batch name to the SHA-256 of its content, the same for both formats.
     """
     train_images: np.ndarray
     train_labels: np.ndarray
@@ -88,10 +88,10 @@ class Cifar10Data(NamedTuple):
 
 
 def load(data_dir, quiet=False):
-    """Reads CIFAR-10, which is fetched where it is not there.
+    """Reads CIFAR-10; downloads it first if it is missing.
 
     Looked for in DATA_DIR/cifar10, then in DATA_DIR: the six batches, unpacked, there or in the folder that their
-    archive makes; then the archive itself. What is fetched goes into DATA_DIR/cifar10.
+    archive makes; then the archive itself. Downloads go to DATA_DIR/cifar10.
 
     Args:
       data_dir: str or Path, the data folder.
@@ -102,7 +102,7 @@ def load(data_dir, quiet=False):
 
     Raises:
       InputError: the folder cannot be read, or a file in it is damaged or another than the published one.
-      UnavailableError: it is not there and cannot be fetched.
+      UnavailableError: it is missing and cannot be downloaded.
     """
     found = _find(Path(data_dir))
     if not found:
@@ -116,7 +116,7 @@ def load(data_dir, quiet=False):
 
 
 def _find(data_dir):
-    """Returns (path of a folder or an archive, its Format, what to call it), or None where there is nothing."""
+    """Returns (path of a folder or an archive, its Format, its name for messages), or None where there is nothing."""
     incomplete = None
     for folder in (data_dir / 'cifar10', data_dir):
         for form in FORMATS:
@@ -126,8 +126,8 @@ def _find(data_dir):
                 if not missing:
                     return unpacked, form, str(unpacked)
                 if missing != batches:
-                    incomplete = '%s: holds no %s; complete it, or move it away'
-                    incomplete %= unpacked, ', '.join(sorted(missing))
+                    names = ', '.join(sorted(missing))
+                    incomplete = f'{unpacked}: does not contain {names}; complete it, or move it away'
             if form.archive in _names_in(folder):
                 return folder / form.archive, form, str(folder / form.archive)
     if incomplete:
@@ -153,23 +153,24 @@ def _read(path, form):
     per_batch = cifar10_batches.NUM_IMAGES
     all_images = np.empty((len(BATCH_NAMES), per_batch, SIDE * SIDE, CHANNELS), np.uint8)
     all_labels = np.empty((len(BATCH_NAMES), per_batch), np.int64)
-    sums = {}
+    checksums = {}
     for name, content, title in _batches(path, form):
-        if name in sums:
-            raise InputError(f'{title} comes twice')
+        if name in checksums:
+            raise InputError(f'{title} appears twice')
         labels, pixels = form.read(content, title)
-        sums[name] = _check_sum(name, labels, pixels, title)
+        checksums[name] = _check_sum(name, labels, pixels, title)
         number = BATCH_NAMES.index(name)
         np.stack(np.split(pixels, CHANNELS, axis=1), axis=2, out=all_images[number])
         all_labels[number] = labels
-    missing = [name + form.suffix for name in BATCH_NAMES if name not in sums]
+    missing = [name + form.suffix for name in BATCH_NAMES if name not in checksums]
     if missing:
-        raise InputError('{}: holds no {}'.format(path, ', '.join(missing)))
-    return all_images.reshape(-1, SIDE, SIDE, CHANNELS), all_labels.ravel(), {name: sums[name] for name in BATCH_NAMES}
+        raise InputError(f"{path}: does not contain {', '.join(missing)}")
+    return (all_images.reshape(-1, SIDE, SIDE, CHANNELS), all_labels.ravel(),
+            {name: checksums[name] for name in BATCH_NAMES})
 
 
 def _batches(path, form):
-    """Yields (batch name, its bytes, what to call it in a message)."""
+    """Yields (batch name, its bytes, its name for messages)."""
     wanted = {name + form.suffix: name for name in BATCH_NAMES}
     if not path.is_dir():
         _check_regular(path)
@@ -192,21 +193,23 @@ def _check_sum(name, labels, pixels, title):
     digest = hashlib.sha256(labels)
     digest.update(np.ascontiguousarray(pixels))
     if digest.hexdigest() != CONTENT_SHA256[name]:
-        raise InputError(f'{title}: not the published images and labels: their SHA-256 is {digest.hexdigest()}, expected {CONTENT_SHA256[name]}; move it away and '
-                         'the right file is fetched')
+        raise InputError(f'{title}: not the published images and labels: their SHA-256 is {digest.hexdigest()}, '
+                         f'expected {CONTENT_SHA256[name]}; move it away, and the right file is downloaded')
     return digest.hexdigest()
 
 
-def _split(all_images, all_labels, sums, source):
-    """Cuts what was read into training, validation and test; no copies."""
+def _split(all_images, all_labels, checksums, source):
+    """Slices what was read into training, validation and test; no copies."""
     test = len(all_images) - cifar10_batches.NUM_IMAGES
     train, validation, test = slice(test - NUM_VALIDATION), slice(test - NUM_VALIDATION, test), slice(test, None)
-    return Cifar10Data(all_images[train], all_labels[train], all_images[validation], all_labels[validation],
-                       all_images[test], all_labels[test], CLASS_NAMES, source, sums)
+    return Cifar10Data(
+        train_images=all_images[train], train_labels=all_labels[train], validation_images=all_images[validation],
+        validation_labels=all_labels[validation], test_images=all_images[test], test_labels=all_labels[test],
+        class_names=CLASS_NAMES, source=source, checksums=checksums)
 
 
 def prepare(image):
-    """Makes a photograph what the network reads: its center square, scaled to 32 x 32 pixels.
+    """Crops a photograph to its center square, scaled to 32 x 32 pixels: what the network reads.
 
     Args:
       image: float32 [height, width, 3], RGB in [0, 255].

@@ -26,7 +26,7 @@ def read_pickled(content, name):
 
     Args:
       content: bytes of the file.
-      name: what to call it in a message, such as its path.
+      name: str for messages, such as its path.
 
     Returns:
       (labels, pixels): uint8 [10000] in [0, 9]; uint8 [10000, 3072], the planes red, green and blue of 32 x 32.
@@ -40,7 +40,7 @@ def read_pickled(content, name):
     fields = {key.decode('latin-1') if isinstance(key, bytes) else key: value for key, value in batch.items()}
     for key in ('data', 'labels'):
         if key not in fields:
-            raise InputError(f'{name}: holds no {key}; expected a batch of CIFAR-10')
+            raise InputError(f'{name}: does not contain {key}; expected a batch of CIFAR-10')
     return _check_labels(fields['labels'], name), _check_pixels(fields['data'], name)
 
 
@@ -48,7 +48,7 @@ def read_binary(content, name):
     """Reads a batch of cifar-10-binary.tar.gz: 10,000 times a label and an image, 3,073 bytes; see read_pickled."""
     expected = NUM_IMAGES * (1 + IMAGE_BYTES)
     if len(content) != expected:
-        raise InputError('{}: {} bytes, expected {}'.format(name, format(len(content), ','), format(expected, ',')))
+        raise InputError(f'{name}: {len(content):,} bytes, expected {expected:,}')
     records = np.frombuffer(content, np.uint8).reshape(NUM_IMAGES, 1 + IMAGE_BYTES)
     return _check_labels(records[:, 0].tolist(), name), records[:, 1:]
 
@@ -60,8 +60,7 @@ def _check_pixels(array, name):
     if array.shape != expected:
         raise InputError(f'{name}: its data has the shape {reprlib.repr(array.shape)}, expected {expected!r}')
     if len(array.content) != NUM_IMAGES * IMAGE_BYTES:
-        raise InputError('{}: its data has {} bytes, expected {}'.format(
-            name, format(len(array.content), ','), format(NUM_IMAGES * IMAGE_BYTES, ',')))
+        raise InputError(f'{name}: its data has {len(array.content):,} bytes, expected {NUM_IMAGES * IMAGE_BYTES:,}')
     return np.frombuffer(array.content, np.uint8).reshape(expected)
 
 
@@ -69,11 +68,11 @@ def _check_labels(labels, name):
     if not isinstance(labels, list):
         raise InputError(f'{name}: its labels are a {type(labels).__name__}, expected a list')
     if len(labels) != NUM_IMAGES:
-        raise InputError('{}: {} labels, expected {}'.format(name, format(len(labels), ','), format(NUM_IMAGES, ',')))
+        raise InputError(f'{name}: {len(labels):,} labels, expected {NUM_IMAGES:,}')
     for position, label in enumerate(labels):
         if type(label) is not int or not 0 <= label < NUM_CLASSES:
-            raise InputError('%s: label %s at position %d; labels are 0 to %d'
-                             % (name, reprlib.repr(label), position, NUM_CLASSES - 1))
+            raise InputError(f'{name}: label {reprlib.repr(label)} at position {position}; labels are 0 to '
+                             f'{NUM_CLASSES - 1}')
     return np.array(labels, np.uint8)
 
 

@@ -170,12 +170,12 @@ def _offset(profile):
     return int(np.clip(np.round(SIDE / 2 - center), 0, SIDE - len(profile)))
 
 
-def augment(digits, rng):
+def augment(digits, random):
     """Turns, scales, slants and shifts each digit of a batch by random amounts, bilinearly and all at once.
 
     Args:
       digits: float32 or uint8 [batch, height, width] or [batch, height, width, 1]; 0 around the digit.
-      rng: np.random.RandomState. One made from seed and step lets a resumed training draw the same.
+      random: np.random.RandomState. One made from seed and step lets a resumed training draw the same.
 
     Returns:
       the same shape and type.
@@ -183,7 +183,7 @@ def augment(digits, rng):
     count, height, width = digits.shape[:3]
     padded = np.zeros((count, height + 2, width + 2), np.float32)
     padded[:, 1:-1, 1:-1] = digits.reshape(count, height, width)
-    rows, columns = _sources(count, height, width, rng)
+    rows, columns = _sources(count, height, width, random)
     top, left = rows.astype(np.int32), columns.astype(np.int32)
     down, right = rows - top, columns - left
     index = top * (width + 2) + left
@@ -200,16 +200,16 @@ def augment(digits, rng):
     return upper.astype(digits.dtype).reshape(digits.shape)
 
 
-def _sources(count, height, width, rng):
+def _sources(count, height, width, random):
     """Draws an affine map for each image: which row and column of the image, padded by 1, each pixel is taken from.
 
     Returns:
       two float32 [count, height, width], within the padded image.
     """
-    angle = np.radians(rng.uniform(-MAX_ROTATION, MAX_ROTATION, count))
-    row_scale, column_scale = rng.uniform(1 - MAX_SCALING, 1 + MAX_SCALING, (2, count))
-    shear = rng.uniform(-MAX_SHEAR, MAX_SHEAR, count)
-    row_shift, column_shift = rng.uniform(-MAX_SHIFT, MAX_SHIFT, (2, count))
+    angle = np.radians(random.uniform(-MAX_ROTATION, MAX_ROTATION, count))
+    row_scale, column_scale = random.uniform(1 - MAX_SCALING, 1 + MAX_SCALING, (2, count))
+    shear = random.uniform(-MAX_SHEAR, MAX_SHEAR, count)
+    row_shift, column_shift = random.uniform(-MAX_SHIFT, MAX_SHIFT, (2, count))
 
     def each(values):
         return values.astype(np.float32)[:, np.newaxis, np.newaxis]

@@ -27,7 +27,7 @@ def read_images(path):
       uint8 [images, 28, 28].
 
     Raises:
-      InputError: missing, not to be read, damaged, longer or shorter than its header says, of another kind or size.
+      InputError: missing, unreadable, damaged, longer or shorter than its header says, of another kind or size.
     """
     return _read(path, 'images', (SIDE, SIDE))
 
@@ -41,8 +41,7 @@ def read_labels(path):
     labels = _read(path, 'labels', ())
     if labels.max() >= NUM_CLASSES:
         position = int(np.argmax(labels >= NUM_CLASSES))
-        raise InputError('%s: label %d at position %d; labels are 0 to %d'
-                         % (path, labels[position], position, NUM_CLASSES - 1))
+        raise InputError(f'{path}: label {labels[position]} at position {position}; labels are 0 to {NUM_CLASSES - 1}')
     return labels
 
 
@@ -53,11 +52,12 @@ def read_pair(images_path, labels_path):
       (uint8 [images, 28, 28], uint8 [images]).
 
     Raises:
-      InputError: as read_images and read_labels do, and where they are not equally many.
+      InputError: as read_images and read_labels do, and if their numbers differ.
     """
     images, labels = read_images(images_path), read_labels(labels_path)
     if len(images) != len(labels):
-        raise InputError('{} holds {} images, but {} holds {} labels; they must be equally many'.format(images_path, format(len(images), ','), labels_path, format(len(labels), ',')))
+        raise InputError(f'{images_path} contains {len(images):,} images, but {labels_path} {len(labels):,} labels; '
+                         'they must be equally many')
     return images, labels
 
 
@@ -70,12 +70,12 @@ def _read(path, kind, item_shape):
             raw.seek(0)
             return _parse(gzip.GzipFile(fileobj=raw) if packed else raw, path, kind, item_shape)
     except EOFError:
-        raise InputError(f'{path}: breaks off in the middle of its gzip data; fetch it again')
+        raise InputError(f'{path}: breaks off in the middle of its gzip data; download it again')
     except zlib.error as error:
-        raise InputError(f'{path}: its gzip data is damaged ({error}); fetch it again')
+        raise InputError(f'{path}: its gzip data is damaged ({error}); download it again')
     except OSError as error:
         if error.errno is None:  # the gzip module's own: a bad header or checksum
-            raise InputError(f'{path}: its gzip data is damaged ({error}); fetch it again')
+            raise InputError(f'{path}: its gzip data is damaged ({error}); download it again')
         raise InputError(f'{path}: cannot be read ({error.strerror})')
 
 
@@ -85,19 +85,21 @@ def _parse(stream, path, kind, item_shape):
     if not header:
         raise InputError(f'{path}: empty; expected a file of {kind}')
     if len(header) < 4 * (2 + len(item_shape)):
-        raise InputError(f'{path}: breaks off within its header; fetch it again')
-    magic, count, *found_shape = struct.unpack('>%dI' % (2 + len(item_shape)), header)
+        raise InputError(f'{path}: breaks off within its header; download it again')
+    magic, count, *found_shape = struct.unpack(f'>{2 + len(item_shape)}I', header)
     expected = UNSIGNED_BYTES + 1 + len(item_shape)
     if magic != expected:
-        raise InputError(f'{path}: not an IDX file of {kind}: its magic number is 0x{magic:08x}, expected 0x{expected:08x}')
+        raise InputError(f'{path}: not an IDX file of {kind}: its magic number is 0x{magic:08x}, expected '
+                         f'0x{expected:08x}')
     if tuple(found_shape) != item_shape:
-        raise InputError('%s: images of %d x %d pixels, expected %d x %d' % ((path,) + tuple(found_shape) + item_shape))
+        found, wanted = (' x '.join(map(str, shape)) for shape in (found_shape, item_shape))
+        raise InputError(f'{path}: images of {found} pixels, expected {wanted}')
     if not 1 <= count <= MAX_ITEMS:
-        raise InputError('{}: its header promises {} {}, expected 1 to {}'.format(path, format(count, ','), kind, format(MAX_ITEMS, ',')))
+        raise InputError(f'{path}: its header promises {count:,} {kind}, expected 1 to {MAX_ITEMS:,}')
     length = count * int(np.prod(item_shape, dtype=int))
-    data = stream.read(length + 1)  # one more than there should be, which also makes gzip look at its checksum
+    data = stream.read(length + 1)  # one more than there should be, which also makes gzip check its checksum
     if len(data) != length:
-        raise InputError('{}: {} bytes after the header, which promises {} {}, {} bytes; fetch it again'.format(
-            path, 'more than {}'.format(format(length, ',')) if len(data) > length else 'only {}'.format(format(len(data), ',')),
-            format(count, ','), kind, format(length, ',')))
+        found = f'more than {length:,}' if len(data) > length else f'only {len(data):,}'
+        raise InputError(f'{path}: {found} bytes after the header, which promises {count:,} {kind}, {length:,} bytes; '
+                         'download it again')
     return np.frombuffer(data, np.uint8).reshape((count,) + item_shape)

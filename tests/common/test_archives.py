@@ -45,7 +45,7 @@ def test_passes_over_the_members_not_wanted(tmp_path, folder, make, name):
     archive = make(tmp_path / name, [('../evil', b'x'), ('wanted', b'yes'), ('big', bytes(10000))])
     assert unpack(archive, folder, max_bytes=10000, members=['wanted']) == [folder / 'wanted']
     assert everything_in(folder) == ['wanted']
-    with pytest.raises(InputError, match='holds no absent'):
+    with pytest.raises(InputError, match='does not contain absent'):
         unpack(archive, folder, max_bytes=10000, members=['big', 'absent'])
     assert everything_in(folder) == ['wanted']
 
@@ -91,7 +91,7 @@ def test_a_zip_makes_no_links_and_no_devices(tmp_path, folder, kind):
 @pytest.mark.filterwarnings('ignore:Duplicate name')
 @pytest.mark.parametrize('make, archive', [(make_tar, 'a.tar'), (make_zip, 'a.zip')])
 def test_a_name_comes_once(tmp_path, folder, make, archive, names):
-    with pytest.raises(InputError, match='comes twice'):
+    with pytest.raises(InputError, match='appears twice'):
         unpack(make(tmp_path / archive, [(name, b'x') for name in names]), folder, max_bytes=1000)
     assert everything_in(folder) == []
 

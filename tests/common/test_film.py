@@ -59,7 +59,7 @@ def test_what_is_written_can_be_read(frames, tmp_path, extension, height, width)
     found = film.open_film(path)
     even = extension == '.mp4'
     assert (found.height, found.width) == ((48, 64) if even else (height, width))
-    assert found.num_frames == 6 and found.mistakes == []
+    assert found.num_frames == 6 and found.problems == []
     assert found.fps == (10 if extension else film.FRAMES_PER_SECOND)
     for number, image in enumerate(film.read_frames(found)):
         np.testing.assert_allclose(image[40, 50], color(number), atol=6)
@@ -127,7 +127,7 @@ def test_a_video_that_breaks_off(video, name, options):
     whole = path.read_bytes()
     path.write_bytes(whole[:len(whole) * 3 // 4])
     found = film.open_film(path)
-    mistake, = found.mistakes
+    mistake, = found.problems
     assert f'what cannot be read of {path}, which breaks off' in mistake
     assert '%d frames can' % found.num_frames in mistake
     assert 10 < found.num_frames < 100 and len(list(film.read_frames(found))) == found.num_frames
@@ -137,13 +137,13 @@ def test_a_video_that_breaks_off(video, name, options):
 def test_a_missing_end_that_ffmpeg_does_not_miss(video, name):
     path = video(name, sources=('testsrc2=size=64x48:rate=25:duration=4',))
     whole, found = path.read_bytes(), film.open_film(path)
-    assert (found.num_frames, found.mistakes) == (100, [])
+    assert (found.num_frames, found.problems) == (100, [])
     path.write_bytes(whole[:len(whole) * 3 // 4])
     found = film.open_film(path)
     assert 10 < found.num_frames < 100
-    assert found.mistakes == ['what is missing of %s, which breaks off; %d frames can be read'
+    assert found.problems == ['what is missing of %s, which breaks off; %d frames can be read'
                               % (path, found.num_frames)]
-    assert film.open_film(path, most=5).mistakes == []
+    assert film.open_film(path, most=5).problems == []
 
 
 def test_an_ffmpeg_that_crashes(video, frames, tmp_path, monkeypatch):
@@ -177,7 +177,7 @@ def test_a_folder_of_all_kinds_of_frames(tmp_path):
     (tmp_path / 'frame3.png').write_bytes(b'not a picture')
     found = film.open_film(tmp_path, fps=12)
     assert [path.name for path in found.paths] == ['frame2.png', 'frame10.png', 'frame11.gif', 'frame12.png']
-    assert 'frame3.png: not a picture' in found.mistakes[0] and found.fps == 12
+    assert 'frame3.png: not a picture' in found.problems[0] and found.fps == 12
     assert [frame.shape for frame in film.read_frames(found)] == [(30, 40, 3)] * 4
     assert film.open_film(tmp_path, most=2).num_frames == 2
 

@@ -309,8 +309,8 @@ def test_arrays_that_are_no_picture(tmp_path, shape):
 
 def test_unknown_extension_lists_the_known(tmp_path):
     for call in [lambda path: images.save_image(path, np.zeros((2, 2, 3))), images.check_output]:
-        for name in ['x.xyz', 'x']:
-            with pytest.raises(InputError, match=r'known: \.png, \.jpg'):
+        for name, message in [('x.xyz', r'known: \.png, \.jpg'), ('x', 'no extension; give one, such as .*x.png')]:
+            with pytest.raises(InputError, match=message):
                 call(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
@@ -349,6 +349,7 @@ def test_check_output_errors(tmp_path):
                         (tmp_path / 'file' / 'a' / 'x.png', 'cannot write there'),
                         (tmp_path / ('long' * 100 + '.png'), 'cannot write there'),
                         (tmp_path / 'folder.png', 'folder.png: a folder; name a file in it'),
+                        (tmp_path, 'a folder; name a file in it'),
                         (tmp_path / 'pipe.png', 'pipe.png: not a regular file; choose another name')]:
         with pytest.raises(InputError, match='^--output-here .*' + words):
             images.check_output(path, '--output-here')

@@ -114,7 +114,7 @@ def test_the_whole_set_comes_before_a_part_of_it(small_set, tmp_path):
     archive = pack(small_set.files(BINARY), tmp_path / 'cifar10' / BINARY.archive)
     assert cifar10.load(tmp_path).source == str(archive)
     archive.unlink()
-    assert refusal(tmp_path) == ('%s: holds no data_batch_4, data_batch_5, test_batch; complete it, or move it away'
+    assert refusal(tmp_path) == ('%s: does not contain data_batch_4, data_batch_5, test_batch; complete it, or move it away'
                                  % (tmp_path / PYTHON.folder))
 
 
@@ -177,7 +177,7 @@ def test_a_pickle_that_tries_to_run_something_is_refused(small_set, tmp_path, pa
     ({'a/../../data_batch_1': b'x'}, [], "the name 'a/../../data_batch_1' leads out of the folder"),
     ({}, [special('link', tarfile.SYMTYPE, '/etc/passwd')], 'link is a link or a device'),
     ({}, [special(PYTHON.folder + '/data_batch_1', tarfile.LNKTYPE, 'readme.html')], 'data_batch_1 is a link or a'),
-    ({'again/data_batch_2': b'x'}, [], 'data_batch_2 comes twice'),
+    ({'again/data_batch_2': b'x'}, [], 'data_batch_2 appears twice'),
 ])
 def test_an_archive_that_nobody_should_have_made(small_set, tmp_path, extra, specials, message):
     pack(dict(small_set.files(), **extra), tmp_path / 'data' / PYTHON.archive, specials)
@@ -188,7 +188,7 @@ def test_an_archive_without_one_batch(small_set, tmp_path):
     files = small_set.files()
     del files[PYTHON.folder + '/data_batch_4']
     path = pack(files, tmp_path / 'data' / PYTHON.archive)
-    assert refusal(tmp_path / 'data') == f'{path}: holds no data_batch_4'
+    assert refusal(tmp_path / 'data') == f'{path}: does not contain data_batch_4'
 
 
 @pytest.mark.parametrize('damage, message', [

@@ -77,7 +77,7 @@ def test_damaged_labels_are_one_line(write, content, message):
 
 def test_counts_must_agree(write):
     images, labels = write(IMAGES_FILE, 'some'), write(struct.pack('>2I', 0x801, 2) + bytes(2), 'fewer')
-    with pytest.raises(InputError, match='some holds 3 images, but .*fewer holds 2 labels; they must be equally many'):
+    with pytest.raises(InputError, match='some contains 3 images, but .*fewer 2 labels; they must be equally many'):
         idx.read_pair(images, labels)
 
 

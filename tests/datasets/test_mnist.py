@@ -108,7 +108,7 @@ def test_source_names_what_the_files_share(small_set, tmp_path, monkeypatch):
     (NAMES[2], lambda content: gzip.compress(b'\0\0\x08\x02' + content[4:]), 'its magic number is 0x00000802'),
     (NAMES[2], lambda content: content[:-1], 'only 23,519 bytes after the header, which promises 30 images'),
     (NAMES[3], lambda content: content[:-1] + b'\x0a', 'label 10 at position 29; labels are 0 to 9'),
-    (NAMES[3], lambda content: struct.pack('>2I', 0x801, 29) + content[9:], 'holds 30 images, but .* holds 29 labels'),
+    (NAMES[3], lambda content: struct.pack('>2I', 0x801, 29) + content[9:], 'contains 30 images, but .* 29 labels'),
     (NAMES[1], lambda content: b'', 'empty; expected a file of labels'),
     (NAMES[3], lambda content: content[:-1] + bytes([(content[-1] + 1) % 10]), 'is not the right file: .*expected'),
 ])
@@ -140,7 +140,7 @@ def test_the_sample_stands_in_for_mnist_with_one_warning(tmp_path, capsys):
     data = mnist.load(tmp_path / 'none', quiet=True)
     assert data.is_sample and data.source.startswith('the bundled sample')
     warning = capsys.readouterr().err
-    assert warning.count('warning:') == 1 and warning.startswith('warning: the full MNIST cannot be had; ')
+    assert warning.count('warning:') == 1 and warning.startswith('warning: MNIST is unavailable; ')
     assert 'by hand: put train-images-idx3-ubyte.gz' in warning and str(tmp_path / 'none' / 'mnist') in warning
     assert not (tmp_path / 'none').exists()
 
