@@ -559,7 +559,7 @@ def train_as_the_chapter(args, data, run_dir):
                                                         (data.validation_images, data.validation_labels)))
     with tf.Graph().as_default(), runs.MetricsLog(run_dir / 'metrics.csv', METRICS) as metrics:
         tf.set_random_seed(args.seed)
-        with session.without_gpu_noise():
+        with session.without_noise():
             model = chapter_model(args, run_dir)
         try:
             tflearn_trainer.fit(model, training, validation, args.epochs, args.batch_size, 'cifar10_cnn', metrics,

@@ -196,7 +196,8 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None):
       what a resumed run must share).
 
     Raises:
-      InputError: the run to resume is not there, another process works on it, or an option contradicts its settings.
+      InputError: the run to resume is not there, another process works on it, it began with another TensorFlow, or an
+        option contradicts its settings.
     """
     if preset:
         parser.set_defaults(**preset(parser.parse_args(argv)))
@@ -206,6 +207,7 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None):
     if args.resume:
         args.run_dir = runs.locate(args.output_dir, recipe, args.resume)
         runs.hold(args.run_dir)
+        runs.check_stack(args.run_dir)
         recorded = runs.read_record(args.run_dir).get('settings', {})
         _refuse_changes(args, recorded, given - set(changeable), free)
         for action in parser._actions:

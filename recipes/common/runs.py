@@ -10,6 +10,7 @@ from pathlib import Path
 import filelock
 import numpy as np
 
+from common import session
 from common.errors import InputError, UnavailableError
 from common.files import flush_to_disk, make_dir, replacing, replacing_dir
 from common.session import tf
@@ -42,7 +43,7 @@ def create(output_dir, recipe, **record):
     run_dir = _make_unique(parent, time.strftime('%Y-%m-%d_%H%M%S'))
     hold(run_dir)
     write_record(run_dir, recipe=recipe, command=sys.argv, started=time.strftime('%Y-%m-%d %H:%M:%S %z'),
-                 versions=versions(), **record)
+                 stack=session.stack(), versions=versions(), **record)
     link = parent / f'.{LATEST}.{os.getpid()}'
     link.symlink_to(run_dir.name)
     os.replace(str(link), str(latest))
@@ -97,7 +98,8 @@ def release_all():
 def versions():
     """Returns {package: version} of Python and those packages that this process has imported."""
     found = {'python': '.'.join(map(str, sys.version_info[:3]))}
-    for name in ('tensorflow', 'keras', 'tflearn', 'numpy', 'scipy', 'matplotlib', 'PIL', 'h5py', 'onnx', 'cv2'):
+    for name in ('tensorflow', 'keras', 'tf_keras', 'tflearn', 'numpy', 'scipy', 'matplotlib', 'PIL', 'h5py', 'onnx',
+                 'cv2'):
         version = getattr(sys.modules.get(name), '__version__', None)
         if version:
             found[name] = version
@@ -132,6 +134,19 @@ def locate(output_dir, recipe, resume, option='--resume'):
     if found != recipe:
         raise InputError(f'{option} {run_dir}: a run of {found}, not of {recipe}')
     return run_dir.resolve()
+
+
+def check_stack(run_dir):
+    """Sees to it that a run that is not finished goes on with the TensorFlow that it began with.
+
+    Raises:
+      InputError: it began with the other one, whose last digits differ: the result would be neither's.
+    """
+    record, here = read_record(run_dir), session.stack()
+    began = record.get('stack', 'tf1')  # the only one when runs did not record it
+    if began != here and 'results' not in record:
+        raise InputError(f'--resume {run_dir}: begun with {session.STACKS[began]}; {session.STACKS[here]} rounds otherwise, '
+                         f'and would not end with the same result. Resume it with STACK={began}, or start a new run')
 
 
 def read_record(run_dir):

@@ -78,7 +78,7 @@ def test_output_that_nobody_reads_ends_quietly(tmp_path, body):
     os.close(read)
     try:
         done = subprocess.run([sys.executable, str(path)], stdout=write, stderr=subprocess.PIPE,
-                              env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)))
+                              env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path), PYTHONUNBUFFERED=''))
     finally:
         os.close(write)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b'')

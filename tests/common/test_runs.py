@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common import runs
+from common import runs, session
 from common.errors import InputError, UnavailableError
 
 
@@ -138,6 +138,19 @@ def test_what_a_resumed_run_has_to_share_with_its_beginning(tmp_path):
         runs.check_unchanged(run_dir, images=dict(sums, train='b' * 64))
     record = runs.read_record(run_dir)
     assert (record['tile_size'], record['images']) == (512, sums)
+
+
+def test_a_run_of_the_other_stack_is_resumed_there_alone_unless_it_is_finished(tmp_path, monkeypatch):
+    run_dir = runs.create(tmp_path, 'dream')
+    runs.check_stack(run_dir)
+    began = session.stack()
+    other = {'tf1': 'tf2', 'tf2': 'tf1'}[began]
+    monkeypatch.setattr(session, 'stack', lambda: other)
+    with pytest.raises(InputError, match=f'^--resume .*: begun with TensorFlow .* STACK={began},') as error:
+        runs.check_stack(run_dir)
+    assert '\n' not in str(error.value)
+    runs.write_record(run_dir, results={})
+    runs.check_stack(run_dir)  # for --export, say
 
 
 def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path):

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from common import session
@@ -11,9 +12,9 @@ from common.errors import UnavailableError
 RECIPES = Path(__file__).resolve().parents[2] / 'recipes'
 
 
-def run_python(code):
+def run_python(code, **environ):
     return subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120,
-                          universal_newlines=True, env=dict(os.environ, PYTHONPATH=str(RECIPES)))
+                          universal_newlines=True, env=dict(os.environ, PYTHONPATH=str(RECIPES), **environ))
 
 
 def test_the_import_of_the_module_does_not_import_tensorflow():
@@ -39,11 +40,50 @@ def test_real_errors_still_show():
     done = run_python('from common.session import _filtered_stderr\nimport os\n'
                       'with _filtered_stderr(["known noise"]): os.write(2, b"known noise 1\\nreal error\\n")')
     assert done.stderr == 'real error\n'
+    done = run_python('from common.session import _filtered_stderr\nimport os\n'
+                      'with _filtered_stderr(["noise"]): os.write(2, b"noise\\nno AVX on this machine\\n"); os.abort()')
+    assert done.stderr == 'no AVX on this machine\n' and done.returncode < 0
+
+
+def test_the_stack_is_known_without_an_import_and_is_the_one_that_runs():
+    done = run_python('import sys; from common import session; print(session.stack(), "tensorflow" in sys.modules)')
+    assert done.stdout == f'{session.stack()} False\n'
+    from common.session import tf
+    assert tf.version.VERSION.startswith({'tf1': '1.15.', 'tf2': '2.'}[session.stack()])
+
+
+def test_nothing_is_left_in_the_home_and_nothing_there_is_obeyed(tmp_path):
+    (tmp_path / '.keras').mkdir()
+    (tmp_path / '.keras/keras.json').write_text('{"floatx": "float64"}')
+    done = run_python('from common.session import keras; print(keras.backend.floatx())',
+                      HOME=str(tmp_path), KERAS_HOME='')
+    assert (done.stdout, done.stderr) == ('float32\n', '')
+    assert [path.name for path in tmp_path.rglob('*') if path.is_file()] == ['keras.json']
+
+
+@pytest.mark.filterwarnings('ignore:ANTIALIAS')
+def test_what_tflearn_is_given_while_it_is_imported_is_taken_back():
+    pillow, nest = pytest.importorskip('PIL.Image'), pytest.importorskip('tensorflow.python.util.nest')
+    had = [hasattr(pillow, 'ANTIALIAS'), hasattr(nest, 'is_sequence')]
+    with session._names_for_tflearn():
+        assert pillow.ANTIALIAS == pillow.LANCZOS and nest.is_sequence([1]) and not nest.is_sequence(1)
+    assert [hasattr(pillow, 'ANTIALIAS'), hasattr(nest, 'is_sequence')] == had
+
+
+def test_nan_goes_through_a_product_a_bias_and_a_relu():
+    """TensorFlow 2 fuses the three into an operation in which NaN becomes 0, unless it is told not to."""
+    from common.session import tf
+    inputs, kernel = tf.placeholder(tf.float32, [8, 8]), tf.get_variable('kernel', [8, 8])
+    bias = tf.get_variable('bias', initializer=[float('nan')] * 8)
+    result = tf.nn.relu(tf.nn.bias_add(tf.matmul(inputs, kernel), bias))
+    with session.open_session(device='cpu') as sess:
+        sess.run(tf.global_variables_initializer())
+        assert np.isnan(sess.run(result, {inputs: np.ones((8, 8))})).all()
 
 
 def test_the_device_is_described():
-    assert session.describe_device('cpu', 3) == 'CPU asked for: CPU, 3 threads'
-    assert session.describe_device('cpu', 1) == 'CPU asked for: CPU, 1 thread'
+    assert session.describe_device('cpu', 3) == 'using the CPU as requested: CPU, 3 threads'
+    assert session.describe_device('cpu', 1) == 'using the CPU as requested: CPU, 1 thread'
 
 
 def test_without_a_gpu_the_cpu_is_taken_and_a_gpu_asked_for_is_an_error(monkeypatch):

@@ -17,7 +17,7 @@ def test_a_training_writes_its_epochs_down_and_prints_no_line_of_tflearns(tmp_pa
     points = np.random.RandomState(0).uniform(-1, 1, (40, 2)).astype(np.float32)
     labels = np.eye(2)[(points.sum(axis=1) > 0).astype(int)]
     with tf.Graph().as_default(), runs.MetricsLog(tmp_path / 'metrics.csv', COLUMNS) as metrics:
-        with session.without_gpu_noise():
+        with session.without_noise():
             layer = tflearn.fully_connected(tflearn.input_data([None, 2]), 2, activation='softmax')
             model = tflearn.DNN(tflearn.regression(layer, optimizer='sgd', learning_rate=2.0),
                                 tensorboard_dir=str(tmp_path / 'tensorboard'))
