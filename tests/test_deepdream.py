@@ -1,4 +1,4 @@
-"""recipes/deepdream.py: the climb, its tiles, its files, and what it says when something is wrong."""
+"""recipes/deepdream.py: gradient ascent, its tiles, its files, and what it reports when something is wrong."""
 import json
 import os
 import shutil
@@ -16,8 +16,9 @@ import deepdream
 from common import film, images, runs
 from common.errors import ComputationError, UnavailableError
 from common.session import open_session, tf
-from networks import inception
-from synthesis import frames, motion, objectives, picture_run
+from networks import classifiers, inception, vgg
+from synthesis import motion, objectives, picture_run
+from synthesis.octaves import Octave
 
 RECIPES = Path(deepdream.__file__).parent
 FAST = ['--octaves', '2', '--steps', '2', '--tile-size', '64', '--threads', '1', '--quiet']
@@ -25,7 +26,7 @@ FAST = ['--octaves', '2', '--steps', '2', '--tile-size', '64', '--threads', '1',
 
 @pytest.fixture
 def picture(tmp_path):
-    """Path of a picture of 128 x 100 pixels."""
+    """Path of an image of 128 x 100 pixels."""
     path = tmp_path / 'pond.png'
     noise = np.random.RandomState(3).uniform(0, 255, [10, 12, 3])
     images.save_image(path, images.resize_image(noise, 100, 128))
@@ -55,7 +56,8 @@ def gradient_of(tiny_inception_path):
     """Returns a function of objectives that gives a function of an image, a shift and a tile size."""
     graph_def = inception.load_graph_def(tiny_inception_path)
     build = partial(inception.inception, graph_def=graph_def)
-    network = deepdream.Network('inception', build, 32, 'mixed4c', 'mixed4c:0', None, '', '')
+    network = classifiers.Classifier(name='inception', build=build, grid=32, objective='mixed4c',
+                                     noise_objective='mixed4c:0', labels=None, source='', sha256='')
     with tf.Graph().as_default():
         def of(*texts, guided=False, grid=32):
             graph = deepdream.build_graph(network, [objectives.parse(text) for text in texts], guided)
@@ -65,6 +67,11 @@ def gradient_of(tiny_inception_path):
                 return deepdream.tiled_gradient(image, shift, sess, graph, dict(feed), tile_size, grid)
             return compute
         yield of
+
+
+def words(value):
+    """Names a parametrized list by its words."""
+    return ' '.join(map(str, value)) if isinstance(value, (list, tuple)) else None
 
 
 def noise(height, width, seed=0):
@@ -103,21 +110,21 @@ def test_tiles_equal_untiled_away_from_the_seams(gradient_of):
 
 
 @pytest.mark.parametrize('text', ['mixed4c', 'mixed4c:2', 'softmax2_pre_activation:1'])
-def test_a_pixel_weighs_alike_in_large_and_small_tiles(gradient_of, text):
+def test_a_pixel_counts_the_same_in_large_and_small_tiles(gradient_of, text):
     image = np.full([64, 96 + 64, 3], 30, np.float32)  # flat, and cut into 96 and 64 columns
     _, gradient = gradient_of(text)(image, tile_size=96)
     strength = np.abs(gradient[16:48]).mean(axis=(0, 2))
     np.testing.assert_allclose(strength[24:72].mean(), strength[108:148].mean(), rtol=0.1)
 
 
-def test_the_shift_moves_the_tiles_and_not_the_picture(gradient_of):
+def test_the_shift_moves_the_tiles_and_not_the_image(gradient_of):
     image, compute = noise(64, 96), gradient_of('mixed4c')
     still, shifted = compute(image)[1], compute(image, (32, 64))[1]
     similarity = (still * shifted).sum() / np.linalg.norm(still) / np.linalg.norm(shifted)
     assert similarity > 0.9
 
 
-@pytest.mark.parametrize('shift', [(0, 0), (50, 70), (127, 1)])
+@pytest.mark.parametrize('shift', [(0, 0), (50, 70), (127, 1)], ids=words)
 def test_a_neuron_is_where_it_was_put(gradient_of, shift):
     value, gradient = gradient_of('conv2d0_pre_relu:1@0.25,0.75')(noise(128, 192), shift, tile_size=64)
     rows, columns = np.nonzero(np.abs(gradient).sum(axis=-1))
@@ -133,56 +140,67 @@ def test_weights_add_up(gradient_of):
     np.testing.assert_allclose(gradient, 2 * first[1] - 0.5 * second[1], rtol=1e-3, atol=1e-3)
 
 
-# The climb
+# Gradient ascent
+
+
+def test_two_steps_without_a_command_line(tiny_inception_path):
+    network = classifiers.load('inception', tiny_inception_path.parent)
+    graph = deepdream.build_graph(network, [objectives.parse('mixed4c')])
+    with tf.Session() as sess:
+        image, values = deepdream.dream(noise(64, 80), [Octave(height=64, width=80, steps=2, step_size=1.5)],
+                                        partial(deepdream.tiled_gradient, sess=sess, graph=graph))
+    (before, last), = values
+    assert image.shape == (64, 80, 3) and last > before > 0
 
 
 def octaves(*sizes, steps=2, step_size=1.5):
-    return [deepdream.Octave(height, width, steps, step_size) for height, width in sizes]
+    return [Octave(height, width, steps, step_size) for height, width in sizes]
 
 
 def test_the_objective_rises(gradient_of):
     states = []
     deepdream.dream(noise(64, 64), octaves((64, 64), steps=5), gradient_of('mixed4c'), jitter=0, report=states.append)
     assert [(state.octave, state.step) for state in states] == [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5)]
-    climbed = [state.values[0, 1] for state in states]
-    assert climbed == sorted(climbed) and climbed[-1] > 1.02 * climbed[0] and states[-1].values[0, 0] == climbed[0]
+    values = [state.values[0, 1] for state in states]
+    assert values == sorted(values) and values[-1] > 1.02 * values[0] and states[-1].values[0, 0] == values[0]
 
 
 @pytest.mark.parametrize('laplacian_levels', [0, 3])
 def test_a_step_has_its_size(laplacian_levels):
     content = np.full([32, 48, 3], 128, np.float32)
     gradient = np.random.RandomState(1).normal(0, 1e-5, content.shape).astype(np.float32)
-    result = deepdream.dream(content, octaves((32, 48), steps=1), lambda image, shift: (1.0, gradient),
-                             laplacian_levels=laplacian_levels)
+    result, values = deepdream.dream(content, octaves((32, 48), steps=1), lambda image, shift: (1.0, gradient),
+                                     laplacian_levels=laplacian_levels)
+    assert values.tolist() == [[1, 1]]
     assert np.abs(result - content).mean() == pytest.approx(1.5, rel=0.02)
 
 
 def test_a_local_gradient_is_measured_where_it_is():
     gradient = np.zeros([32, 32, 3], np.float32)
     gradient[:4, :4] = -2
-    assert deepdream.mean_strength(gradient) == 2
-    assert deepdream.mean_strength(np.zeros([4, 4, 3], np.float32)) == 0
+    assert deepdream.mean_absolute_gradient(gradient) == 2
+    assert deepdream.mean_absolute_gradient(np.zeros([4, 4, 3], np.float32)) == 0
 
 
-def test_pixels_stay_in_range_and_silence_changes_nothing():
+def test_pixels_stay_in_range_and_an_inactive_objective_changes_nothing():
     content = noise(64, 64)
-    loud = deepdream.dream(content, octaves((64, 64), step_size=1e4), lambda image, shift: (1, image - 100))
-    silent = deepdream.dream(content, octaves((32, 32), (64, 64)), lambda image, shift: (0, np.zeros_like(image)))
-    assert loud.min() == 0 and loud.max() == 255
-    np.testing.assert_allclose(silent, content, atol=1e-3)  # the lost detail came back
+    active, _ = deepdream.dream(content, octaves((64, 64), step_size=1e4), lambda image, shift: (1, image - 100))
+    inactive, _ = deepdream.dream(content, octaves((32, 32), (64, 64)), lambda image, shift: (0, np.zeros_like(image)))
+    assert active.min() == 0 and active.max() == 255
+    np.testing.assert_allclose(inactive, content, atol=1e-3)  # the lost detail came back
 
 
 def test_a_soft_mask_scales_the_step(gradient_of):
     content = np.full([64, 64, 3], 128, np.float32)
     mask = np.zeros([64, 64], np.float32)
-    mask[:, 32:], mask[:, 48:] = 0.5, 1
-    result = deepdream.dream(content, octaves((64, 64), steps=1), lambda image, shift: (1, np.ones_like(image)),
-                             mask=mask)
+    mask[:, 32:], mask[:, 48:] = 127.5, 255
+    result, _ = deepdream.dream(content, octaves((64, 64), steps=1), lambda image, shift: (1, np.ones_like(image)),
+                                mask=mask)
     changed = (result - content)[0, :, 0]
     np.testing.assert_allclose(changed[[0, 40, 60]], [0, 0.75, 1.5], rtol=1e-5)
 
 
-def test_not_a_number_stops_the_climb():
+def test_not_a_number_stops_the_ascent():
     states = []
 
     def breaks(image, shift):
@@ -213,7 +231,7 @@ def test_a_run_leaves_its_files(dreams, picture, tmp_path, run_dir, capsys):
     octave = record['pictures'][0]['octaves'][-1]
     assert octave['objective_last'] > octave['objective_before'] and octave['width'] == 128
     assert record['results']['objective_last'] == octave['objective_last']
-    assert 'the objective rose from' in capsys.readouterr().out
+    assert 'the objective went from' in capsys.readouterr().out
 
 
 def test_the_seed_holds(dreams, picture, run_dir):
@@ -227,14 +245,14 @@ def test_the_seed_holds(dreams, picture, run_dir):
 def test_stopped_and_resumed(dreams, picture, tmp_path, run_dir, monkeypatch, capsys):
     assert dreams('--content', picture) == 0
     whole = (run_dir / 'pond_dream.png').read_bytes()
-    steps, climb = [], deepdream.climb
+    steps, ascent_step = [], deepdream.ascent_step
 
-    def climb_and_stop(*args):
+    def stop_after_a_step(*args):
         steps.append(len(steps))
         if len(steps) == 3:
             os.kill(os.getpid(), signal.SIGINT)
-        return climb(*args)
-    monkeypatch.setattr(deepdream, 'climb', climb_and_stop)
+        return ascent_step(*args)
+    monkeypatch.setattr(deepdream, 'ascent_step', stop_after_a_step)
     assert dreams('--content', picture) == 130
     message = capsys.readouterr().err
     assert 'after 3 of 4 steps' in message and 'Resume with: ' in message and message.count('\n') == 1
@@ -247,22 +265,31 @@ KILLED = '''
 import os, signal, sys, deepdream
 from synthesis import picture_run
 picture_run.SECONDS_BETWEEN_CHECKPOINTS, picture_run.SHARE_FOR_CHECKPOINTS = 0.0, float('inf')
-class Mortal(deepdream.PictureRun):
-    def record(self, *args, **figures):
-        super().record(*args, **figures)
-        if self.progress.done == 3: os.kill(os.getpid(), signal.SIGKILL)
-deepdream.PictureRun = Mortal
-deepdream.main(sys.argv[1:])
+steps_left, ascent_step = int(sys.argv[1]), deepdream.ascent_step
+def step(*args):
+    global steps_left
+    steps_left -= 1
+    return os.kill(os.getpid(), signal.SIGKILL) if steps_left < 0 else ascent_step(*args)
+deepdream.ascent_step = step
+deepdream.main(sys.argv[2:])
 '''
 
 
-def test_killed_and_resumed(dreams, picture, tmp_path, tiny_inception_path, run_dir):
+@pytest.fixture
+def dream_and_die(tmp_path, tiny_inception_path):
+    """Runs the recipe in a process of its own that is killed after so many steps."""
+    def run(steps, *options):
+        command = [sys.executable, '-c', KILLED, str(steps), *FAST, '--models-dir', str(tiny_inception_path.parent),
+                   '--output-dir', str(tmp_path / 'output'), *map(str, options)]
+        killed = subprocess.run(command, cwd=str(RECIPES), stderr=subprocess.PIPE)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    return run
+
+
+def test_killed_and_resumed(dreams, dream_and_die, picture, run_dir):
     assert dreams('--content', picture, picture) == 0
     whole = [(run_dir / name).read_bytes() for name in ('pond_dream.png', 'pond_dream-2.png')]
-    killed = subprocess.run([sys.executable, '-c', KILLED, *FAST, '--models-dir', str(tiny_inception_path.parent),
-                             '--output-dir', str(tmp_path / 'output'), '--content', str(picture), str(picture)],
-                            cwd=str(RECIPES), stderr=subprocess.PIPE)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    dream_and_die(3, '--content', picture, picture)
     assert not (run_dir / 'pond_dream.png').exists()
     assert dreams('--resume', fast=False) == 0
     assert [(run_dir / name).read_bytes() for name in ('pond_dream.png', 'pond_dream-2.png')] == whole
@@ -278,7 +305,7 @@ def test_resume_refuses_what_has_changed(dreams, picture, run_dir, capsys):
     assert 'inputs changed since' in capsys.readouterr().err
 
 
-def test_not_a_number_keeps_the_last_good_picture(dreams, picture, run_dir, monkeypatch, capsys):
+def test_not_a_number_keeps_the_last_good_image(dreams, picture, run_dir, monkeypatch, capsys):
     tiled_gradient, calls = deepdream.tiled_gradient, []
 
     def breaks(*args, **kwargs):
@@ -291,7 +318,7 @@ def test_not_a_number_keeps_the_last_good_picture(dreams, picture, run_dir, monk
     assert images.load_image(run_dir / 'pond_dream.png').std() > 10
 
 
-def test_several_pictures_of_which_one_is_none(dreams, picture, tmp_path, run_dir, capsys):
+def test_several_images_of_which_one_is_none(dreams, picture, tmp_path, run_dir, capsys):
     folder = tmp_path / 'folder'
     folder.mkdir()
     (folder / 'a.png').write_bytes(picture.read_bytes())
@@ -301,11 +328,11 @@ def test_several_pictures_of_which_one_is_none(dreams, picture, tmp_path, run_di
     assert dreams('--content', folder, small, picture) == 2
     captured = capsys.readouterr()
     assert 'b.png: not a picture' in captured.err and '30 x 20 pixels are too few for any octave' in captured.err
-    assert '2 pictures dreamed' in captured.out and '2 left out' in captured.out
+    assert '2 pictures dreamed' in captured.out and '2 skipped' in captured.out
     assert (run_dir / 'a_dream.png').exists() and (run_dir / 'pond_dream.png').exists()
 
 
-def test_any_kind_of_picture_mask_and_guide(dreams, picture, tmp_path, run_dir):
+def test_any_kind_of_image_mask_and_guide(dreams, picture, tmp_path, run_dir):
     rgba, gray, cmyk = tmp_path / 'rgba.png', tmp_path / 'gray.png', tmp_path / 'cmyk.jpg'
     image = Image.open(str(picture))
     image.convert('RGBA').save(str(rgba))
@@ -325,7 +352,7 @@ def test_the_mask_protects(dreams, picture, tmp_path, run_dir):
     assert changed[:, :48].max() <= 1 and changed[:, 48:].mean() > 1
 
 
-def test_noise_shows_what_a_channel_likes(dreams, run_dir):
+def test_noise_shows_what_a_channel_responds_to(dreams, run_dir):
     assert dreams('--content', 'noise', '--size', '64', '--objective', 'mixed4c:1') == 0
     assert images.load_image(run_dir / 'noise_dream.png').shape == (64, 64, 3)
     record = json.loads((run_dir / 'run.json').read_text())
@@ -340,7 +367,7 @@ def test_the_books_settings(dreams, picture, run_dir):
     assert images.load_image(run_dir / 'noise_dream.png').std() == pytest.approx(25.5, rel=0.1)
 
 
-def test_without_options_it_dreams_on_a_picture_that_is_there(dreams, run_dir):
+def test_without_options_it_dreams_on_a_raccoon(dreams, run_dir):
     assert dreams('--size', '96') == 0
     assert images.load_image(run_dir / 'raccoon_dream.png').shape == (72, 96, 3)
 
@@ -359,7 +386,7 @@ def test_a_class_by_its_name(dreams, picture, capsys):
     assert 'no class \'tinca\'; did you mean' in capsys.readouterr().err
 
 
-def test_a_silent_objective_is_told(dreams, picture, monkeypatch, capsys):
+def test_an_inactive_objective_is_reported(dreams, picture, monkeypatch, capsys):
     monkeypatch.setattr(deepdream, 'tiled_gradient', lambda image, shift, **kwargs: (0.0, np.zeros_like(image)))
     assert dreams('--content', picture) == 0
     assert 'warning: the objective was 0' in capsys.readouterr().err
@@ -387,7 +414,7 @@ def frames_of(folder):
     return [path.read_bytes() for path in sorted((folder / 'frames').iterdir())]
 
 
-def test_a_zoom_into_a_picture(dreams, picture, tmp_path, run_dir, capsys):
+def test_a_zoom_into_an_image(dreams, picture, tmp_path, run_dir, capsys):
     output = tmp_path / 'zoom.gif'
     assert dreams('--content', picture, '--zoom', '1.1', '--rotate', '2', '--frames', '4', '--fps', '10', '--output',
                   output) == 0
@@ -397,7 +424,7 @@ def test_a_zoom_into_a_picture(dreams, picture, tmp_path, run_dir, capsys):
     found = film.open_film(output)
     assert (found.num_frames, found.fps, found.height, found.width) == (4, 10, 100, 128)
     for old, new in zip(frames, frames[1:]):
-        moved = motion.move(old, motion.camera(100, 128, 1.1, 2), order=3)
+        moved = motion.warp(old, motion.camera(100, 128, 1.1, 2), order=3)
         assert 0.5 < np.abs(new - moved).mean() < 0.5 * np.abs(new - old).mean()  # it has moved, and dreamed on
     record = runs.read_record(run_dir)
     assert record['results']['frames'] == 4 and record['pictures'][0]['width'] == 128
@@ -405,7 +432,7 @@ def test_a_zoom_into_a_picture(dreams, picture, tmp_path, run_dir, capsys):
     assert [row['frame'] for row in rows] == [1, 2, 3, 4] and rows[3]['objective'] > rows[3]['objective_before']
 
 
-def test_a_films_first_frame_is_the_pictures_dream(dreams, picture, run_dir):
+def test_a_films_first_frame_is_the_images_dream(dreams, picture, run_dir):
     assert dreams('--content', picture) == 0
     dream = (run_dir / 'pond_dream.png').read_bytes()
     assert dreams('--content', picture, '--frames', '1') == 0
@@ -439,34 +466,13 @@ def test_a_still_video_flickers_less_with_the_blend(dreams, picture, tmp_path, r
     assert strength[1] > 0.7 * strength[0]  # and it dreams no less
 
 
-def test_a_share_of_the_steps_goes_a_share_of_the_way():
-    octave = deepdream.Octave(64, 64, steps=10, step_size=1.5)
-    assert deepdream.fewer_steps(octave, 0.3) == octave._replace(steps=3, step_size=pytest.approx(1.5))
-    assert deepdream.fewer_steps(octave._replace(steps=1), 0.3) == (64, 64, 1, pytest.approx(0.45))
-    assert deepdream.fewer_steps(octave, 1) == octave
-
-
-FILM_KILLED = '''
-import os, signal, sys, deepdream
-class Mortal(deepdream.frames.Journal):
-    def report(self, step):
-        super().report(step)
-        if self.progress.done == 2: os.kill(os.getpid(), signal.SIGKILL)
-deepdream.frames.Journal = Mortal
-deepdream.main(sys.argv[1:])
-'''
-
-
-@pytest.mark.parametrize('kind', ['a zoom', 'a video'])
-def test_a_film_killed_and_resumed(dreams, picture, clip, tmp_path, tiny_inception_path, run_dir, kind):
-    options = ['--content', str(clip if kind == 'a video' else picture), '--frames', '5']
+@pytest.mark.parametrize('kind', ['zoom', 'video'])
+def test_a_film_killed_and_resumed(dreams, dream_and_die, picture, clip, tmp_path, run_dir, kind):
+    options = ['--content', clip if kind == 'video' else picture, '--frames', '5']
     assert dreams(*options) == 0
     whole = frames_of(run_dir)
     assert len(whole) == len(set(whole)) == 5
-    killed = subprocess.run([sys.executable, '-c', FILM_KILLED, *FAST, '--models-dir', str(tiny_inception_path.parent),
-                             '--output-dir', str(tmp_path / 'output'), *options], cwd=str(RECIPES),
-                            stderr=subprocess.PIPE)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    dream_and_die(3 if kind == 'video' else 9, *options)  # in the third frame
     assert frames_of(run_dir) == whole[:2]
     assert dreams('--resume', fast=False) == 0
     assert frames_of(run_dir) == whole
@@ -475,16 +481,16 @@ def test_a_film_killed_and_resumed(dreams, picture, clip, tmp_path, tiny_incepti
     assert [path.read_bytes() for path in sorted((tmp_path / 'again').iterdir())] == whole
 
 
-def test_a_film_killed_as_a_frame_is_kept_misses_no_row(dreams, picture, run_dir, monkeypatch):
-    options, frame_done = ['--content', picture, '--frames', '3', '--steps', '1'], frames.Journal.frame_done
+def test_a_film_killed_as_a_frame_is_saved_misses_no_row(dreams, picture, run_dir, monkeypatch):
+    options, save_image = ['--content', picture, '--frames', '3', '--steps', '1'], images.save_image
     assert dreams(*options) == 0
     whole = frames_of(run_dir)
 
-    def die(journal):
-        if journal.progress.done == 1:
+    def die(path, image):
+        if path.name == '000001.png':
             raise KeyboardInterrupt
-        frame_done(journal)
-    monkeypatch.setattr(frames.Journal, 'frame_done', die)
+        save_image(path, image)
+    monkeypatch.setattr(images, 'save_image', die)
     assert dreams(*options) == 130
     monkeypatch.undo()
     assert dreams('--resume', fast=False) == 0 and frames_of(run_dir) == whole
@@ -493,14 +499,14 @@ def test_a_film_killed_as_a_frame_is_kept_misses_no_row(dreams, picture, run_dir
 
 def test_a_film_stopped_and_resumed(dreams, picture, run_dir, monkeypatch, capsys):
     assert dreams('--content', picture, '--frames', '4') == 0
-    whole, climbs, climb = frames_of(run_dir), [], deepdream.climb
+    whole, steps, ascent_step = frames_of(run_dir), [], deepdream.ascent_step
 
-    def climb_and_stop(*args):
-        climbs.append(1)
-        if len(climbs) == 11:  # 4 steps a frame
+    def stop_after_a_step(*args):
+        steps.append(1)
+        if len(steps) == 11:  # 4 steps a frame
             os.kill(os.getpid(), signal.SIGINT)
-        return climb(*args)
-    monkeypatch.setattr(deepdream, 'climb', climb_and_stop)
+        return ascent_step(*args)
+    monkeypatch.setattr(deepdream, 'ascent_step', stop_after_a_step)
     assert dreams('--content', picture, '--frames', '4') == 130
     message = capsys.readouterr().err
     assert 'after 2 of 4 frames, which are in' in message and 'Resume with: ' in message
@@ -509,15 +515,15 @@ def test_a_film_stopped_and_resumed(dreams, picture, run_dir, monkeypatch, capsy
 
 
 def test_a_resumed_run_keeps_its_output(dreams, picture, tmp_path, monkeypatch):
-    climb = deepdream.climb
+    ascent_step = deepdream.ascent_step
 
     def stop(*args):
         os.kill(os.getpid(), signal.SIGINT)
-        return climb(*args)
+        return ascent_step(*args)
     for options in (['--output', tmp_path / 'dream.jpg'], ['--output', tmp_path / 'zoom.gif', '--frames', '2']):
-        monkeypatch.setattr(deepdream, 'climb', stop)
+        monkeypatch.setattr(deepdream, 'ascent_step', stop)
         assert dreams('--content', picture, *options) == 130
-        monkeypatch.setattr(deepdream, 'climb', climb)
+        monkeypatch.setattr(deepdream, 'ascent_step', ascent_step)
         options[1].unlink() if options[1].exists() else None
         assert dreams('--resume', fast=False) == 0 and options[1].exists()
 
@@ -527,7 +533,7 @@ def test_a_film_that_breaks_off_is_made_as_far_as_it_goes(dreams, clip, tmp_path
     clip.write_bytes(whole[:len(whole) * 4 // 5])
     assert dreams('--content', clip, '--output', tmp_path / 'dream.gif') == 2
     message = capsys.readouterr().err
-    assert 'left out: what cannot be read of' in message and message.count('\n') == 1
+    assert 'skipped: what cannot be read of' in message and message.count('\n') == 1
     assert 0 < film.open_film(tmp_path / 'dream.gif').num_frames < 6
 
 
@@ -541,7 +547,7 @@ def test_a_film_does_not_take_the_place_of_what_it_is_made_from(dreams, clip, tm
 
 def test_more_frames_than_there_are(dreams, clip, run_dir, capsys):
     assert dreams('--content', clip, '--frames', '7') == 0
-    assert 'warning: --frames 7, and the film has only 6' in capsys.readouterr().err
+    assert 'warning: --frames 7: the film has only 6' in capsys.readouterr().err
     assert len(frames_of(run_dir)) == 6
 
 
@@ -553,9 +559,8 @@ def test_a_run_knows_that_it_is_a_film(dreams, picture, run_dir, tmp_path):
     assert frames_of(run_dir) == whole and film.open_film(tmp_path / 'again.gif').num_frames == 3
 
 
-def test_without_opencv_a_video_dreams_and_it_is_told_once(dreams, clip, tmp_path, monkeypatch, capsys):
+def test_without_opencv_a_video_dreams_and_it_is_reported_once(dreams, clip, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'cv2', None)
-    monkeypatch.setattr(motion, 'flow_method', motion.flow_method.__wrapped__)
     assert dreams('--content', clip, '--output', tmp_path / 'dream') == 0
     message = capsys.readouterr().err
     assert 'warning: no OpenCV' in message and message.count('\n') == 1
@@ -590,7 +595,7 @@ def test_not_a_number_keeps_the_frames(dreams, picture, run_dir, monkeypatch, ca
     (['--content', '{picture}', '--objective', 'mixed4c*x'], "the weight 'x' is not a number"),
     (['--content', '{picture}', '--output', '{picture}/x.png'], 'cannot write there'),
     (['--content', '{picture}', '--output', 'x.xyz'], "no picture format has the extension '.xyz'"),
-    (['--content', '{picture}', '{picture}', '--output', 'x.png'], 'one file for 2 pictures'),
+    (['--content', '{picture}', '{picture}', '--output', 'x.png'], 'x.png: needs a single image; --content names 2'),
     (['--content', '{picture}', '--graph', 'none.pb'], '--graph none.pb: no such file'),
     (['--content', '{picture}', '--graph', '{picture}'], 'not a GraphDef'),
     (['--content', '{picture}', '--input-name', 'x'], "no input 'x'; its placeholders are 'input'"),
@@ -609,17 +614,18 @@ def test_not_a_number_keeps_the_frames(dreams, picture, run_dir, monkeypatch, ca
     (['--content', '{picture}', '--zoom', '1.1', '--output', 'x.avi'], "no film has the extension '.avi'; known: .gif"),
     (['--content', '{picture}', '--zoom', '1.1', '--output', '{picture}/x.gif'], 'cannot write there'),
     (['--content', '{picture}', '--zoom', '1.1', '--output-dir', '{picture}/x'], '--output-dir '),
-    (['--content', '{picture}', '{picture}', '--zoom', '1.1'], 'one picture, one video or one folder of frames, not'),
+    (['--content', '{picture}', '{picture}', '--zoom', '1.1'], 'one image, one video or one folder of frames, not'),
     (['--content', '{picture}', '--zoom', '1.1', '--save-every', '1'], 'a film keeps every frame'),
-    (['--content', '{picture}', '--frame-blend', '0.5'], 'is for a video'),
+    (['--content', '{picture}', '--frame-blend', '0.5'], 'needs a video'),
     (['--content', '{picture}', '--zoom', '1.1', '--size', '40'], '40 x 31 pixels are too few for any octave'),
     (['--content', '{folder}', '--fps', '10'], 'no picture in this folder'),
     (['--content', 'none.mp4'], 'none.mp4: no such file'),
     (['--content', '{video}'], 'not a video that can be read'),
     (['--content', '{labels}', '--frames', '2'], 'a video is known by its extension: .3gp .avi'),
     (['--content', '{picture}', '--output', '{picture}'], 'is also an input file; choose another name'),
-    (['--content', '{picture}', '--output', 'x'], 'a picture needs an extension such as .png; for a folder of frames'),
-])
+    (['--content', '{picture}', '--output', 'x'], 'an image needs an extension such as .png; for a folder of frames'),
+    (['--content', '{picture}', '--output', '{folder}'], 'an image needs an extension such as .png; for a folder of'),
+], ids=words)
 def test_one_line_and_nothing_written(dreams, picture, tmp_path, tiny_inception_path, capsys, options, said):
     (tmp_path / 'folder').mkdir()
     (tmp_path / 'video.mp4').write_bytes(b'not a video')
@@ -644,12 +650,12 @@ def test_falls_back_to_vgg16(dreams, picture, tmp_path, run_dir, tiny_vgg_weight
     def none(*args):
         raise UnavailableError('tried everything')
     weights = {name: value for name, value in tiny_vgg_weights.items() if not name.endswith('_4')}
-    monkeypatch.setattr(deepdream.inception, 'obtain_graph', none)
-    monkeypatch.setattr(deepdream.vgg, 'obtain_weights',
-                        lambda *args, **kwargs: ('vgg16', weights, 'a test', '0'), raising=False)
+    monkeypatch.setattr(inception, 'obtain_graph', none)
+    monkeypatch.setattr(vgg, 'obtain_weights',
+                        lambda *args, **kwargs: ('vgg16', weights, 'a test', '0'))
     assert dreams('--content', picture, '--objective', 'conv5_1') == 0
     message = capsys.readouterr().err
-    assert 'warning: no Inception' in message and 'VGG-16' in message and 'tried everything' in message
+    assert 'warning: Inception is unavailable' in message and 'VGG-16' in message and 'tried everything' in message
     assert runs.read_record(run_dir)['network'] == 'vgg16'
 
 

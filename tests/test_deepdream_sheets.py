@@ -11,6 +11,7 @@ import pytest
 
 import deepdream
 from common import images, runs
+from networks import vgg
 from synthesis import contact_sheets
 
 RECIPES = Path(deepdream.__file__).parent
@@ -45,12 +46,17 @@ def picture(tmp_path):
     return path
 
 
+def words(options):
+    """Names a parametrized list of options."""
+    return ' '.join(options) or 'defaults' if isinstance(options, list) else None
+
+
 def files(run_dir):
     """Returns {name: content} of a run's sheets and pictures."""
     return {str(path.relative_to(run_dir.resolve())): path.read_bytes() for path in run_dir.resolve().rglob('*.png')}
 
 
-def test_channels_make_a_sheet_and_a_picture_each(dreams, run_dir, tmp_path, capsys):
+def test_channels_make_a_sheet_and_a_tile_each(dreams, run_dir, tmp_path, capsys):
     assert dreams(*CHANNELS, '--output', tmp_path / 'mine' / 'channels.jpg') == 0
     names = ['mixed4c_0000.png', 'mixed4c_0001.png', 'mixed4c_0002.png', 'mixed4c_0003.png', 'mixed4c_0005.png',
              'conv2d0_pre_relu_0001.png']
@@ -59,15 +65,15 @@ def test_channels_make_a_sheet_and_a_picture_each(dreams, run_dir, tmp_path, cap
     assert all(picture.shape == (90, 90, 3) and picture.std() > 10 for picture in pictures)
     assert all(np.abs(one - other).mean() > 1 for one, other in zip(pictures, pictures[1:]))
     assert images.load_image(tmp_path / 'mine' / 'channels.jpg').shape == images.load_image(run_dir / 'sheet.png').shape
-    panels = json.loads((run_dir / 'run.json').read_text())['panels']
-    assert [(panel['layer'], panel['channel']) for panel in panels][-2:] == [('mixed4c', 5), ('conv2d0_pre_relu', 1)]
-    assert all(panel['silent'] or panel['objective_last'] > panel['objective_before'] for panel in panels)
+    tiles = json.loads((run_dir / 'run.json').read_text())['tiles']
+    assert [(tile['layer'], tile['channel']) for tile in tiles][-2:] == [('mixed4c', 5), ('conv2d0_pre_relu', 1)]
+    assert all(tile['inactive'] or tile['objective_last'] > tile['objective_before'] for tile in tiles)
     assert [row['step'] for row in runs.read_metrics(run_dir / 'metrics.csv')] == list(range(1, 17))
     assert '6 channels in ' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('options', [[], ['--tile-size', '512', '--laplacian-levels', '0', '--seed', '7']])
-def test_a_picture_of_a_batch_is_the_single_dream(dreams, run_dir, options):
+@pytest.mark.parametrize('options', [[], ['--tile-size', '512', '--laplacian-levels', '0', '--seed', '7']], ids=words)
+def test_a_tile_of_a_batch_is_the_single_dream(dreams, run_dir, options):
     assert dreams('--channels', 'mixed4c:0-1,5', *options) == 0
     together = [images.load_image(run_dir / 'pictures' / ('mixed4c_000%d.png' % channel)) for channel in (1, 5)]
     for channel, picture in zip((1, 5), together):
@@ -80,7 +86,7 @@ def test_a_picture_of_a_batch_is_the_single_dream(dreams, run_dir, options):
 def test_all_layers_from_low_to_high(dreams, run_dir, picture, capsys):
     assert dreams('--all-layers', '--content', picture) == 0
     layers = ['conv2d0', 'maxpool0', 'mixed4c_1x1', 'mixed4c_3x3', 'mixed4c']
-    assert [panel['layer'] for panel in runs.read_record(run_dir)['panels']] == layers
+    assert [tile['layer'] for tile in runs.read_record(run_dir)['tiles']] == layers
     assert '5 layers in ' in capsys.readouterr().out
     content = images.resize_image(images.load_image(picture), 68, 90)
     for number, layer in enumerate(layers, 1):
@@ -96,7 +102,7 @@ def test_a_layer_of_the_sheet_is_the_single_dream(dreams, run_dir, picture):
     assert np.abs(together - images.load_image(run_dir / 'pond_dream.png')).max() <= 1
 
 
-@pytest.mark.parametrize('options', [CHANNELS, ['--all-layers', '--content', 'noise']])
+@pytest.mark.parametrize('options', [CHANNELS, ['--all-layers', '--content', 'noise']], ids=words)
 def test_the_seed_holds(dreams, run_dir, options):
     made = []
     for seed in (0, 0, 1):
@@ -105,17 +111,17 @@ def test_the_seed_holds(dreams, run_dir, options):
     assert made[0] == made[1] and all(made[0][name] != made[2][name] for name in made[0])
 
 
-@pytest.mark.parametrize('stop_after', [3, 4, 5])  # within a batch, at its end, at the beginning of the next
+@pytest.mark.parametrize('stop_after', [3, 4, 5], ids=['within a batch', 'at its end', 'as the next begins'])
 def test_stopped_and_resumed(dreams, run_dir, monkeypatch, capsys, stop_after):
     assert dreams(*CHANNELS) == 0
-    whole, steps, climb = files(run_dir), [], deepdream.climb
+    whole, steps, ascent_step = files(run_dir), [], deepdream.ascent_step
 
-    def climb_and_stop(*args):
+    def stop_after_steps(*args):
         steps.append(len(steps))
         if len(steps) == stop_after:
             os.kill(os.getpid(), signal.SIGINT)
-        return climb(*args)
-    monkeypatch.setattr(deepdream, 'climb', climb_and_stop)
+        return ascent_step(*args)
+    monkeypatch.setattr(deepdream, 'ascent_step', stop_after_steps)
     assert dreams(*CHANNELS) == 130
     message = capsys.readouterr().err
     assert 'after %d of 16 steps' % stop_after in message and 'Resume with: ' in message
@@ -125,14 +131,14 @@ def test_stopped_and_resumed(dreams, run_dir, monkeypatch, capsys, stop_after):
 
 
 def test_ctrl_c_in_the_last_step_comes_too_late(dreams, run_dir, monkeypatch):
-    steps, climb = [], deepdream.climb
+    steps, ascent_step = [], deepdream.ascent_step
 
-    def climb_and_stop(*args):
+    def stop_after_steps(*args):
         steps.append(len(steps))
         if len(steps) == 4:
             os.kill(os.getpid(), signal.SIGINT)
-        return climb(*args)
-    monkeypatch.setattr(deepdream, 'climb', climb_and_stop)
+        return ascent_step(*args)
+    monkeypatch.setattr(deepdream, 'ascent_step', stop_after_steps)
     assert dreams('--channels', 'mixed4c:0-1') == 0
     assert (run_dir / 'sheet.png').exists()
 
@@ -141,11 +147,11 @@ KILLED = '''
 import os, signal, sys, deepdream
 from synthesis import contact_sheets
 contact_sheets.BATCH_PIXELS, contact_sheets.SECONDS_BETWEEN_STATES = 2 * 90 * 90, 0.0
-class Mortal(contact_sheets.Journal):
-    def report(self, state):
-        super().report(state)
-        if self.progress.done == 3: os.kill(os.getpid(), signal.SIGKILL)
-contact_sheets.Journal = Mortal
+steps, ascent_step = [], deepdream.ascent_step
+def step(*args):
+    steps.append(1)
+    return os.kill(os.getpid(), signal.SIGKILL) if len(steps) == 4 else ascent_step(*args)
+deepdream.ascent_step = step
 deepdream.main(sys.argv[1:])
 '''
 
@@ -186,24 +192,24 @@ def test_not_a_number_keeps_what_is_done(dreams, run_dir, monkeypatch, capsys):
     monkeypatch.setattr(deepdream, 'tiled_gradient', breaks)
     assert dreams(*CHANNELS) == 1
     message = capsys.readouterr().err
-    assert 'not a finite number in step 2 of octave 1' in message and 'the pictures so far are in ' in message
+    assert 'not a finite number in step 2 of octave 1' in message and 'the tiles so far are in ' in message
     assert len(files(run_dir)) == 2
 
 
-def test_silent_channels_are_told(dreams, run_dir, monkeypatch, capsys):
+def test_inactive_channels_are_reported(dreams, run_dir, monkeypatch, capsys):
     tiled_gradient = deepdream.tiled_gradient
 
-    def second_is_silent(*args, **kwargs):
+    def second_is_inactive(*args, **kwargs):
         value, gradient = tiled_gradient(*args, **kwargs)
         value[1], gradient[1] = 0, 0
         return value, gradient
-    monkeypatch.setattr(deepdream, 'tiled_gradient', second_is_silent)
+    monkeypatch.setattr(deepdream, 'tiled_gradient', second_is_inactive)
     monkeypatch.setattr(contact_sheets, 'BATCH_PIXELS', 3 * 90 * 90)
     assert dreams('--channels', 'mixed4c:1-3') == 0
     message = capsys.readouterr().err
-    assert 'silent' in message and 'mixed4c:2' in message and 'mixed4c:1' not in message and message.count('\n') == 1
-    assert [panel['silent'] for panel in runs.read_record(run_dir)['panels']] == [False, True, False]
-    assert runs.read_record(run_dir)['results']['silent'] == ['mixed4c:2']
+    assert 'inactive' in message and 'mixed4c:2' in message and 'mixed4c:1' not in message and message.count('\n') == 1
+    assert [tile['inactive'] for tile in runs.read_record(run_dir)['tiles']] == [False, True, False]
+    assert runs.read_record(run_dir)['results']['inactive'] == ['mixed4c:2']
 
 
 def test_classes_too(dreams, run_dir):
@@ -212,19 +218,19 @@ def test_classes_too(dreams, run_dir):
 
 
 def test_vgg_makes_sheets(dreams, run_dir, tiny_vgg_weights, monkeypatch):
-    monkeypatch.setattr(deepdream.vgg, 'obtain_weights',
+    monkeypatch.setattr(vgg, 'obtain_weights',
                         lambda models_dir, network, quiet: (network, tiny_vgg_weights, 'a test', '0'))
     assert dreams('--network', 'vgg19', '--channels', 'conv4_1:0-1', 'pool1') == 0
     assert len(files(run_dir)) == 5
     assert dreams('--network', 'vgg19', '--all-layers', '--octaves', '1', '--steps', '1') == 0
-    names = [panel['layer'] for panel in runs.read_record(run_dir)['panels']]
-    assert names == list(deepdream.vgg.layer_names('vgg19'))
+    names = [tile['layer'] for tile in runs.read_record(run_dir)['tiles']]
+    assert names == list(vgg.layer_names('vgg19'))
 
 
 @pytest.mark.parametrize('options, said', [
     (['--channels', 'mixed9z:1'], "no layer 'mixed9z'; did you mean 'mixed4c"),
     (['--channels', 'mixed4c:0-6'], 'no channel 6; mixed4c has 6, 0 to 5'),
-    (['--channels', 'mixed4c:0-1', 'mixed4c:'], "--channels mixed4c:: '' is no channel"),
+    (['--channels', 'mixed4c:0-1', 'mixed4c:'], "--channels mixed4c:: '' is neither a channel nor a range"),
     (['--channels', 'mixed4c:3-1'], 'the range 3-1 ends before it begins'),
     (['--channels', 'mixed4c:1', '--content', '{picture}'], '--channels starts from noise: leave --content'),
     (['--channels', 'mixed4c:1', '--guide', '{picture}'], '--guide does not go with --channels'),
@@ -233,17 +239,17 @@ def test_vgg_makes_sheets(dreams, run_dir, tiny_vgg_weights, monkeypatch):
     (['--channels', 'mixed4c:1', '--book'], '--book does not go with --channels'),
     (['--channels', 'mixed4c:1', '--all-layers'], 'two sheets'),
     (['--channels', 'mixed4c:1', '--size', '40'], '40 x 40 pixels are too few for any octave'),
-    (['--channels', 'mixed4c:1', '--zoom', '1.1', '--frames', '3'], '--channels makes pictures, and --zoom is for a'),
-    (['--all-layers', '--content', 'clip.mp4'], '--all-layers makes pictures, and --content clip.mp4 is for a film'),
+    (['--channels', 'mixed4c:1', '--zoom', '1.1', '--frames', '3'], '--channels makes images, and --zoom is for a'),
+    (['--all-layers', '--content', 'clip.mp4'], '--all-layers makes images, and --content clip.mp4 is for a film'),
     (['--all-layers', '--output', 'sheet.gif'], 'and --output sheet.gif is for a film; leave one of them out'),
     (['--channels', 'mixed4c:1', '--output', 'x.xyz'], "no picture format has the extension '.xyz'"),
     (['--all-layers', '--guide', '{picture}'], '--guide does not go with --all-layers'),
     (['--all-layers', '--objective', 'mixed4c'], '--objective does not go with --all-layers'),
     (['--all-layers', '--save-every', '3'], '--save-every does not go with --all-layers'),
-    (['--all-layers', '--content', '{picture}', '{picture}'], 'one picture for all layers'),
+    (['--all-layers', '--content', '{picture}', '{picture}'], '--all-layers: needs a single image; --content names 2'),
     (['--all-layers', '--content', 'none.jpg'], 'none.jpg: no such file'),
     (['--all-layers', '--content', '{picture}', '--size', '70'], '70 x 52 pixels are too few for any octave'),
-])
+], ids=words)
 def test_one_line_and_nothing_written(dreams, picture, tmp_path, capsys, options, said):
     before = sorted(tmp_path.rglob('*'))
     assert dreams(*(option.format(picture=picture) for option in options)) == 2
@@ -256,5 +262,5 @@ def test_one_line_and_nothing_written(dreams, picture, tmp_path, capsys, options
 def test_the_real_networks_channels(real_models_dir, tmp_path):
     assert deepdream.main(['--models-dir', str(real_models_dir), '--output-dir', str(tmp_path), '--channels',
                            'mixed4d_3x3_bottleneck_pre_relu:138-139', '--size', '64', '--steps', '5', '--quiet']) == 0
-    panels = runs.read_record(tmp_path / 'deepdream' / 'latest')['panels']
-    assert all(panel['objective_last'] > panel['objective_before'] + 1 for panel in panels)
+    tiles = runs.read_record(tmp_path / 'deepdream' / 'latest')['tiles']
+    assert all(tile['objective_last'] > tile['objective_before'] + 1 for tile in tiles)

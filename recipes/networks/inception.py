@@ -1,7 +1,7 @@
 """Inception: any classifier that TensorFlow froze into a GraphDef with its weights; by default inception5h.
 
 Inception5h is GoogLeNet (Szegedy et al. 2014, arXiv 1409.4842) as Google trained and released it, the network that the
-first dreams were made with. Other frozen graphs serve too: tell the name of their input and the mean they subtract.
+first dreams were made with. Other frozen graphs serve too: give the name of their input and the mean they subtract.
 """
 import warnings
 from collections import OrderedDict
@@ -56,7 +56,7 @@ def obtain_graph(models_dir, path=None, quiet=False):
     if not Path(path).is_file():
         raise InputError(f'--graph {path}: no such file; expected a frozen GraphDef such as {GRAPH_FILE}')
     found = files.digest(path)
-    return path, '{}{}'.format(path, '' if found == GRAPH_SHA256 else ' (not inception5h itself: another SHA-256)'), found
+    return path, f'{path}{"" if found == GRAPH_SHA256 else " (not inception5h itself: another SHA-256)"}', found
 
 
 def load_labels(path):
@@ -91,18 +91,16 @@ def load_graph_def(path, input_name=INPUT_NAME):
 
     Args:
       path: Path of a binary GraphDef in which the weights are constants.
-      input_name: str, the placeholder that takes the pictures.
+      input_name: str, the placeholder that takes the images.
 
     Returns:
       tf.GraphDef.
 
     Raises:
-      InputError: the file is no GraphDef, is cut off, is not frozen, has no such input, or needs operations that
-        this TensorFlow does not know.
+      InputError: the file is no GraphDef, is cut off, is not frozen, or has no such input.
     """
     graph_def = _parse(path)
-    problem = (_cut_off(graph_def) or _unfrozen(graph_def) or _unknown(graph_def)
-               or _without_input(graph_def, input_name))
+    problem = _cut_off(graph_def) or _unfrozen(graph_def) or _without_input(graph_def, input_name)
     if problem:
         raise InputError(f'{path}: {problem}')
     return graph_def
@@ -119,7 +117,7 @@ def _parse(path):
     except Exception as error:  # protobuf's own DecodeError is another class in each of its implementations
         raise InputError(f'{path}: not a GraphDef, or cut off ({error}); {expected}')
     if not graph_def.node:
-        raise InputError(f'{path}: holds no operations; {expected}')
+        raise InputError(f'{path}: contains no operations; {expected}')
     return graph_def
 
 
@@ -134,20 +132,18 @@ def _cut_off(graph_def):
 
 def _unfrozen(graph_def):
     variables = [node.name for node in graph_def.node if node.op in _VARIABLES]
-    return variables and ('not frozen: its %d variables, %s for one, have no values; expected a graph whose weights '
-                          'are constants' % (len(variables), variables[0]))
+    return variables and (f'not frozen: its {len(variables)} variables, {variables[0]} for one, have no values; '
+                          'expected a graph whose weights are constants')
 
 
 def _without_input(graph_def, input_name):
     placeholders = [node.name for node in graph_def.node if node.op == 'Placeholder']
-    return input_name not in placeholders and (
-        'no input {!r}; its placeholders are {}: choose with --input-name'.format(input_name, ', '.join(map(repr, placeholders)) or 'none (no classifier for pictures, or cut off)'))
-
-
-def _unknown(graph_def):
-    from tensorflow.python.framework import op_def_registry  # TensorFlow has no public list of its operations
-    unknown = sorted({node.op for node in graph_def.node} - set(op_def_registry.get_registered_ops()))
-    return unknown and ('has operations that TensorFlow {} does not know: {}; expected a graph frozen by TensorFlow 1.x'.format(tf.version.VERSION, ', '.join(unknown)))
+    if input_name in placeholders:
+        return None
+    if not placeholders:
+        return f'no input {input_name!r}, nor any other: no image classifier, or cut off'
+    names = ', '.join(map(repr, placeholders))
+    return f'no input {input_name!r}; its placeholders are {names}: choose with --input-name'
 
 
 def inception(images, graph_def, input_name=INPUT_NAME, mean=MEAN):
@@ -162,18 +158,19 @@ def inception(images, graph_def, input_name=INPUT_NAME, mean=MEAN):
     Returns:
       OrderedDict from layer name to float32 tensor, [batch, height, width, channels] or [batch, channels], in the
       order of the file: 'conv2d0_pre_relu', 'conv2d0', ..., 'mixed4c', ..., 'softmax2_pre_activation', 'softmax2'. A
-      layer is an operation that depends on the pictures through learned weights; what lies within the scope of
+      layer is an operation that depends on the images through learned weights; what lies within the scope of
       another ('conv2d0_pre_relu/conv') is a part of that one.
 
     Raises:
-      InputError: TensorFlow cannot build it, since an operation has attributes of a later release, for instance.
+      InputError: TensorFlow cannot build it, since it has operations of another release, for instance.
     """
     centered = images - tf.constant(mean, tf.float32)
     try:
         operations = tf.import_graph_def(_with_our_gradient(graph_def), {input_name: centered},
                                          [node.name for node in graph_def.node], name='inception')
     except (ValueError, tf.errors.OpError) as error:
-        raise InputError(f'TensorFlow {tf.version.VERSION} cannot build this graph: {str(error).splitlines()[0]}')
+        raise InputError(f'TensorFlow {tf.version.VERSION} cannot build this graph ({str(error).splitlines()[0]}); '
+                         'expected one frozen by TensorFlow 1.x')
     by_name = OrderedDict((node.name, operation) for node, operation in zip(graph_def.node, operations))
     learned = [operation for operation in _downstream([images.op]) if operation.type in _LEARNED]
     layers = set(learned) | _downstream(learned)
@@ -206,7 +203,7 @@ def _is_layer(operation):
     if not operation.outputs or operation.outputs[0].dtype != tf.float32:
         return False
     shape = operation.outputs[0].shape
-    return shape.rank in (2, 4) and shape[-1].value is not None
+    return shape.rank in (2, 4) and shape.as_list()[-1] is not None
 
 
 def _scopes(name):

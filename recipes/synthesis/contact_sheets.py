@@ -1,62 +1,98 @@
-"""Sheets of many small dreams: what each channel of a layer likes to see, what each layer makes of the same picture.
+"""Contact sheets of many small dreams: what each channel of a layer responds to, what each layer makes of an image.
 
-A panel is one dream of a sheet. Panels dream in batches: pictures of one size go through the network together, each up
-the gradient of its own objective, with the same shifts that it would have had alone.
+A tile of a sheet is one dream, of one size with the others. Tiles are made in batches: their images go through the
+network together, each up the gradient of its own objective, with the same shifts that it would have had alone.
 """
 import itertools
 import math
 import re
+import sys
 import time
-from typing import NamedTuple, Optional
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
 
 from common import cli, images, plotting, runs
-from common.errors import InputError
-from common.progress import Progress
-from synthesis import objectives
-from synthesis.picture_run import Stoppable
+from common.errors import ComputationError, InputError
+from common.session import tf
+from synthesis import content, objectives
+from synthesis.octaves import drop_too_small, total_steps
+from synthesis.picture_run import InterruptibleRun
 
 FORMS = 'LAYER:CHANNELS with CHANNELS such as 0-35 or 1,5,9-12, or LAYER for all that it has'
-# What the recipe's options are by default for a sheet: small pictures, and layers that can be told apart.
+# What the recipe's options are by default for a sheet: small images, and layers that can be told apart.
 CHANNELS = {'size': 128}
 LAYERS = {'size': 224, 'step_size': '3', 'laplacian_levels': 3}
-BATCH_PIXELS = 12 * 128 ** 2            # of all pictures in a batch: larger ones are no faster on a CPU
+BATCH_PIXELS = 12 * 128 ** 2            # of all images in a batch: larger ones are no faster on a CPU
 BEFORE_RELU = '_pre_relu'
 LAYER_COLUMNS = 9                       # a module of Inception has 8 layers, and a pooling behind it
 CHANNEL_COLUMNS = 8
 SHEET_WIDTH, SHEET_HEIGHT = 1400, 1800  # pixels of a sheet, about, at most
-GAP = 10                                # pixels between panels
-PICTURES, STATE = 'pictures', 'state.npz'
+GAP = 10                                # pixels between tiles
+TILES, STATE = 'pictures', 'state.npz'  # the folder in a run that the tiles are saved in; what --resume needs
 SECONDS_BETWEEN_STATES = 10.0
 METRICS = ('step', 'batch', 'octave', 'height', 'width', 'seconds', 'objective')
 
 
-class Panel(NamedTuple):
+class SheetTile(NamedTuple):
     """One dream of a sheet."""
     layer: str
     channel: Optional[int] = None       # None for the whole layer
 
     def __str__(self):
-        return self.layer if self.channel is None else '%s:%d' % self
+        return self.layer if self.channel is None else f'{self.layer}:{self.channel}'
 
     def file_name(self, number):
-        """Names the panel's own picture; layers are numbered, so that a folder's listing keeps their order."""
+        """Names the tile's own file; layers are numbered, so that a folder's listing keeps their order."""
         layer = self.layer.replace('/', '-')
-        return '%03d_%s.png' % (number, layer) if self.channel is None else '%s_%04d.png' % (layer, self.channel)
+        return f'{number:03d}_{layer}.png' if self.channel is None else f'{layer}_{self.channel:04d}.png'
 
 
 class Batch(NamedTuple):
-    """Panels that dream together, and at which sizes."""
-    panels: list
-    octaves: list       # of the recipe's Octaves: height, width, steps, step_size
+    """Tiles that are dreamed together."""
+    tiles: Any              # list of SheetTile
+    graph: Any              # objectives.ObjectiveGraph, float32 [batch] is its objective
+    octaves: Any = None     # list of Octave
+    gradient_of: Any = None  # function of float32 [batch, height, width, 3] and a (down, right) shift
+
+    def copies(self, image):
+        """Returns an image once for every tile: float32 [batch, height, width, 3]."""
+        return np.broadcast_to(image, (len(self.tiles), *image.shape))
+
+    def prepare(self, octaves, gradient_of, path):
+        """Adds the gradient and the octaves that are large enough for it.
+
+        Args:
+          octaves: list of Octave.
+          path: Path of the image that is started from, for a message.
+          gradient_of: function of images, shift, graph and feed.
+        """
+        gradient_of = partial(gradient_of, graph=self.graph,
+                              feed={self.graph.channels: [tile.channel or 0 for tile in self.tiles]})
+        octaves = drop_too_small(octaves, [self.graph.end_points[tile.layer] for tile in self.tiles],
+                                 lambda image, shift: gradient_of(self.copies(image), shift), path)
+        return self._replace(octaves=octaves, gradient_of=gradient_of)
+
+
+# ---- Options ----
 
 
 def add_options(parser):
     """Adds the sheets' options to the recipe's."""
-    sheets = parser.add_argument_group('sheets of many small dreams')
+    sheets = parser.add_argument_group('contact sheets')
     sheets.add_argument('--channels', nargs='+', metavar='SPEC',
-                        help=f'what each of these channels likes to see, from noise: {FORMS}; several if you like')
+                        help=f'show what each of these channels responds to, from noise: {FORMS}; several are allowed')
     sheets.add_argument('--all-layers', action='store_true',
-                        help='what every layer makes of the same picture, from the lowest to the highest')
+                        help='show what every layer makes of the same image, from the lowest to the highest')
+
+
+def preset(asked):
+    """Returns the options that are others by default for a sheet."""
+    if asked.channels:
+        return dict(CHANNELS, content=[Path(content.NOISE)])
+    return LAYERS if asked.all_layers else {}
 
 
 def is_wanted(args):
@@ -64,27 +100,28 @@ def is_wanted(args):
     return bool(args.channels or args.all_layers)
 
 
-def check_options(args, noise, film):
+def check_options(args, film):
     """Finds what does not go together, before anything slow.
 
     Args:
       args: the recipe's options.
-      noise: str, how --content is written that is none.
       film: str, what asks for a film, or None.
 
     Raises:
       InputError: says which option is one too many, or what is wrong with a spec.
     """
+    if not is_wanted(args):
+        return
     sheet = '--channels' if args.channels else '--all-layers'
     if args.channels and args.all_layers:
         raise InputError('--all-layers and --channels are two sheets; make one after the other')
     if film:
-        raise InputError(f'{sheet} makes pictures, and {film} is for a film; leave one of them out')
-    if args.channels and [str(path) for path in args.content or ()] != [noise]:
+        raise InputError(f'{sheet} makes images, and {film} is for a film; leave one of them out')
+    if args.channels and [str(path) for path in args.content or ()] != [content.NOISE]:
         raise InputError(f'--channels starts from noise: leave --content {args.content[0]} out')
     for option in ('book', 'objective', 'guide', 'save_every') + (('mask',) if args.channels else ()):
         if getattr(args, option):
-            raise InputError('--{} does not go with {}; leave it out'.format(option.replace('_', '-'), sheet))
+            raise InputError(f'--{option.replace("_", "-")} does not go with {sheet}; leave it out')
     for text in args.channels or ():
         parse_channels(text)
 
@@ -110,60 +147,93 @@ def parse_channels(text):
     for part in channels.split(','):
         match = re.match(r'\s*(\d+)\s*(?:-\s*(\d+)\s*)?$', part)
         if not match:
-            raise InputError(f'--channels {text}: {part.strip()!r} is no channel and no range; expected {FORMS}')
+            raise InputError(f'--channels {text}: {part.strip()!r} is neither a channel nor a range; expected {FORMS}')
         first, last = int(match.group(1)), int(match.group(2) or match.group(1))
         if last < first:
-            raise InputError('--channels %s: the range %s ends before it begins; write %d-%d'
-                             % (text, part.strip(), last, first))
+            raise InputError(f'--channels {text}: the range {part.strip()} ends before it begins; write {last}-{first}')
         ranges.append((first, last))
     return layer, ranges
 
 
 def choose_channels(texts, end_points):
-    """Holds what was asked for against a network.
+    """Finds the channels that were asked for in a network.
 
     Args:
       texts: sequence of str, each in one of FORMS.
       end_points: dict from layer name to tensor.
 
     Returns:
-      list of Panels, a layer's together, each channel once.
+      list of SheetTile, a layer's together, each channel once.
 
     Raises:
       InputError: there is no such layer or channel.
     """
-    panels = {}
+    tiles = {}
     for text in texts:
         layer, ranges = parse_channels(text)
         objectives.check_layer('--channels ' + text, layer, end_points)
-        num_channels = end_points[layer].shape[-1].value
+        num_channels = end_points[layer].shape.as_list()[-1]
         for first, last in ranges or [(0, num_channels - 1)]:
             if last >= num_channels:
-                raise InputError('--channels %s: no channel %d; %s has %d, 0 to %d'
-                                 % (text, max(first, num_channels), layer, num_channels, num_channels - 1))
-            panels.setdefault(layer, {}).update((Panel(layer, channel), None) for channel in range(first, last + 1))
-    return [panel for of_layer in panels.values() for panel in of_layer]
+                raise InputError(f'--channels {text}: no channel {max(first, num_channels)}; {layer} has '
+                                 f'{num_channels}, 0 to {num_channels - 1}')
+            tiles.setdefault(layer, {}).update((SheetTile(layer, channel), None)
+                                               for channel in range(first, last + 1))
+    return [tile for of_layer in tiles.values() for tile in of_layer]
 
 
 def choose_layers(end_points):
-    """Returns a Panel for every layer that has positions; of a layer before its ReLU and behind it, the latter."""
-    return [Panel(name) for name, tensor in end_points.items() if tensor.shape.rank == 4
+    """Returns a SheetTile for every layer that has positions; of a layer before its ReLU and behind it, the latter."""
+    return [SheetTile(name) for name, tensor in end_points.items() if tensor.shape.rank == 4
             and not (name.endswith(BEFORE_RELU) and name[:-len(BEFORE_RELU)] in end_points)]
 
 
-def in_batches(panels, end_points, height, width):
-    """Cuts panels into batches of neighbors; channels of two layers, or of two branches of one, never share one.
+# ---- Batches and their objectives ----
+
+
+def build_batches(build, channels, height, width):
+    """Builds the network for a batch of images, and a gradient for each batch of tiles, in the default graph.
 
     Args:
-      panels: list of Panel.
-      end_points: dict from layer name to tensor.
-      height, width: int, pixels of a picture.
+      build: function of float32 [batch, height, width, 3] to the network's end_points.
+      channels: the value of --channels; None for a sheet of all layers.
+      height, width: int, pixels of an image.
 
     Returns:
-      list of lists of Panel.
+      list of Batch; those of one branch's channels share a graph.
+    """
+    images_in = tf.placeholder(tf.float32, [None, None, None, 3], name='tile')
+    end_points, image_shape = build(images_in), tf.shape(images_in)[1:3]
+    positions, number = tf.placeholder(tf.int32, [None, 2]), tf.placeholder(tf.int32, [None], name='channels')
+    all_tiles = choose_channels(channels, end_points) if channels else choose_layers(end_points)
+    graphs, batches = {}, []
+    for tiles in in_batches(all_tiles, end_points, height, width):
+        parts = frozenset(part(tile, end_points) for tile in tiles)
+        if parts not in graphs:
+            with tf.name_scope('objective'):
+                objective = batch_objective(tiles, end_points, number, image_shape)
+            graphs[parts] = objectives.ObjectiveGraph(
+                images=images_in, positions=positions, guides={}, objective=objective,
+                gradient=objectives.differentiate(objective, images_in),
+                terms=[objectives.parse(layer) for layer in sorted({tile.layer for tile in tiles})],
+                end_points=end_points, channels=number)
+        batches.append(Batch(tiles=tiles, graph=graphs[parts]))
+    return batches
+
+
+def in_batches(tiles, end_points, height, width):
+    """Cuts tiles into batches of neighbors; channels of two layers, or of two branches of one, never share one.
+
+    Args:
+      tiles: list of SheetTile.
+      end_points: dict from layer name to tensor.
+      height, width: int, pixels of an image.
+
+    Returns:
+      list of lists of SheetTile.
     """
     most = max(1, BATCH_PIXELS // (height * width))
-    groups = itertools.groupby(panels, lambda panel: panel.channel is not None and part(panel, end_points))
+    groups = itertools.groupby(tiles, lambda tile: tile.channel is not None and part(tile, end_points))
     batches = []
     for group in (list(group) for _, group in groups):
         count = math.ceil(len(group) / most)
@@ -171,162 +241,212 @@ def in_batches(panels, end_points, height, width):
     return batches
 
 
-def part(panel, end_points):
-    """Returns what must be computed of a panel's layer: (tensor, int number of its first channel)."""
-    layer = end_points[panel.layer]
-    return (layer, 0) if panel.channel is None else objectives.branch(layer, panel.channel)
+def part(tile, end_points):
+    """Returns what must be computed of a tile's layer: (tensor, int number of its first channel)."""
+    layer = end_points[tile.layer]
+    return (layer, 0) if tile.channel is None else objectives.branch(layer, tile.channel)
 
 
-def objective(panels, end_points, channels, tile_shape):
-    """Computes for every picture of a batch the objective of its own panel.
+def batch_objective(tiles, end_points, channels, image_shape):
+    """Computes for every image of a batch the objective of its own tile.
 
     Args:
-      panels: list of Panel, a batch.
-      end_points: dict from layer name to tensor, of the batch's pictures.
-      channels: int32 [batch], the panels' channels, where they are of channels.
-      tile_shape: int32 [2], the pictures' height and width in pixels.
+      tiles: list of SheetTile, a batch.
+      end_points: dict from layer name to tensor, of the batch's images.
+      channels: int32 [batch], the tiles' channels, where they are of channels.
+      image_shape: int32 [2], the images' height and width in pixels.
 
     Returns:
       float32 [batch].
     """
-    if panels[0].channel is None:
-        return objectives.of_each_layer([panel.layer for panel in panels], end_points, tile_shape)
-    activations, first = part(panels[0], end_points)
-    return objectives.of_each_channel(activations, channels - first, tile_shape)
+    if tiles[0].channel is None:
+        return objectives.of_each_layer([tile.layer for tile in tiles], end_points, image_shape)
+    activations, first = part(tiles[0], end_points)
+    return objectives.of_each_channel(activations, channels - first, image_shape)
 
 
-class Journal(Stoppable):
-    """What a sheet leaves on the disk on its way: panels that are done, the state to resume from; the progress bar.
+# ---- The run ----
 
-    A context manager, within which Ctrl-C ends the work after a step with all kept.
 
-    Attributes:
-      batch: int, the number of the first batch that is not done.
-      saved_state: dict of that batch's state to go on from, or None.
-      seconds_resumed: float, what the run had taken, as far as its state knows, before it was resumed.
+class SheetRun(InterruptibleRun):
+    """The run of a sheet: tiles, metrics, the state to resume from. A context manager: Ctrl-C waits for the step's end.
 
     Args:
       run_dir: Path, the run's folder with its run.json.
-      batches: list of Batch.
+      batches: list of Batch, prepared.
       quiet: bool, no progress.
+
+    Raises:
+      InputError: the run's batches were others, or it is of an earlier version.
     """
 
     def __init__(self, run_dir, batches, quiet=False):
-        self.run_dir, self.folder, self.batches = run_dir, run_dir / PICTURES, batches
+        runs.check_unchanged(run_dir, batches=[len(batch.tiles) for batch in batches])
+        record = runs.read_record(run_dir)
+        if 'panels' in record:
+            raise InputError(f'--resume {run_dir}: an earlier version of the recipe began that run; start a new one')
+        self.folder, self.batches = run_dir / TILES, batches
         self.folder.mkdir(exist_ok=True)
-        self.panels = runs.read_record(run_dir).get('panels', [])
-        self.batch = next((number for number in range(len(batches)) if self._panels_before(number) == len(self.panels)),
-                          len(batches))
+        self.tiles = record.get('tiles', [])
+        self.number = next((number for number in range(len(batches)) if self._tiles_before(number) == len(self.tiles)),
+                           len(batches))
         state = runs.load_arrays(run_dir / STATE) if (run_dir / STATE).exists() else None
-        self.saved_state, done = None, self._steps_before(self.batch)
-        if state and int(state.pop('batch')) == self.batch:
+        self.saved, done = None, self._steps_before(self.number)
+        if state and int(state.pop('batch')) == self.number:
             octave, step = int(state['octave']), int(state['step'])
-            self.saved_state = dict(state, octave=octave, step=step)
-            done += sum(earlier.steps for earlier in batches[self.batch].octaves[:octave]) + step
-        self.values = self.saved_state and self.saved_state['values']
-        self.progress = Progress(self._steps_before(len(batches)), done, quiet=quiet)
-        self.log = runs.MetricsLog(run_dir / 'metrics.csv', METRICS, done)
-        self.saved = self.began = time.time()
+            self.saved = dict(state, octave=octave, step=step)
+            done += total_steps(batches[self.number].octaves[:octave]) + step
+        super().__init__(run_dir, METRICS, self._steps_before(len(batches)), done, quiet=quiet)
+        self.saved_at = self.began = time.time()
         self.seconds_resumed = self.log.rows[-1]['seconds'] if self.log.rows else 0.0
 
-    def _panels_before(self, batch):
-        return sum(len(panels) for panels, _ in self.batches[:batch])
+    def _tiles_before(self, number):
+        return sum(len(batch.tiles) for batch in self.batches[:number])
 
-    def _steps_before(self, batch):
-        return sum(octave.steps for _, octaves in self.batches[:batch] for octave in octaves)
+    def _steps_before(self, number):
+        return sum(total_steps(batch.octaves) for batch in self.batches[:number])
 
-    def report(self, state):
-        """Takes note of a step of the batch; ends the work, with all kept, where the user asked for that."""
-        panels, octaves = self.batches[self.batch]
-        self.values = state.values
+    def make_batches(self, image, ascend, finish):
+        """Dreams on the batches that are not done.
+
+        Args:
+          image: float32 [height, width, 3] in [0, 255], what all tiles start from.
+          ascend: function of a batch of images, octaves, gradient_of, saved (a dict of arrays to resume from, or None)
+            and report, which is called with the recipe's State after every step; returns the dreams and float64
+            [num_octaves, 2, num_tiles], the objective before each octave and in its last step.
+          finish: function of a dream and the image; returns float32 [height, width, 3] in [0, 255].
+
+        Raises:
+          ComputationError: a dream failed; the tiles so far are saved.
+          cli.Interrupted: after Ctrl-C.
+        """
+        for number in range(self.number, len(self.batches)):
+            self.number, batch = number, self.batches[number]
+            try:
+                dreams, values = ascend(batch.copies(image), batch.octaves, batch.gradient_of, saved=self.saved,
+                                        report=self._report)
+            except ComputationError as error:
+                raise ComputationError(f'{error}; the tiles so far are in {self.folder}')
+            self._save(batch, [finish(dream, image) for dream in dreams], values)
+            self.saved = None
+
+    def _report(self, state):
+        octaves, done = self.batches[self.number].octaves, len(self.tiles)
         octave, objective = octaves[state.octave], state.values[state.octave, 1].mean()
-        self.progress.update({'%d to %d of' % (len(self.panels) + 1, len(self.panels) + len(panels)):
-                              '%d' % self._panels_before(len(self.batches)),
-                              'octave': '%d/%d (%dx%d)' % (state.octave + 1, len(octaves), octave.width, octave.height),
-                              'objective': objective})
-        self.log.append(step=self.progress.done, batch=self.batch + 1, octave=state.octave + 1, height=octave.height,
+        last = done + len(self.batches[self.number].tiles)
+        self.progress.update({f'tiles {done + 1}-{last} of': str(self._tiles_before(len(self.batches))),
+                              'octave': f'{state.octave + 1}/{len(octaves)}', 'objective': objective})
+        self.log.append(step=self.progress.done, batch=self.number + 1, octave=state.octave + 1, height=octave.height,
                         width=octave.width, objective=objective,
                         seconds=round(self.seconds_resumed + time.time() - self.began, 3))
         stopping = self.stop.requested and self.progress.done < self.progress.total
-        if stopping or time.time() - self.saved > SECONDS_BETWEEN_STATES:
-            runs.save_arrays(self.run_dir / STATE, batch=self.batch, **state._asdict())
-            self.saved = time.time()
+        if stopping or time.time() - self.saved_at > SECONDS_BETWEEN_STATES:
+            runs.save_arrays(self.run_dir / STATE, batch=self.number, **state._asdict())
+            self.saved_at = time.time()
         if stopping:
-            raise cli.Interrupted(f'after {self.progress.done} of {self.progress.total} steps; the {len(self.panels)} '
-                                  f'pictures that are done are in {self.folder}')
+            raise cli.Interrupted(f'after {self.progress.done} of {self.progress.total} steps; the {done} tiles that '
+                                  f'are done are in {self.folder}')
 
-    def batch_done(self, pictures):
-        """Keeps the pictures of a batch, float32 [height, width, 3] in [0, 255] for each panel."""
-        values = self.values  # float64 [num_octaves, 2, num_panels]
-        for number, (panel, picture) in enumerate(zip(self.batches[self.batch].panels, pictures)):
-            name = panel.file_name(len(self.panels) + 1)
-            images.save_image(self.folder / name, picture)
+    def _save(self, batch, tile_images, values):
+        for number, (tile, image) in enumerate(zip(batch.tiles, tile_images)):
+            name = tile.file_name(len(self.tiles) + 1)
+            images.save_image(self.folder / name, image)
             before, last = values[-1, :, number]
-            self.panels.append({'layer': panel.layer, 'channel': panel.channel, 'file': name,
-                                'objective_before': before, 'objective_last': last,
-                                'silent': not values[..., number].any()})
-        runs.write_record(self.run_dir, panels=self.panels)
-        self.batch, self.saved_state = self.batch + 1, None
+            self.tiles.append({'layer': tile.layer, 'channel': tile.channel, 'file': name, 'objective_before': before,
+                               'objective_last': last, 'inactive': not values[..., number].any()})
+        runs.write_record(self.run_dir, tiles=self.tiles)
+
+    def conclude(self, network_name, image, output, skipped, started):
+        """Draws the sheets, records the results and prints them.
+
+        Args:
+          network_name: str.
+          image: float32 [height, width, 3], the image that the layers were shown; None for a sheet of channels.
+          output: Path that the user wants the sheet at, or None.
+          skipped: list of str, why other images were not used.
+          started: float, when the command began (`time.time()`).
+
+        Returns:
+          int, the exit code: 2 where something was skipped, else 0.
+        """
+        title = f'What channels of {network_name} like to see' if image is None else (
+            f'What each layer of {network_name} makes of a picture')
+        paths = draw_sheets(self.run_dir, title, image)
+        inactive = [str(SheetTile(tile['layer'], tile['channel'])) for tile in self.tiles if tile['inactive']]
+        if inactive:
+            print(f'warning: inactive throughout (objective 0), so nothing changed: {", ".join(inactive)}; try the '
+                  f'layer before its ReLU, if there is one (...{BEFORE_RELU})', file=sys.stderr)
+        if output:
+            copies = [output.with_name(path.stem.replace('sheet', output.stem) + output.suffix) for path in paths]
+            for path, copy in zip(paths, copies):
+                images.save_image(copy, images.load_image(path))
+            paths = copies
+        seconds = time.time() - started + self.seconds_resumed
+        runs.write_record(self.run_dir, seconds=seconds, sheets=paths, versions=runs.versions(),
+                          results={'pictures': len(self.tiles), 'inactive': inactive, 'seconds': seconds})
+        print(f'{len(self.tiles)} {"channels" if image is None else "layers"} in {seconds:.0f} s: '
+              f'{", ".join(map(str, paths))}')
+        return 2 if skipped else 0
 
 
-def draw_sheets(run_dir, title, content=None):
-    """Draws the panels, read from their files, as labeled sheets.
+# ---- Drawing ----
+
+
+def draw_sheets(run_dir, title, image=None):
+    """Draws the tiles, read from their files, as labeled sheets.
 
     Args:
       run_dir: Path, the run's folder.
       title: str.
-      content: float32 [height, width, 3], the picture that the layers were shown, which comes first; None for channels.
+      image: float32 [height, width, 3], the image that the layers were shown, which comes first; None for channels.
 
     Returns:
       list of Paths: sheet.png, or sheet_1.png and so on where one does not hold all.
     """
-    panels = runs.read_record(run_dir)['panels']
-    rows = _rows_of_channels(panels) if content is None else _rows_of_layers(panels)
+    tiles = runs.read_record(run_dir)['tiles']
+    rows = _rows_of_channels(tiles) if image is None else _rows_of_layers(tiles)
     side = max(128, SHEET_WIDTH // max(len(row) for _, row in rows) - GAP)
-    drawn = [(heading, [_show(run_dir, panel, content, side) for panel in row]) for heading, row in rows]
-    most = max(1, SHEET_HEIGHT // (side + 40)) if content is None else len(drawn)  # rows on a sheet
+    drawn = [(heading, [_show(run_dir, tile, image, side) for tile in row]) for heading, row in rows]
+    most = max(1, SHEET_HEIGHT // (side + 40)) if image is None else len(drawn)  # rows on a sheet
     count = math.ceil(len(drawn) / most)
     paths = []
     for number in range(count):
-        paths.append(run_dir / ('sheet.png' if count == 1 else 'sheet_%d.png' % (number + 1)))
+        paths.append(run_dir / ('sheet.png' if count == 1 else f'sheet_{number + 1}.png'))
         plotting.plot_rows(paths[-1], drawn[number * most:(number + 1) * most], title, GAP)
     return paths
 
 
-def _rows_of_channels(panels):
-    """Begins a row with every layer, headed by its name; returns a list of (heading, list of panels)."""
-    layers = [(layer, list(group)) for layer, group in itertools.groupby(panels, lambda panel: panel['layer'])]
+def _rows_of_channels(tiles):
+    """Begins a row with every layer, headed by its name; returns a list of (heading, list of tiles)."""
+    layers = [(layer, list(group)) for layer, group in itertools.groupby(tiles, lambda tile: tile['layer'])]
     columns = min(CHANNEL_COLUMNS, max(len(group) for _, group in layers))
     if len(layers) == 1:
-        columns = min(CHANNEL_COLUMNS, math.ceil(math.sqrt(len(panels))))
-        columns = next((more for more in range(columns, CHANNEL_COLUMNS + 1) if len(panels) % more == 0), columns)
+        columns = min(CHANNEL_COLUMNS, math.ceil(math.sqrt(len(tiles))))
+        columns = next((more for more in range(columns, CHANNEL_COLUMNS + 1) if len(tiles) % more == 0), columns)
     return [('' if start else layer, group[start:start + columns])
             for layer, group in layers for start in range(0, len(group), columns)]
 
 
-def _rows_of_layers(panels):
+def _rows_of_layers(tiles):
     """Keeps the layers of a module, which share the beginning of their names, in a row where they fit into one."""
-    rows = [('', [None])]  # the picture itself
-    for _, group in itertools.groupby(panels, lambda panel: panel['layer'].split('_')[0]):
+    rows = [('', [None])]  # the image itself
+    for _, group in itertools.groupby(tiles, lambda tile: tile['layer'].split('_')[0]):
         group = list(group)
         if len(rows[-1][1]) + len(group) > LAYER_COLUMNS:
             rows.append(('', []))
-        for panel in group:
+        for tile in group:
             if len(rows[-1][1]) == LAYER_COLUMNS:
                 rows.append(('', []))
-            rows[-1][1].append(panel)
+            rows[-1][1].append(tile)
     return rows
 
 
-def _show(run_dir, panel, content, side):
-    """Returns (picture, caption) of a panel; of None, those of the picture that the layers were shown."""
-    picture = content if panel is None else images.load_image(run_dir / PICTURES / panel['file'])
-    if max(picture.shape[:2]) > side:
-        picture = images.resize_image(picture, *images.fit_size(*picture.shape[:2], longer_side=side))
-    if panel is None:
-        return picture, 'the picture'
-    if panel['channel'] is not None:
-        name = str(panel['channel'])
-    else:
-        name = panel['layer']
-    return picture, name + (' (silent)' if panel['silent'] else '')
+def _show(run_dir, tile, image, side):
+    """Returns (image, caption) of a tile; of None, those of the image that the layers were shown."""
+    shown = image if tile is None else images.load_image(run_dir / TILES / tile['file'])
+    if max(shown.shape[:2]) > side:
+        shown = images.resize_image(shown, *images.fit_size(*shown.shape[:2], longer_side=side))
+    if tile is None:
+        return shown, 'the picture'
+    name = tile['layer'] if tile['channel'] is None else str(tile['channel'])
+    return shown, name + (' (inactive)' if tile['inactive'] else '')

@@ -1,36 +1,39 @@
-"""A film made frame by frame: its options, what each frame starts from, and the loop that makes the missing ones."""
+"""A film made frame by frame: its options, where its frames start from, and the run that makes the missing ones."""
 import hashlib
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
-from common import cli, files, film, images, runs
-from common.errors import InputError
-from common.progress import Progress
-from synthesis import motion
-from synthesis.picture_run import Stoppable
+from common import cli, film, files, images, runs
+from common.errors import ComputationError, InputError
+from synthesis import content, motion
+from synthesis.objectives import warn_if_inactive
+from synthesis.octaves import scale_steps
+from synthesis.picture_run import InterruptibleRun
 
 OPTIONS = ('zoom', 'rotate', 'frames', 'frame_blend', 'fps')
-# Of a film that begins with a picture, and of one that was filmed.
-ZOOM, NUM_FRAMES = 1.05, 100
-FRAME_BLEND = 0.7
-FRAMES = 'frames'  # the folder in a run where a film's frames are kept
+ZOOM, NUM_FRAMES = 1.05, 100    # of a film that begins with an image
+FRAME_BLEND = 0.7               # of a video
+FRAMES = 'frames'               # the folder in a run that the frames are saved in
+METRICS = ('frame', 'seconds', 'objective_before', 'objective')
 
 
 def add_options(parser):
-    """Adds the options that make a film."""
-    films = parser.add_argument_group('films, out of a picture, a video or a folder of frames')
-    films.add_argument('--zoom', type=cli.real_number(0.5, 2), metavar='X', help='move into a picture, so much a '
-                       f'frame; by default {ZOOM}, with --rotate 1')
-    films.add_argument('--rotate', type=cli.real_number(-180, 180), metavar='DEG', help='turn it clockwise, degrees a '
-                       'frame')
-    films.add_argument('--frames', type=cli.whole_number(1), metavar='N', help='how many; by default %d, or all of a '
-                       'video' % NUM_FRAMES)
-    films.add_argument('--frame-blend', type=cli.real_number(0, 1), metavar='X', help="of a video: how much of the "
-                       "last frame's change the next one starts with, carried along; it takes so much fewer steps; "
-                       f'by default {FRAME_BLEND}')
-    films.add_argument('--fps', type=cli.real_number(0.1, 240), metavar='N', help="frames per second; by default a "
-                       "video's own, else %d" % film.FRAMES_PER_SECOND)
+    """Adds the options that make a film to the recipe's."""
+    films = parser.add_argument_group('films', 'made from an image, a video or a folder of frames')
+    films.add_argument('--zoom', type=cli.real_number(0.5, 2), metavar='X',
+                       help=f'zoom into an image, factor per frame (default: {ZOOM}; 1 if --rotate is given)')
+    films.add_argument('--rotate', type=cli.real_number(-180, 180), metavar='DEG',
+                       help='rotate it clockwise, degrees per frame (default: 0)')
+    films.add_argument('--frames', type=cli.whole_number(1), metavar='N',
+                       help=f'number of frames (default: {NUM_FRAMES}, or all of a video)')
+    films.add_argument('--frame-blend', type=cli.real_number(0, 1), metavar='X',
+                       help="fraction of the previous frame's change that a video's frame starts with, warped with "
+                       f'optical flow; saves as many steps (default: {FRAME_BLEND})')
+    films.add_argument('--fps', type=cli.real_number(0.1, 240), metavar='N',
+                       help=f"frames per second (default: a video's own, else {film.FRAMES_PER_SECOND})")
 
 
 def asked_by(args):
@@ -42,86 +45,114 @@ def asked_by(args):
                 None)
 
 
-def open_scene(args, load_picture, noise):
-    """Finds out what a film is to be made from.
+def is_wanted(args):
+    """Tells whether the options ask for a film, or the run to resume is one."""
+    return runs.read_record(args.run_dir).get('film', False) if args.run_dir else asked_by(args) is not None
+
+
+def check_options(args):
+    """Finds out before the work whether a film can be written where it is wanted; see film.check_output."""
+    if is_wanted(args):
+        if args.save_every:
+            raise InputError(f'--save-every {args.save_every}: a film keeps every frame, and no steps between')
+        film.check_output(args.output or (args.run_dir or args.output_dir) / 'film.mp4',
+                          '--output' if args.output else '--output-dir')
+    elif args.output and not args.output.suffix:
+        raise InputError(f'--output {args.output}: an image needs an extension such as .png; for a folder of frames, '
+                         'add --frames')
+
+
+def open_source(args, load_image):
+    """Opens what a film is to be made from.
 
     Args:
-      args: the options; content is a list of Path, or None for what load_picture knows.
-      load_picture: function of a Path, or None; returns float32 [height, width, 3] in [0, 255].
-      noise: str, how --content is written that is no file, whatever there may be of that name.
+      args: the options; content is a list of Path, or None for the raccoon.
+      load_image: function of a Path; returns float32 [height, width, 3] in [0, 255].
 
     Returns:
-      Camera or Footage.
+      ImageSource or VideoSource.
 
     Raises:
       InputError: options that do not go together, or what is to be read cannot be.
       UnavailableError: no ffmpeg.
     """
-    path, *more = args.content or [None]
+    path, *more = args.content or [Path(content.RACCOON)]
     if more:
-        raise InputError('--content: a film is made from one picture, one video or one folder of frames, not of %d'
-                         % (len(more) + 1))
+        raise InputError('--content: a film is made from one image, one video or one folder of frames, not of '
+                         f'{len(more) + 1}')
     moves = args.zoom is not None or args.rotate is not None
-    filmed = path and (path.is_dir() or film.is_video(path) and not (moves and path.suffix.lower() == film.GIF))
-    if filmed and str(path) != noise:
-        if moves:
-            raise InputError('--{} moves into a picture; {} is a film'.format('rotate' if args.zoom is None else 'zoom', path))
-        blend = FRAME_BLEND if args.frame_blend is None else args.frame_blend
-        return Footage(film.open_film(path, args.fps, args.frames), blend, args.size)
-    if args.frame_blend is not None:
-        raise InputError('--frame-blend is for a video or a folder of frames; %s is a picture' % (path or 'this'))
-    zoom = args.zoom or (1.0 if moves else ZOOM)
-    return Camera(load_picture(path), args.frames or NUM_FRAMES, zoom, args.rotate or 0.0, args.fps)
+    is_film = path.is_dir() or film.is_video(path) and not (moves and path.suffix.lower() == film.GIF)
+    if not is_film or str(path) == content.NOISE:  # whatever there may be of that name
+        if args.frame_blend is not None:
+            raise InputError(f'--frame-blend needs a video or a folder of frames; {path} is an image')
+        zoom = args.zoom or (1.0 if moves else ZOOM)
+        return ImageSource(path, load_image(path), args.frames or NUM_FRAMES, zoom, args.rotate or 0.0, args.fps)
+    if moves:
+        raise InputError(f'--{"rotate" if args.zoom is None else "zoom"} needs an image; {path} is a film')
+    source = VideoSource(film.open_film(path, args.fps, args.frames),
+                         FRAME_BLEND if args.frame_blend is None else args.frame_blend, args.size)
+    if args.frames and args.frames > source.num_frames and not source.mistakes:
+        print(f'warning: --frames {args.frames}: the film has only {source.num_frames}', file=sys.stderr)
+    if source.blend and motion.opencv() is None:
+        print('warning: no OpenCV, so a change stays where it is when what it was made to moves: pip install '
+              'opencv-python-headless', file=sys.stderr)
+    return source
 
 
-class Camera:
-    """A camera that moves into a picture and turns: each frame starts from the last one, moved.
+class ImageSource:
+    """A camera that zooms into an image and turns: each frame starts from the last one, moved.
 
     Args:
-      picture: float32 [height, width, 3] in [0, 255], where it begins.
+      path: Path, what the image is loaded from.
+      image: float32 [height, width, 3] in [0, 255], where it begins.
       num_frames: int.
-      zoom: float, by which the picture grows from frame to frame.
+      zoom: float, factor by which the image grows from frame to frame.
       degrees: float, by which it turns clockwise from frame to frame.
       fps: float, frames per second, or None.
 
     Attributes:
-      first: the picture.
+      path.
+      first: the image.
       num_frames, fps.
-      blend: 0, how much less than a whole picture's work there is to do on a frame.
+      blend: 0, the fraction of a frame's work that its start saves.
       sound: None.
       mistakes: empty.
     """
 
-    blend, sound, mistakes = 0.0, None, ()
+    blend, sound, mistakes = 0.0, None, []
 
-    def __init__(self, picture, num_frames, zoom=1.0, degrees=0.0, fps=None):
-        self.first, self.num_frames, self.fps = picture, num_frames, fps or film.FRAMES_PER_SECOND
-        self.motion = motion.camera(*picture.shape[:2], zoom=zoom, degrees=degrees)
+    def __init__(self, path, image, num_frames, zoom=1.0, degrees=0.0, fps=None):
+        self.path, self.first, self.num_frames = path, image, num_frames
+        self.fps = fps or film.FRAMES_PER_SECOND
+        self.motion = motion.camera(*image.shape[:2], zoom=zoom, degrees=degrees)
 
     def frame(self, number, last):
         """Returns what a frame starts from, twice: there is nothing else that it shows.
 
         Args:
           number: int, from 0.
-          last: float32 [height, width, 3], the frame before as it was kept; None for the first.
+          last: float32 [height, width, 3], the frame before as it was saved; None for the first.
         """
-        start = self.first if last is None else motion.move(last, self.motion, order=3)
+        start = self.first if last is None else motion.warp(last, self.motion, order=3)
         return start, start
 
-    def digest(self):
-        """Returns a checksum of what it is made from."""
-        return hashlib.sha256(self.first.tobytes()).hexdigest()
+    def facts(self):
+        """Returns a dict of what must not change before the film is resumed."""
+        return {'inputs': content.digest(self.first), 'optical_flow': False}
 
 
-class Footage:
-    """A film: each frame starts from what was filmed and a share of what the last frame was changed by, carried along.
+class VideoSource:
+    """A video, or a folder of frames: each frame starts from what was filmed and a fraction of the last one's change.
+
+    That change is warped with optical flow, and dropped where the warped frame does not match.
 
     Args:
       source: film.Film.
-      blend: float in [0, 1], that share.
-      size: int, pixels of the longer side, or None for the film's own.
+      blend: float in [0, 1], that fraction.
+      size: int, pixels of the longer side, or None for the video's own.
 
     Attributes:
+      path: the video's, or the folder's.
       first: float32 [height, width, 3] in [0, 255], the first frame as it was filmed.
       num_frames, fps, blend.
       sound: Path of the video whose sound goes with it; None for a folder's frames.
@@ -129,7 +160,7 @@ class Footage:
     """
 
     def __init__(self, source, blend=0.0, size=None):
-        self.source, self.blend = source, blend
+        self.source, self.path, self.blend = source, source.path, blend
         self.size = source.height, source.width
         if size:
             self.size = images.fit_size(*self.size, longer_side=size, upscale=True)
@@ -146,7 +177,7 @@ class Footage:
 
         Args:
           number: int, from 0; one after the other, but the first that is asked for can be any.
-          last: float32 [height, width, 3], the frame before as it was kept; None for the first.
+          last: float32 [height, width, 3], the frame before as it was saved; None for the first.
 
         Returns:
           (float32 [height, width, 3], float32 [height, width, 3]).
@@ -160,12 +191,13 @@ class Footage:
             self._filmed.close()  # ends ffmpeg, which would otherwise wait until the film is written, too
         if last is None or not self.blend:
             return new, new
-        return np.clip(new + self.blend * motion.carry(last - old, old, new), 0, 255), new
+        return np.clip(new + self.blend * motion.warp_change(last - old, old, new), 0, 255), new
 
-    def digest(self):
-        """Returns a checksum of its files."""
+    def facts(self):
+        """Returns a dict of what must not change before the film is resumed."""
         paths = self.source.paths or [self.source.path]
-        return hashlib.sha256(''.join(map(files.digest, paths)).encode()).hexdigest()
+        return {'inputs': hashlib.sha256(''.join(map(files.digest, paths)).encode()).hexdigest(),
+                'optical_flow': self.blend > 0 and motion.opencv() is not None}
 
 
 def frame_seed(seed, number):
@@ -178,62 +210,76 @@ def frame_seed(seed, number):
     return seed if number == 0 else int(np.random.RandomState([seed, number]).randint(2 ** 31))
 
 
-def make_frames(scene, paint, folder, report):
-    """Makes those of a film's frames that a folder does not keep yet, each from the one before as it is kept.
-
-    Args:
-      scene: Camera or Footage.
-      paint: function of a frame's number, what it starts from and what it shows; returns the finished frame, float32
-        [height, width, 3] in [0, 255].
-      folder: Path, where the frames are kept; see film.frame_path.
-      report: function of no argument, called when a frame is finished, before it is kept. What it notes down of a frame
-        that is then lost is written again; the other way round it would be missing for good.
-    """
-    done = film.count_frames(folder)
-    for number in range(done, scene.num_frames):
-        last = images.load_image(film.frame_path(folder, number - 1)) if number else None
-        frame = paint(number, *scene.frame(number, last))
-        report()
-        images.save_image(film.frame_path(folder, number), frame)
-
-
-class Journal(Stoppable):
-    """What a film leaves behind besides its frames, and its progress bar. A context manager that Ctrl-C stops.
+class FilmRun(InterruptibleRun):
+    """The run of a film: frames, metrics, the film itself. A context manager: Ctrl-C waits for the end of the step.
 
     Args:
       run_dir: Path, the run's folder.
-      num_frames: int.
-      columns: names of a frame's figures.
-      figures_of: function of what `report` was given last; returns a dict, the figures of the frame.
+      source: ImageSource or VideoSource.
       quiet: bool, show no progress.
-
-    Attributes:
-      folder: Path, where the frames are kept.
-      seconds_resumed: float, what the frames took that were there before.
     """
 
-    def __init__(self, run_dir, num_frames, columns, figures_of, quiet=False):
-        self.run_dir, self.folder, self.figures_of = run_dir, run_dir / FRAMES, figures_of
+    def __init__(self, run_dir, source, quiet=False):
+        self.folder, self.source = run_dir / FRAMES, source
         self.folder.mkdir(exist_ok=True)
-        done = film.count_frames(self.folder)
-        self.progress = Progress(num_frames, done, 'frame', quiet)
-        self.log = runs.MetricsLog(run_dir / 'metrics.csv', ('frame', 'seconds', *columns), done)
-        self.seconds_resumed, self.began = sum(self.log.column('seconds')[1]), time.time()
+        super().__init__(run_dir, METRICS, source.num_frames, film.count_frames(self.folder), 'frame', quiet)
+        self.seconds_resumed = sum(self.log.column('seconds')[1])
 
-    def report(self, step):
-        """Takes note of a step within a frame; ends the film where the user asked for that.
+    def make_frames(self, octaves, seed, ascend, finish):
+        """Dreams on the frames that are not saved yet, each started from the one before as it is saved.
+
+        Args:
+          octaves: list of Octave; a frame that starts from a fraction of a dream takes so many steps less.
+          seed: int.
+          ascend: function of an image, octaves, seed and report, which is called after every step; returns the dream
+            and float64 [num_octaves, 2], the objective before each octave and in its last step.
+          finish: function of a dream and what its frame shows; returns float32 [height, width, 3] in [0, 255].
 
         Raises:
+          ComputationError: a dream failed; the frames so far are saved.
           cli.Interrupted: after Ctrl-C.
         """
-        self.step = step
+        for number in range(self.progress.done, self.source.num_frames):
+            began = time.time()
+            last = images.load_image(film.frame_path(self.folder, number - 1)) if number else None
+            start, shown = self.source.frame(number, last)
+            planned = [scale_steps(octave, 1 - self.source.blend) for octave in octaves] if number else octaves
+            try:
+                image, values = ascend(start, planned, seed=frame_seed(seed, number), report=self._check_stop)
+            except ComputationError as error:
+                raise ComputationError(f'{error}; the frames so far are in {self.folder}')
+            frame, (before, objective) = finish(image, shown), values[-1]
+            self.progress.update({'objective': objective})
+            # The row comes first: that of a frame that is then lost is written again, the other way round it would be
+            # missing for good.
+            self.log.append(frame=number + 1, seconds=round(time.time() - began, 3), objective_before=before,
+                            objective=objective)
+            images.save_image(film.frame_path(self.folder, number), frame)
+        warn_if_inactive(self.log.column('objective')[1])
+
+    def _check_stop(self, *unused):
         if self.stop.requested:
             raise cli.Interrupted(f'after {self.progress.done} of {self.progress.total} frames, which are in '
                                   f'{self.folder}')
 
-    def frame_done(self):
-        """Takes note of a frame that is finished."""
-        figures = self.figures_of(self.step)
-        self.progress.update(figures)
-        self.log.append(frame=self.progress.done, seconds=round(time.time() - self.began, 3), **figures)
-        self.began = time.time()
+    def conclude(self, path, skipped, started):
+        """Makes the film of the frames, records the results and prints them.
+
+        Args:
+          path: Path of the film.
+          skipped: list of str, what could not be read.
+          started: float, when the command began (`time.time()`).
+
+        Returns:
+          int, the exit code: 2 where something was skipped, else 0.
+        """
+        film.write_film(path, self.folder, self.source.num_frames, self.source.fps, self.source.sound)
+        seconds, per_frame = self.seconds_resumed + time.time() - started, np.mean(self.log.column('seconds')[1])
+        height, width = self.source.first.shape[:2]
+        figures = {'frames': self.source.num_frames, 'seconds_per_frame': per_frame}
+        record = dict(figures, content=self.source.path, path=path, height=height, width=width,
+                      fps=float(self.source.fps))
+        runs.write_record(self.run_dir, pictures=[record], left_out=skipped, seconds=seconds, versions=runs.versions(),
+                          results=dict(figures, pictures=1, seconds=seconds))
+        print(f'{self.source.num_frames} frames dreamed, {per_frame:.2f} s each: {path}')
+        return 2 if skipped else 0

@@ -1,23 +1,8 @@
-"""Pictures at several scales: the sizes of a dream's octaves, and the Laplacian pyramid."""
+"""The Laplacian pyramid: images as bands of frequencies.
+
+Source: Burt and Adelson 1983, 'The Laplacian pyramid as a compact image code', IEEE Trans. Communications 31 (4).
+"""
 import numpy as np
-
-
-def octave_sizes(height, width, num_octaves, octave_scale, smallest):
-    """Computes the sizes at which a picture is worked on, one after the other.
-
-    Args:
-      height, width: int, pixels of the full size, which is the last octave.
-      num_octaves: int, how many at most.
-      octave_scale: float above 1, from one octave to the next.
-      smallest: int, pixels that no octave's shorter side falls below.
-
-    Returns:
-      list of (height, width), ascending. Empty where the full size itself is too small.
-    """
-    sizes = [(height, width)]
-    while len(sizes) < num_octaves:
-        sizes.append(tuple(int(side / octave_scale) for side in sizes[-1]))
-    return [size for size in reversed(sizes) if min(size) >= smallest]
 
 
 def split(image, num_levels):
@@ -30,8 +15,6 @@ def split(image, num_levels):
     Returns:
       list of num_levels + 1 arrays: the bands from fine to coarse, and what is left of the image, shrunk num_levels
       times. Fewer where the image gets down to one pixel.
-
-    Source: Burt and Adelson 1983, 'The Laplacian pyramid as a compact image code', IEEE Trans. Communications 31 (4).
     """
     levels = []
     while len(levels) < num_levels and min(image.shape[-2:]) > 1:
@@ -54,7 +37,7 @@ def merge(levels):
 
 
 def normalize(gradient, num_levels):
-    """Gives every band of frequencies of a gradient the same strength, so that none shouts the others down.
+    """Gives every band of frequencies of a gradient the same strength, so that none drowns the others.
 
     Args:
       gradient: float32 [..., height, width, channels]: one, or a batch, each by itself.
@@ -64,7 +47,7 @@ def normalize(gradient, num_levels):
       float32 of the same shape, each band divided by its root mean square.
 
     Source: the DeepDream notebook (Mordvintsev 2015, Apache 2.0), which does it tile by tile; here it is the gradient
-      of the whole picture, so that no tile's contrast is raised above its neighbor's.
+      of the whole image, so that no tile's contrast is raised above its neighbor's.
     """
     if not num_levels:
         return gradient

@@ -1,25 +1,43 @@
-"""What a dream climbs: objectives over a network's layers, and how they are written.
+"""What gradient ascent maximizes: objectives over a network's layers, and how they are written.
 
-`mixed4c` is a layer, `mixed4c:12` a channel of it, `mixed4c:12@0.5,0.5` one neuron of that channel, `mixed4c:mean` all
-its channels with one voice, `softmax2_pre_activation:tabby` a class; `*0.5` at the end of any is its weight. Several
-are added. An objective sees the network only as a dict from layer name to tensor.
+`mixed4c` is a layer (the mean square of its activations), `mixed4c:12` a channel of it, `mixed4c:12@0.5,0.5` one neuron
+of that channel, `mixed4c:mean` the mean of all its channels, `softmax2_pre_activation:tabby` a class; `*0.5` at the end
+of any is its weight. Several are added. An objective sees the network only as a dict from layer name to tensor.
 """
 import math
-from typing import NamedTuple, Optional, Tuple, Union
+import sys
+from typing import Any, NamedTuple, Optional, Tuple, Union
 
+import numpy as np
+
+from common import images
 from common.errors import InputError, did_you_mean
 from common.session import tf
 
 FORMS = 'LAYER, LAYER:CHANNEL, LAYER:CHANNEL@Y,X, LAYER:CLASS NAME or LAYER:mean, with *WEIGHT or without'
 
+GUIDE_SIZE = 512    # pixels of a guide's longer side, at most: larger things than a tile are never seen
+
 
 class Objective(NamedTuple):
-    """One term of what is climbed, as it was written."""
+    """One term of what is maximized, as it was written."""
     text: str
     layer: str
     channel: Union[int, str, None]        # a number, 'mean', the name of a class, or None for the whole layer
-    position: Optional[Tuple[float, float]]   # (y, x) in fractions of the picture, (0, 0) its top left
+    position: Optional[Tuple[float, float]]   # (y, x) in fractions of the image, (0, 0) its top left
     weight: float
+
+
+class ObjectiveGraph(NamedTuple):
+    """The graph of one tile of an image, or of a batch's: placeholders in, the objective and its gradient out."""
+    images: Any             # float32 [batch, height, width, 3]
+    positions: Any          # int32 [num_objectives, 2], pixels from the tile's top left
+    guides: Any             # {layer: float32 [num_positions, channels]}; empty without a guide
+    objective: Any          # float32 scalar, summed over pixels; of a contact sheet, float32 [batch]
+    gradient: Any           # float32 [batch, height, width, 3]
+    terms: Any              # list of the Objectives that were added up
+    end_points: Any         # {layer: tensor}
+    channels: Any = None    # int32 [batch], of a contact sheet's tiles
 
 
 def parse(text):
@@ -29,7 +47,7 @@ def parse(text):
       text: str in one of FORMS.
 
     Returns:
-      Objective, not yet held against a network: see `resolve`.
+      Objective, not yet looked up in a network: see `resolve`.
 
     Raises:
       InputError: names the part that is wrong.
@@ -38,13 +56,13 @@ def parse(text):
     rest, at, position = rest.partition('@')
     layer, colon, channel = (part.strip() for part in rest.partition(':'))
     if not layer:
-        raise _malformed(text, 'the layer before %r is missing' % (colon or at or star))
+        raise _malformed(text, f'the layer before {colon or at or star!r} is missing')
     if colon and not channel:
-        raise _malformed(text, 'the channel after \':\' is missing')
+        raise _malformed(text, "the channel after ':' is missing")
     if channel.lstrip('+-').isdigit():
         channel = int(channel)
     if at and not isinstance(channel, int):
-        raise _malformed(text, f'a position needs a channel\'s number before it, as in {layer}:12@0.5,0.5')
+        raise _malformed(text, f"a position needs a channel's number before it, as in {layer}:12@0.5,0.5")
     return Objective(text, layer, None if channel == '' else channel,
                      _parse_position(text, position) if at else None, _parse_weight(text, weight) if star else 1.0)
 
@@ -59,7 +77,7 @@ def _parse_position(text, position):
     except ValueError:
         raise _malformed(text, f'the position {position!r} is not two numbers Y,X')
     if not (0 <= y <= 1 and 0 <= x <= 1):
-        raise _malformed(text, f'the position {position!r} is outside the picture, which goes from 0,0 to 1,1')
+        raise _malformed(text, f'the position {position!r} is outside the image, which goes from 0,0 to 1,1')
     return y, x
 
 
@@ -69,12 +87,12 @@ def _parse_weight(text, weight):
     except ValueError:
         raise _malformed(text, f'the weight {weight!r} is not a number')
     if not math.isfinite(value) or value == 0:
-        raise _malformed(text, f'the weight {weight!r} does not count; expected a number that is not 0')
+        raise _malformed(text, f'the weight {weight!r} is 0 or not finite')
     return value
 
 
 def resolve(objective, end_points, labels=None):
-    """Holds an objective against a network.
+    """Finds what an objective names in a network.
 
     Args:
       objective: Objective.
@@ -89,22 +107,21 @@ def resolve(objective, end_points, labels=None):
     """
     text, layer, channel, position, _ = objective
     check_layer('--objective ' + text, layer, end_points)
-    num_channels = end_points[layer].shape[-1].value
+    num_channels = end_points[layer].shape.as_list()[-1]
     if isinstance(channel, str) and channel != 'mean':
         channel = _find_class(objective, end_points[layer].shape, labels)
     if isinstance(channel, int) and not 0 <= channel < num_channels:
-        raise InputError('--objective %s: no channel %d; %s has the channels 0 to %d'
-                         % (text, channel, layer, num_channels - 1))
+        raise InputError(f'--objective {text}: no channel {channel}; {layer} has the channels 0 to {num_channels - 1}')
     if position and end_points[layer].shape.rank != 4:
-        raise InputError('--objective %s: %s has no positions; leave @%g,%g out' % ((text, layer) + position))
+        raise InputError(f'--objective {text}: {layer} has no positions; leave @{position[0]:g},{position[1]:g} out')
     return objective._replace(channel=channel)
 
 
 def check_layer(asked, layer, end_points):
     """Raises InputError, with the nearest names, where there is no such layer; `asked` is the option with its value."""
     if layer not in end_points:
-        raise InputError('{}: no layer {!r}; {}'.format(
-            asked, layer, (did_you_mean(layer, end_points) + ' --list-layers shows all').strip()))
+        hint = f'{did_you_mean(layer, end_points)} --list-layers shows all'.strip()
+        raise InputError(f'{asked}: no layer {layer!r}; {hint}')
 
 
 def _find_class(objective, shape, labels):
@@ -114,32 +131,31 @@ def _find_class(objective, shape, labels):
     ('background', 'dummy') that some networks lack.
     """
     text, layer, name, _, _ = objective
-    num_channels = shape[-1].value
+    num_channels = shape.as_list()[-1]
     if not labels:
-        raise InputError(f'--objective {text}: the channel {name!r} is not a number, and no list of labels lies beside the graph; '
-                         'give the class by its number, or a list with --labels FILE')
+        raise InputError(f'--objective {text}: the channel {name!r} is not a number, and no list of labels lies beside '
+                         'the graph; give the class by its number, or a list with --labels FILE')
     if len(labels) == num_channels + 1:
         labels = labels[1:]
     if shape.rank != 2 or not len(labels) <= num_channels < len(labels) + 10:  # inception5h: 1,008 logits, 1,001 labels
-        raise InputError('--objective %s: the channel %r is not a number, and %s is no layer of classes: it has %d '
-                         'channels%s, for %d labels' % (text, name, layer, num_channels,
-                                                        ' at every position' if shape.rank != 2 else '', len(labels)))
+        everywhere = ' at every position' if shape.rank != 2 else ''
+        raise InputError(f'--objective {text}: the channel {name!r} is not a number, and {layer} is no layer of '
+                         f'classes: it has {num_channels} channels{everywhere}, for {len(labels)} labels')
     numbers = {}
     for number, label in enumerate(labels):
         for synonym in [label] + label.split(','):
             numbers.setdefault(synonym.strip().lower(), number)
     if name.lower() not in numbers:
         nearest = did_you_mean(name.lower(), numbers)
-        raise InputError('--objective {}: no class {!r}{}'.format(
-            text, name, '; ' + nearest if nearest else ' in the labels'))
+        raise InputError(f'--objective {text}: no class {name!r}{"; " + nearest if nearest else " in the labels"}')
     return numbers[name.lower()]
 
 
 def total(objectives, end_points, tile_shape, positions=None, guides=None):
-    """Adds up objectives over one tile, so that a pixel weighs alike in a large tile and in a small one.
+    """Adds up objectives over one tile, so that a pixel counts the same in a large tile and in a small one.
 
     Every term is a sum over the layer's positions, times the pixels that a position stands for. The totals of all tiles
-    of a picture, added and divided by its pixels, are therefore the mean over the picture.
+    of an image, added and divided by its pixels, are therefore the mean over the image.
 
     Args:
       objectives: sequence of resolved Objectives.
@@ -167,6 +183,18 @@ def total(objectives, end_points, tile_shape, positions=None, guides=None):
     return tf.add_n(terms)
 
 
+def differentiate(objective, tile):
+    """Adds the gradient of an objective, or of the sum of a batch's, with respect to the tile to the graph.
+
+    Raises:
+      InputError: an operation in between has none.
+    """
+    try:
+        return tf.gradients(objective, tile)[0]
+    except LookupError as error:
+        raise InputError(f'TensorFlow has no gradient for an operation below the objective ({error})')
+
+
 def branch(activations, channel):
     """Finds the branch of a layer that holds a channel, so that the others need not be computed.
 
@@ -183,27 +211,27 @@ def branch(activations, channel):
         if tf.get_static_value(axis) in (-1, activations.shape.rank - 1):
             first = 0
             for part in branches:
-                if channel < first + part.shape[-1].value:
+                if channel < first + part.shape.as_list()[-1]:
                     return part, first
-                first += part.shape[-1].value
+                first += part.shape.as_list()[-1]
     return activations, 0
 
 
 def of_each_channel(activations, channels, tile_shape):
-    """Computes for every picture of a batch the objective of a channel of its own.
+    """Computes for every image of a batch the objective of a channel of its own.
 
     Args:
       activations: a layer's, float32 [batch, height, width, num_channels]; or, behind a pooling over all positions or
         over windows of them, [batch * num_windows, num_channels].
-      channels: int32 [batch], the number of each picture's channel.
-      tile_shape: int32 [2], the pictures' height and width in pixels.
+      channels: int32 [batch], the number of each image's channel.
+      tile_shape: int32 [2], the images' height and width in pixels.
 
     Returns:
-      float32 [batch], what `total` is for that picture and channel alone.
+      float32 [batch], what `total` is for that image and channel alone.
     """
-    chosen = tf.one_hot(channels, activations.shape[-1].value)
+    chosen = tf.one_hot(channels, activations.shape.as_list()[-1])
     if activations.shape.rank == 2:
-        rows = tf.reshape(activations, [tf.size(channels), -1, activations.shape[-1].value])
+        rows = tf.reshape(activations, [tf.size(channels), -1, activations.shape.as_list()[-1]])
         return (tf.reduce_mean(tf.reduce_sum(rows * chosen[:, tf.newaxis], axis=-1), axis=1)
                 * tf.cast(tf.reduce_prod(tile_shape), tf.float32))
     per_position = tf.reduce_sum(activations * chosen[:, tf.newaxis, tf.newaxis], axis=-1)
@@ -211,12 +239,12 @@ def of_each_channel(activations, channels, tile_shape):
 
 
 def of_each_layer(layers, end_points, tile_shape):
-    """Computes for every picture of a batch the objective of a layer of its own: float32 [batch].
+    """Computes for every image of a batch the objective of a layer of its own: float32 [batch].
 
     Args:
-      layers: sequence of str, a layer for each picture.
+      layers: sequence of str, a layer for each image.
       end_points: dict from layer name to tensor, [batch, height, width, channels].
-      tile_shape: int32 [2], the pictures' height and width in pixels.
+      tile_shape: int32 [2], the images' height and width in pixels.
     """
     return tf.stack([total([parse(layer)], {layer: end_points[layer][number:number + 1]}, tile_shape)
                      for number, layer in enumerate(layers)])
@@ -246,9 +274,32 @@ def guided(activations, guide):
     Source: the DeepDream notebook (Mordvintsev, Olah, Tyka 2015), 'Controlling dreams'.
     """
     shape = tf.shape(activations)
-    num_channels = activations.shape[-1].value
+    num_channels = activations.shape.as_list()[-1]
     products = tf.matmul(tf.reshape(activations, [-1, num_channels]), guide, transpose_b=True)
     return tf.reshape(tf.reduce_max(products, axis=1), shape[:3]) / num_channels
+
+
+def load_guide(path):
+    """Loads a guide image, shrunk where it is larger than what the network sees at a time."""
+    guide = images.load_image(path)
+    return images.resize_image(guide, *images.fit_size(*guide.shape[:2], longer_side=GUIDE_SIZE))
+
+
+def guide_features(sess, graph, guide):
+    """Computes what a guide image shows to the objective's layers.
+
+    Args:
+      sess: tf.Session.
+      graph: ObjectiveGraph.
+      guide: float32 [height, width, 3], RGB in [0, 255]; None for no guide.
+
+    Returns:
+      {placeholder: float32 [num_positions, channels]}, to be fed with every tile.
+    """
+    if guide is None:
+        return {}
+    features = sess.run({layer: graph.end_points[layer] for layer in graph.guides}, {graph.images: guide[np.newaxis]})
+    return {graph.guides[layer]: values.reshape(-1, values.shape[-1]) for layer, values in features.items()}
 
 
 def only_at(per_position, position, tile_shape):
@@ -270,4 +321,11 @@ def _pixels_per_position(per_position, tile_shape):
     pixels, positions = tf.cast(tf.reduce_prod(tile_shape), tf.float32), tf.cast(tf.size(per_position), tf.float32)
     if per_position.shape[1:].as_list() == [1, 1]:
         return pixels / positions  # the mean over all rows stands for the whole tile
-    return 4. ** tf.round(tf.log(pixels / positions) / math.log(4))
+    return 4. ** tf.round(tf.math.log(pixels / positions) / math.log(4))
+
+
+def warn_if_inactive(values):
+    """Tells why an image, or a whole film, has not changed, where the values of its objective are 0 throughout."""
+    if not np.any(values):
+        print('warning: the objective was 0 throughout, so nothing changed; a channel can be inactive after its ReLU: '
+              'try the layer before it (..._pre_relu)', file=sys.stderr)

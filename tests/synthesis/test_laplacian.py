@@ -1,21 +1,11 @@
-"""synthesis/laplacian.py: octaves, and the Laplacian pyramid's exactness."""
+"""synthesis/laplacian.py: the pyramid's exactness, and equal bands."""
 import numpy as np
 import pytest
 
 from synthesis import laplacian
 
 
-def test_octaves_end_at_the_full_size():
-    assert laplacian.octave_sizes(575, 1024, 4, 1.4, 64) == [(208, 372), (292, 522), (410, 731), (575, 1024)]
-
-
-def test_octaves_stop_at_the_smallest_input():
-    assert laplacian.octave_sizes(100, 300, 10, 1.4, 64) == [(71, 214), (100, 300)]
-    assert laplacian.octave_sizes(64, 64, 4, 1.4, 64) == [(64, 64)]
-    assert laplacian.octave_sizes(63, 900, 4, 1.4, 64) == []
-
-
-@pytest.mark.parametrize('shape', [(64, 64), (3, 57, 101), (3, 5, 1), (3, 1, 1), (2, 3), (2, 4, 33, 32)])
+@pytest.mark.parametrize('shape', [(64, 64), (3, 57, 101), (3, 5, 1), (3, 1, 1), (2, 3), (2, 4, 33, 32)], ids=str)
 @pytest.mark.parametrize('num_levels', [0, 1, 4, 9])
 def test_merge_undoes_split(shape, num_levels):
     image = np.random.RandomState(0).uniform(-255, 255, shape).astype(np.float32)

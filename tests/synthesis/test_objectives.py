@@ -37,12 +37,12 @@ def test_parse(text, layer, channel, position, weight):
     ('mixed4c:cat@0.5,0.5', "a position needs a channel's number"),
     ('mixed4c:1@0.5', "the position '0.5' is not two numbers"),
     ('mixed4c:1@', "the position '' is not two numbers"),
-    ('mixed4c:1@0.5,1.5', "the position '0.5,1.5' is outside the picture"),
-    ('mixed4c:1@nan,0', "the position 'nan,0' is outside the picture"),
+    ('mixed4c:1@0.5,1.5', "the position '0.5,1.5' is outside the image"),
+    ('mixed4c:1@nan,0', "the position 'nan,0' is outside the image"),
     ('mixed4c*', "the weight '' is not a number"),
     ('mixed4c*much', "the weight 'much' is not a number"),
-    ('mixed4c*0', "the weight '0' does not count"),
-    ('mixed4c*inf', "the weight 'inf' does not count"),
+    ('mixed4c*0', "the weight '0' is 0 or not finite"),
+    ('mixed4c*inf', "the weight 'inf' is 0 or not finite"),
 ])
 def test_malformed(text, wrong):
     with pytest.raises(InputError) as caught:
@@ -98,7 +98,7 @@ def test_known_answers():
     assert worth('a:1@0,0', activations, [16, 24], [(15, 8)]) == pytest.approx(pixels * activations[0, 1, 1, 1])
 
 
-@pytest.mark.parametrize('position', [(-1, 0), (0, -1), (16, 0), (0, 24), (-100, -100)])
+@pytest.mark.parametrize('position', [(-1, 0), (0, -1), (16, 0), (0, 24), (-100, -100)], ids=str)
 def test_a_neuron_outside_the_tile_counts_nothing(position):
     assert worth('a:1@0,0', np.ones([1, 2, 3, 4]), [16, 24], [position]) == 0
 

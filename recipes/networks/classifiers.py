@@ -1,0 +1,104 @@
+"""The classifiers that images can be optimized for, by name: Inception, VGG-19, VGG-16; their options."""
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+from common.errors import InputError, UnavailableError
+from common.session import tf
+from networks import inception, vgg
+
+NAMES = ('inception', 'vgg19', 'vgg16')
+
+
+class Classifier(NamedTuple):
+    """What a recipe needs to know of a network, whichever it is."""
+    name: str
+    build: Callable         # images -> end_points; see networks.inception.inception
+    grid: int               # pixels per position of the deepest layer
+    objective: str          # what suits it
+    noise_objective: str    # what suits it where there is no image to start from
+    labels: Any             # list of str, or None
+    source: str
+    sha256: str
+
+
+def add_options(parser):
+    """Adds the options that choose a network to the recipe's."""
+    network = parser.add_argument_group('network')
+    network.add_argument('--network', choices=NAMES, help='network (default: inception; vgg16 if that is unavailable)')
+    network.add_argument('--graph', type=Path, metavar='FILE', help='another frozen classifier')
+    network.add_argument('--input-name', default=inception.INPUT_NAME, metavar='NAME', help="the frozen graph's input")
+    network.add_argument('--mean', type=float, default=inception.MEAN, metavar='X', help='subtracted from the pixels')
+    network.add_argument('--labels', type=Path, metavar='FILE',
+                         help='names of the classes, one per line (default: the file beside the graph)')
+    network.add_argument('--list-layers', action='store_true', help='print the layers and their channels')
+
+
+def check_options(name, graph):
+    """Raises InputError where --network and --graph do not go together, or there is no such graph."""
+    if graph and is_vgg(name):
+        raise InputError(f'--graph {graph}: a frozen graph does not go with --network {name}')
+    if graph and not graph.is_file():
+        raise InputError(f'--graph {graph}: no such file')
+
+
+def is_vgg(name):
+    """Tells whether a name is that of a VGG network."""
+    return name in vgg.TITLES
+
+
+def smallest_input(name):
+    """Returns the pixels that an image's shorter side needs."""
+    return vgg.SMALLEST_INPUT if is_vgg(name) else inception.SMALLEST_INPUT
+
+
+def load(name, models_dir, graph=None, input_name=inception.INPUT_NAME, mean=inception.MEAN, labels=None, quiet=False):
+    """Loads a network's weights, by download where they are missing.
+
+    Args:
+      name: str, one of NAMES; None for Inception, or VGG-16 with a warning where that is unavailable.
+      models_dir: Path of the folder with published weights.
+      graph: Path of another frozen classifier instead of inception5h, or None.
+      input_name, mean: see networks.inception.inception.
+      labels: Path of the list of classes; None for one beside the graph.
+      quiet: bool, no progress.
+
+    Returns:
+      Classifier.
+
+    Raises:
+      InputError: a file is not what it ought to be.
+      UnavailableError: the weights cannot be downloaded.
+    """
+    if is_vgg(name):
+        return _load_vgg(name, models_dir, quiet)
+    try:
+        path, source, sha256 = inception.obtain_graph(models_dir, graph, quiet)
+    except UnavailableError as error:
+        if name:
+            raise
+        print(f'warning: Inception is unavailable; using VGG-16, whose dreams look different. {error}', file=sys.stderr)
+        return _load_vgg('vgg16', models_dir, quiet)
+    labels = labels or inception.find_labels(path)
+    build = partial(inception.inception, input_name=input_name, mean=mean,
+                    graph_def=inception.load_graph_def(path, input_name))
+    return Classifier(name='inception', build=build, grid=inception.GRID, objective=inception.DREAM_OBJECTIVE,
+                      noise_objective=inception.NOISE_OBJECTIVE, labels=labels and inception.load_labels(labels),
+                      source=source, sha256=sha256)
+
+
+def _load_vgg(name, models_dir, quiet):
+    name, weights, source, sha256 = vgg.obtain_weights(models_dir, name, quiet=quiet)
+    return Classifier(name=name, build=partial(vgg.vgg, weights=weights, network=name, pooling='max'), grid=vgg.GRID,
+                      objective=vgg.DREAM_OBJECTIVE, noise_objective=vgg.NOISE_OBJECTIVE, labels=None, source=source,
+                      sha256=sha256)
+
+
+def list_layers(network):
+    """Prints a Classifier's layers in the network's order, with their channels."""
+    with tf.Graph().as_default():
+        end_points = network.build(tf.placeholder(tf.float32, [1, None, None, 3]))
+    width = max(map(len, end_points))
+    for name, tensor in end_points.items():
+        print(f'{name:<{width}} {tensor.shape.as_list()[-1]:5d} channels')
