@@ -1,17 +1,19 @@
 """Progress that a person can follow: a bar on a terminal, a plain line every few seconds elsewhere."""
+import shutil
 import sys
 import time
 
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 5.0
+MAX_COLUMNS = 80  # of a bar, which is to fit any terminal
 
 
 class Progress:
     """Shows how far a loop is, the figures that matter, and the time left. A context manager.
 
     Args:
-      total: int, steps in all.
+      total: int, all steps.
       initial: int, steps done before, by the run that is resumed.
       unit: str, what one step is called.
       quiet: bool, show nothing.
@@ -22,10 +24,12 @@ class Progress:
         self.started = self.last_line = time.time()
         self.bar = None
         if not quiet and sys.stderr.isatty():
-            self.bar = tqdm(total=total, initial=initial, unit=unit, dynamic_ncols=True, file=sys.stderr, smoothing=0.1)
+            self.bar = tqdm(total=total, initial=initial, file=sys.stderr, smoothing=0.1,
+                            ncols=min(MAX_COLUMNS, shutil.get_terminal_size().columns),
+                            bar_format='{percentage:3.0f}%|{bar}| ' + unit + ' {n}/{total}, {remaining} left{postfix}')
 
     def update(self, figures=None):
-        """Counts one step; `figures` is {name: number or str}, shown as given, numbers with four digits."""
+        """Counts one step; `figures` is {name: number or str}, few and short: numbers get three digits."""
         self.done += 1
         if self.bar is not None:
             if figures:
@@ -38,8 +42,8 @@ class Progress:
     def _line(self, figures):
         seconds = (time.time() - self.started) / (self.done - self.initial)
         left = tqdm.format_interval(seconds * (self.total - self.done))
-        return '%s %d/%d  %s  %.3g s/%s, %s left' % (
-            self.unit, self.done, self.total, _format(figures or {}), seconds, self.unit, left)
+        figures = _format(figures) + ', ' if figures else ''
+        return f'{self.unit} {self.done}/{self.total}, {figures}{seconds:.3g} s per {self.unit}, {left} left'
 
     def close(self):
         """Leaves the bar as it is and ends its line."""
@@ -54,5 +58,4 @@ class Progress:
 
 
 def _format(figures):
-    return ', '.join('{} {}'.format(name, value if isinstance(value, str) else f'{value:.4g}')
-                     for name, value in figures.items())
+    return ', '.join(f"{name} {value if isinstance(value, str) else f'{value:.3g}'}" for name, value in figures.items())

@@ -13,7 +13,7 @@ def test_plain_lines_outside_a_terminal(capsys, monkeypatch):
             bar.update({'loss': 1.0 / 3, 'validation': '98 %'})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
-    assert lines[0].startswith('step 1/3  loss 0.3333, validation 98 %')
+    assert lines[0].startswith('step 1/3, loss 0.333, validation 98 %, ')
     assert lines[2].endswith('00:00 left')
 
 
@@ -41,7 +41,8 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize('figures, text', [({'loss': 0.123456}, 'loss 0.1235'), ({'loss': 'low'}, 'loss low')])
+@pytest.mark.parametrize('figures, text', [({'loss': 0.123456}, 'loss 0.123'), ({'loss': 'low'}, 'loss low')],
+                         ids=['number', 'text'])
 def test_a_bar_on_a_terminal(monkeypatch, figures, text):
     terminal = Terminal()
     monkeypatch.setattr(sys, 'stderr', terminal)
@@ -49,3 +50,15 @@ def test_a_bar_on_a_terminal(monkeypatch, figures, text):
         bar.update(figures)
         bar.update(figures)
     assert '2/2' in terminal.getvalue() and text in terminal.getvalue()
+
+
+def test_a_bar_fits_80_columns(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, 'stderr', terminal)
+    monkeypatch.setenv('COLUMNS', '200')
+    with progress.Progress(12000, initial=11998) as bar:
+        for _ in range(2):
+            bar.update({'image': '2/3', 'size': '512x384', 'loss': 123456.789})
+    shown = terminal.getvalue().replace('\n', '\r').split('\r')
+    assert max(map(len, shown)) <= 80
+    assert shown[-2].endswith('step 12000/12000, 00:00 left, image 2/3, size 512x384, loss 1.23e+05')
