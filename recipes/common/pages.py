@@ -126,7 +126,8 @@ def line_height(size):
 def wrap(caption, width, size):
     """Breaks a caption into lines of at most about `width` pixels, where it can between words or after '_'."""
     characters = max(4, int(width / (size * DPI / 72 * 0.55)))
-    lines = str(caption).replace('_', '_\v').split('\n')  # a vertical tab: a place to break that shows nothing
+    # a vertical tab is a place to break that shows nothing; a number stays with its percent sign
+    lines = str(caption).replace('_', '_\v').replace(' %', '\u00a0%').split('\n')
     return '\n'.join(textwrap.fill(line, characters, replace_whitespace=False) for line in lines).replace('\v', '')
 
 

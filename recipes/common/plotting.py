@@ -1,14 +1,15 @@
-"""The pictures a recipe draws about its own work: curves, grids, confusion matrix, filters, activations, sheets.
+"""Figures: curves, image grids, confusion matrix, filters, activations, sheets.
 
-Every function writes one file, in the format of its extension (common.images.FORMATS). Figures are made without pyplot
-and without touching matplotlib's global settings. Pictures inside them are placed pixel by pixel, small ones enlarged
-by whole numbers without smoothing, so that what is shown is what the network saw.
+Every function writes one file, in the format of its extension (common.images.FORMATS), without pyplot and without
+matplotlib's global settings. Images inside it are placed pixel by pixel, small ones enlarged by whole numbers without
+smoothing, so that what is shown is what the network saw.
 """
 import math
 
 import matplotlib
 import numpy as np
 from matplotlib import ticker
+from matplotlib.colors import PowerNorm
 
 from common import images as pictures
 from common import pages
@@ -83,7 +84,7 @@ def plot_image_grid(path, images, captions=None, columns=None, title=None):
       title: str or None.
     """
     images = list(images)
-    if not images:  # a perfect network makes no mistakes to show
+    if not images:  # a perfect network makes no mistakes
         page = pages.Page(400, title)
         page.write('none', 0, 0, LABEL_SIZE)
         pages.save(path, page.draw())
@@ -92,44 +93,42 @@ def plot_image_grid(path, images, captions=None, columns=None, title=None):
     gap = 10 if captions else 4
     shown = [pages.fit(image, (WIDTH - 2 * MARGIN + gap) // columns - gap) for image in images]
     cell_width = max(image.shape[1] for image in shown)
-    cell_height = max(image.shape[0] for image in shown)
     size = CAPTION_SIZE if cell_width >= 80 else 7
-    captions = [pages.wrap(caption, cell_width + gap - 4, size) for caption in captions or ()]
-    text_height = pages.line_height(size) * max([caption.count('\n') + 1 for caption in captions], default=0)
+    captions = [pages.wrap(caption, cell_width + gap - 4, size) for caption in captions or [''] * len(shown)]
     page = pages.Page(columns * (cell_width + gap) - gap, title)
-    for place, image in enumerate(shown):
-        row, column = divmod(place, columns)
-        left = column * (cell_width + gap)
-        top = row * (cell_height + text_height + gap)
-        page.put(image, left + (cell_width - image.shape[1]) // 2, top + (cell_height - image.shape[0]) // 2)
-        if captions:
-            page.write(captions[place], left + cell_width / 2, top + cell_height + 3, size, centered=True)
+    for start in range(0, len(shown), columns):
+        top = page.height + (gap if start else 0)
+        bottom = top + max(image.shape[0] for image in shown[start:start + columns])
+        for column, (image, caption) in enumerate(zip(shown[start:start + columns], captions[start:start + columns])):
+            left = column * (cell_width + gap)
+            page.put(image, left + (cell_width - image.shape[1]) // 2, top + (bottom - top - image.shape[0]) // 2)
+            if caption:
+                page.write(caption, left + cell_width / 2, bottom + 3, size, centered=True)
     pages.save(path, page.draw())
 
 
 def plot_confusion_matrix(path, matrix, class_names, title):
-    """Draws a confusion matrix with its counts.
+    """Draws a confusion matrix with its counts, colored by the fraction of the true class, and the accuracy above.
 
-    Mistakes have a color scale of their own, their share of their class against the largest such share, so that a few
-    show beside thousands of correct answers; cells without any stay empty.
+    The one color scale goes by the square root, so that a few mistakes show beside thousands of correct answers.
 
     Args:
       path: where to write it.
-      matrix: integers [classes, classes], how often a true class (row) was taken for a class (column).
+      matrix: int [classes, classes], rows the true classes, columns the predicted ones.
       class_names: str for each class.
-      title: str.
+      title: str, which the accuracy is added to.
     """
     matrix = np.asarray(matrix)
     num_classes = len(matrix)
     classes = np.arange(num_classes)
-    colors, strength = _color_cells(matrix)
+    fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     cell = 110 if num_classes <= 5 else 64 if num_classes <= 12 else 48  # pixels
     side = max(num_classes * cell, 360) + 110
-    figure, axes = pages.new_axes(side, side + 40)
-    axes.imshow(colors, interpolation='nearest')
+    figure, axes = pages.new_axes(side + 110, side + 20)
+    image = axes.imshow(fractions, 'Blues', norm=PowerNorm(0.5, 0, 1), interpolation='nearest')
     for row, column in np.argwhere((matrix > 0) | np.eye(num_classes, dtype=bool)):
         axes.text(column, row, str(matrix[row, column]), ha='center', va='center', fontsize=9 if cell >= 64 else 7,
-                  color='white' if strength[row, column] > 0.75 else INK, in_layout=False)
+                  color='white' if fractions[row, column] > 0.4 else INK, in_layout=False)
     names = [pages.plain(name) for name in class_names]
     slanted = max(len(name) for name in names) * 8 > cell
     axes.set_xticks(classes)
@@ -141,25 +140,14 @@ def plot_confusion_matrix(path, matrix, class_names, title):
     axes.set_yticks(np.arange(num_classes + 1) - 0.5, minor=True)
     axes.grid(which='minor', color=GUIDE, linewidth=1)
     axes.set_frame_on(False)
-    pages.label(axes, title, 'predicted', 'true', side - 110)
+    bar = figure.colorbar(image, ax=axes, ticks=[0, 0.01, 0.1, 0.25, 0.5, 1], shrink=0.7, aspect=30)
+    bar.ax.set_yticklabels(['0', '1 %', '10 %', '25 %', '50 %', '100 %'])
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=CAPTION_SIZE, colors=INK, length=0)
+    bar.set_label('of the true class', fontsize=CAPTION_SIZE, color=INK)
+    accuracy = np.trace(matrix) / max(matrix.sum(), 1)
+    pages.label(axes, f'{title}: {100 * accuracy:.2f} % of {matrix.sum():,} correct', 'predicted', 'true', side)
     pages.save(path, figure)
-
-
-def _color_cells(matrix):
-    """Colors a confusion matrix: its diagonal blue by recall, its mistakes red by their share, nothing white.
-
-    Returns:
-      float [classes, classes, 4] (RGBA in [0, 1]), and the strength of each mistake against the largest, in [0, 1].
-    """
-    classes = np.arange(len(matrix))
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    recall = np.diagonal(shares).copy()
-    shares[classes, classes] = 0
-    strength = shares / max(shares.max(), 1e-12)
-    colors = matplotlib.colormaps['Reds'](0.65 * strength)
-    colors[shares == 0] = 1
-    colors[classes, classes] = matplotlib.colormaps['Blues'](0.45 * recall)
-    return colors, strength
 
 
 def plot_filters(path, filters, title):
@@ -173,7 +161,7 @@ def plot_filters(path, filters, title):
     filters = np.asarray(filters, np.float32)
     height, width, channels, count = filters.shape
     if channels not in (1, 3):
-        raise ValueError('filters over %d channels cannot be shown; 1 or 3 can' % channels)
+        raise ValueError(f'filters over {channels} channels cannot be shown; 1 or 3 can')
     largest = float(np.abs(filters).max()) or 1.0
     if channels == 1:
         colors = 255 * matplotlib.colormaps['RdBu_r']((filters[:, :, 0] / largest + 1) / 2)[..., :3]
@@ -214,9 +202,9 @@ def plot_activations(path, image, layers, title):
         side = max(activations.shape[:2])  # doubled while it fits: pooling by 2 leaves maps the size they were
         side = side * 2 ** int(math.log2(64 / side)) if side <= 64 else 64
         mosaic = pages.mosaic([pages.fit(tile, side, side) for tile in colors], 16, gap=2)
-        caption = '{}    {}'.format(name, ' × '.join(str(size) for size in activations.shape))
+        caption = f"{name}    {' × '.join(map(str, activations.shape))}"
         if activations.shape[2] > MAX_CHANNELS:
-            caption += ' (the first %d)' % MAX_CHANNELS
+            caption += f' (the first {MAX_CHANNELS})'
         page.write(caption, indent, top, LABEL_SIZE)
         page.put(mosaic, indent, top + pages.line_height(LABEL_SIZE))
         top += pages.line_height(LABEL_SIZE) + mosaic.shape[0] + 14
@@ -269,7 +257,8 @@ def plot_rows(path, rows, title, gap=10):
         for column, (image, caption) in enumerate(row):
             left = column * (cell_width + gap)
             page.put(pages.to_rgb(image), left + (cell_width - image.shape[1]) // 2, top)
-            page.write(pages.wrap(caption, cell_width + gap, CAPTION_SIZE), left + cell_width / 2, below, CAPTION_SIZE, centered=True)
+            page.write(pages.wrap(caption, cell_width + gap, CAPTION_SIZE), left + cell_width / 2, below, CAPTION_SIZE,
+                       centered=True)
     pages.save(path, page.draw())
 
 
