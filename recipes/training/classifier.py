@@ -51,10 +51,10 @@ def evaluate(run_dir, labels, probabilities, class_names, load_images, **grid):
                           encoding='utf-8')
     plotting.plot_confusion_matrix(run_dir / 'confusion_matrix.png', matrix, class_names, 'Test images')
     worst = evaluation.most_confident_mistakes(labels, probabilities, NUM_MISTAKES)
-    captions = [f'{class_names[guess]}, not {class_names[label]}: {100 * row[guess]:.0f}\u00a0%'
+    captions = [f'{class_names[guess]} {100 * row[guess]:.0f} %\ntrue: {class_names[label]}'
                 for label, guess, row in zip(labels[worst], predictions[worst], probabilities[worst])]
     plotting.plot_image_grid(run_dir / 'mistakes.png', load_images(worst), captions,
-                             title='The most confident mistakes', **grid)
+                             title='The most confident mistakes: predicted class, its probability, true class', **grid)
     return evaluation.accuracy(labels, predictions)
 
 
