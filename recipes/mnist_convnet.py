@@ -32,10 +32,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from common import cli, images, plotting, runs, session
-from common.errors import InputError
 from common.session import tf
 from datasets import mnist
-from training import batches, classifier, schedules
+from training import batches, classifier, optimization
 from training.layers import he_stddev
 from training.run import TrainingRun, open_run
 
@@ -210,7 +209,7 @@ def build_graph(*, seed=0, num_steps=None, learning_rate=0.002, pixel_mean=0.0, 
     if num_steps:
         with tf.name_scope('train'):
             rate = (tf.constant(learning_rate) if book else
-                    schedules.cosine(global_step, num_steps, learning_rate, WARMUP_STEPS))
+                    optimization.cosine(global_step, num_steps, learning_rate, WARMUP_STEPS))
             train_op = tf.train.AdamOptimizer(rate).minimize(loss, global_step)
     filters = tf.summary.image('conv1', tf.transpose(weights.conv1, [3, 0, 1, 2]), max_outputs=CONV1_MAPS)
     return Graph(images=inputs, labels=labels, keep_prob=keep_prob, weights=weights, layers=layers,
@@ -315,12 +314,8 @@ def classify_files(paths, found, device='auto', threads=None):
     """
     digits = np.stack([mnist.prepare_digit(images.load_image(path), path) for path in paths])
     with trained_network(found.folder, found.step, device, threads) as (sess, graph):
-        probabilities = predict(sess, graph, digits)
-    names = mnist.DATASETS[found.settings['dataset']].class_names
-    classifier.print_predictions(paths, probabilities, names)
-    plotting.plot_image_grid(found.run_dir / 'predictions.png', digits, [
-        f'{path.name}: {names[np.argmax(row)]}' for path, row in zip(paths, probabilities)])
-    print(f'model: {found.run_dir} ({found.settings["dataset"]}); inputs as the network sees them: predictions.png')
+        classifier.show_predictions(found, paths, digits, predict(sess, graph, digits),
+                                    mnist.DATASETS[found.settings['dataset']].class_names)
 
 
 # ---- Command line ----
@@ -382,6 +377,7 @@ def main(argv=None):
                           validate_every=args.validate_every, patience=args.early_stopping,
                           draw_filters=args.tensorboard, started=started, quiet=args.quiet)
     with trained_network(run_dir, state['best_step'], args.device, args.threads) as (sess, graph):
+        say(f'evaluating {len(data.test_images):,} test images')
         accuracy = evaluate(sess, graph, data, run_dir)
         if args.export:
             saved_model = classifier.export(run_dir, sess, graph.images, graph.probabilities, data.class_names)

@@ -27,10 +27,10 @@ def data():
 
 def patch(set_attribute):
     """Puts the small set in CIFAR-10's place; `set_attribute` is monkeypatch.setattr, or setattr."""
-    import cifar10_tflearn
     from datasets import cifar10
+    from networks import wide_convnet
     set_attribute(cifar10, 'load', lambda data_dir, quiet=False: data())
-    set_attribute(cifar10_tflearn, 'WIDE_MAPS', NARROW)
+    set_attribute(wide_convnet, 'WIDE_MAPS', NARROW)
 
 
 if __name__ == '__main__':

@@ -17,6 +17,9 @@ from common import images, runs, session
 from common.errors import UnavailableError
 from common.session import tf, tflearn
 from datasets import cifar10
+from networks import wide_convnet
+from training import classifier
+from training.run import TrainingRun
 
 TESTS = Path(__file__).resolve().parent
 TINY = ['--epochs', '2', '--batch-size', '24']
@@ -33,16 +36,24 @@ def small_set(monkeypatch):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """For tests that look at none: they take longer to draw than a tiny network to train."""
-    for name in ('look_at_data', 'plot_training'):
-        monkeypatch.setattr(recipe, name, lambda *unused: None)
+    monkeypatch.setattr(recipe, 'look_at_data', lambda *unused: None)
+    monkeypatch.setattr(classifier, 'plot_training', lambda *unused, **also_unused: None)
+
+
+@pytest.fixture
+def after_step(monkeypatch):
+    """Has a function of (TrainingRun, steps done) called after each step."""
+    def install(function):
+        class Run(TrainingRun):
+            def record(self, *figures):
+                super().record(*figures)
+                function(self, self.state['step'])
+        monkeypatch.setattr(recipe, 'TrainingRun', Run)
+    return install
 
 
 def arguments(tmp_path, *more):
     return TINY + ['--output-dir', str(tmp_path / 'output')] + list(more)
-
-
-def options(*argv):
-    return recipe.parse_args(list(argv))
 
 
 def latest(tmp_path):
@@ -73,18 +84,19 @@ def trained(tmp_path_factory):
 
 
 def test_the_number_of_weights(monkeypatch):
-    monkeypatch.setattr(recipe, 'WIDE_MAPS', (64, 256, 256))
+    monkeypatch.setattr(wide_convnet, 'WIDE_MAPS', (64, 256, 256))
     for network, expected in (('book', 2159114), ('wide', 1972490)):
         with tf.Graph().as_default():
-            recipe.build_graph(options('--network', network))
+            recipe.build_graph(network=network)
             assert sum(np.prod(v.shape.as_list()) for v in tf.trainable_variables()) == expected
 
 
-@pytest.mark.parametrize('network, learning_rate', [('book', '0.02'), ('wide', '0.5')])
+@pytest.mark.parametrize('network, learning_rate', [('book', 0.02), ('wide', 0.5)], ids=['book', 'wide'])
 def test_the_loss_starts_at_that_of_a_guess_and_falls_and_the_graph_does_not_grow(network, learning_rate):
-    data = small_cifar10.data()
-    args = options('--network', network, '--label-smoothing', '0', '--learning-rate', learning_rate)
-    graph = recipe.build_graph(args, recipe.measure(data.train_images), num_steps=100)
+    data = small_cifar10.data()  # as from a notebook: no command line
+    graph = recipe.build_graph(network=network, learning_rate=learning_rate, num_steps=100,
+                               statistics=recipe.measure(data.train_images),
+                               weight_decay=recipe.SETTINGS[network]['weight_decay'])
     batch = {graph.images: data.train_images[:40], graph.labels: data.train_labels[:40], graph.is_training: True}
     with session.open_session() as sess:
         sess.run(tf.global_variables_initializer())
@@ -95,44 +107,24 @@ def test_the_loss_starts_at_that_of_a_guess_and_falls_and_the_graph_does_not_gro
 
 
 @pytest.mark.parametrize('network, steps, expected', [
-    ('book', (0, 499, 5000, 10000), (1 / 500, 0.5 * (1 + np.cos(np.pi * 0.0499)), 0.5, 0)),
-    ('wide', (0, 1999, 2000, 6000, 10000), (1 / 2000, 1, 1, 0.5, 0))])
-def test_the_learning_rate_rises_and_ends_at_zero(network, steps, expected):
-    step = tf.placeholder(tf.int64, [])
-    rate = recipe.schedule(step, 10000, options('--network', network, '--learning-rate', '0.01'))
-    with session.open_session() as sess:
-        np.testing.assert_allclose([sess.run(rate, {step: n}) for n in steps], np.array(expected) / 100, atol=1e-8)
-
-
-@pytest.mark.parametrize('network', ['book', 'wide'])
-def test_weights_decay_by_their_share_and_biases_do_not(network):
-    kernel, bias = tf.Variable([[2.0, -4.0]]), tf.Variable([3.0])
-    loss = 0.0 * (tf.reduce_sum(kernel) + tf.reduce_sum(bias))
-    args = options('--network', network, '--weight-decay', '0.5')
-    step = recipe.optimize(loss, tf.constant(0.1), tf.train.get_or_create_global_step(), args)
+    ('book', (0, 499, 5000), (1 / 500, 0.5 * (1 + np.cos(np.pi * 0.0499)), 0.5)),
+    ('wide', (0, 1999, 2000, 6000), (1 / 2000, 1, 1, 0.5))], ids=['book', 'wide'])
+def test_the_learning_rate_of_each_network(network, steps, expected):
+    graph = recipe.build_graph(network=network, learning_rate=0.01, num_steps=10000)
     with session.open_session() as sess:
         sess.run(tf.global_variables_initializer())
-        sess.run(step)
-        found = sess.run([kernel, bias, tf.train.get_global_step()])
-    np.testing.assert_allclose(found[0], [[1.9, -3.8]], rtol=1e-6)
-    assert (found[1], found[2]) == ([3.0], 1)
+        found = []
+        for step in steps:
+            tf.train.get_global_step().load(step, sess)
+            found.append(sess.run(graph.learning_rate))
+    np.testing.assert_allclose(found, np.array(expected) / 100, atol=1e-8)
 
 
-def test_the_gradient_is_of_the_weights_before_they_decay():
-    weight = tf.Variable([[2.0]])
-    args = options('--network', 'wide', '--weight-decay', '0.5')
-    step = recipe.optimize(tf.reduce_sum(weight ** 2), tf.constant(0.1), tf.train.get_or_create_global_step(), args)
-    with session.open_session() as sess:
-        sess.run(tf.global_variables_initializer())
-        sess.run(step)
-        np.testing.assert_allclose(sess.run(weight), 2 * 0.95 - 0.1 * (1 + recipe.MOMENTUM) * 4)
-
-
-@pytest.mark.parametrize('weight_decay', ['0', '0.01'])
+@pytest.mark.parametrize('weight_decay', [0.0, 0.01])
 def test_a_step_moves_the_averages_of_batch_normalization(weight_decay):
     data = small_cifar10.data()
-    args = options('--network', 'wide', '--weight-decay', weight_decay)
-    graph = recipe.build_graph(args, recipe.measure(data.train_images), num_steps=10)
+    graph = recipe.build_graph(network='wide', weight_decay=weight_decay, num_steps=10,
+                               statistics=recipe.measure(data.train_images))
     averages = [variable for variable in tf.global_variables() if 'moving_mean' in variable.op.name]
     assert len(averages) == 6
     with session.open_session() as sess:
@@ -140,17 +132,6 @@ def test_a_step_moves_the_averages_of_batch_normalization(weight_decay):
         sess.run(graph.train_op, {graph.images: data.train_images[:40], graph.labels: data.train_labels[:40],
                                   graph.is_training: True})
         assert all(np.abs(average).max() > 0 for average in sess.run(averages))
-
-
-def test_dropout_keeps_its_share_and_the_same_seed_keeps_the_same_units():
-    layer = tf.ones([50, 512])
-    kept = [recipe.dropout(layer, keep_prob, seed) for keep_prob, seed in
-            ((0.5, [0, 1]), (0.5, [0, 1]), (0.5, [0, 2]), (1.0, [0, 1]))]
-    with session.open_session() as sess:
-        same, again, other, whole = sess.run(kept)
-    np.testing.assert_array_equal(same, again)
-    assert (same != other).mean() > 0.4 and set(np.unique(same)) == {0, 2}
-    assert abs(same.mean() - 1) < 0.03 and (whole == 1).all()
 
 
 def test_statistics_of_the_training_images():
@@ -168,7 +149,7 @@ def test_the_first_layer_of_the_wide_network_whitens_patches():
     random = np.random.RandomState(2)
     pixels = np.cumsum(np.cumsum(random.normal(0, 0.2, (40, 32, 32, 3)), axis=1), axis=2)  # neighbors are alike
     pixels = (pixels - pixels.mean()) / pixels.std()
-    filters = recipe.whitening_filters(pixels.astype(np.float32))
+    filters = wide_convnet.whitening_filters(pixels.astype(np.float32))
     np.testing.assert_array_equal(filters[..., :12], -filters[..., 12:])
     corners = [pixels[:, row:row + 31, column:column + 31] for row in (0, 1) for column in (0, 1)]
     patches = np.stack(corners, axis=-2).reshape(-1, 12)
@@ -180,12 +161,11 @@ def test_the_first_layer_of_the_wide_network_whitens_patches():
 
 
 def test_a_step_has_its_batch_whatever_was_before():
-    data, args = small_cifar10.data(), options('--batch-size', '50')
-    first, again, other = (recipe.make_batch(step, data, args) for step in (3, 3, 4))
+    data = small_cifar10.data()
+    first, again, other = (recipe.make_batch(step, data, 50) for step in (3, 3, 4))
     np.testing.assert_array_equal(first[0], again[0])
     assert (first[0] != other[0]).any()
-    args = options('--batch-size', '60', '--augment', 'none')
-    taken = np.concatenate([recipe.make_batch(step, data, args)[0] for step in (0, 1)])
+    taken = np.concatenate([recipe.make_batch(step, data, 60, augment='none')[0] for step in (0, 1)])
     assert sorted(image.tobytes() for image in taken) == sorted(image.tobytes() for image in data.train_images)
 
 
@@ -245,24 +225,19 @@ def test_own_pictures_are_classified(tmp_path, trained, capsys):
     lines = capsys.readouterr().out.splitlines()
     names = [cifar10.CLASS_NAMES[label] for label in data.test_labels[:6]]
     assert sum(line.split(': ')[1].startswith(name) for line, name in zip(lines, names)) >= 5
-    assert lines[-1].startswith(f'what the book network of {latest(trained)} saw: ')
+    assert lines[-1].startswith(f'model: {latest(trained)} (book)')
     assert images.load_image(latest(trained) / 'predictions.png').std() > 5
 
 
-@pytest.mark.parametrize('network, stop', [('book', 7), ('wide', 5), ('book', 10)])
-def test_ctrl_c_saves_and_resume_equals_a_whole_run(tmp_path, capsys, monkeypatch, no_pictures, network, stop):
+@pytest.mark.parametrize('network, stop', [('book', 7), ('wide', 5)])
+def test_ctrl_c_saves_and_resume_equals_a_whole_run(tmp_path, capsys, no_pictures, after_step, network, stop):
     assert recipe.main(arguments(tmp_path / 'whole', '--network', network)) == 0
-    after_step = recipe.Journal.after_step
-
-    def interrupted(journal, step, *figures):
-        if step == stop:
-            os.kill(os.getpid(), signal.SIGINT)
-        return after_step(journal, step, *figures)
-    monkeypatch.setattr(recipe.Journal, 'after_step', interrupted)
+    after_step(lambda run, step: step == stop and os.kill(os.getpid(), signal.SIGINT))
     assert recipe.main(arguments(tmp_path / 'stopped', '--network', network)) == 130
     message = capsys.readouterr().err.splitlines()[-1]
-    assert 'step %d of 10 is saved' % stop in message and '--resume {}'.format(latest(tmp_path / 'stopped')) in message
-    monkeypatch.setattr(recipe.Journal, 'after_step', after_step)
+    assert f'step {stop} of 10 is saved. Resume with: ' in message
+    assert f'--resume {latest(tmp_path / "stopped")}' in message
+    after_step(lambda run, step: None)
     assert recipe.main(['--resume', str(latest(tmp_path / 'stopped'))]) == 0
     assert final_weights(latest(tmp_path / 'stopped')) == final_weights(latest(tmp_path / 'whole'))
     metrics = [(latest(tmp_path / name) / 'metrics.csv').read_bytes() for name in ('whole', 'stopped')]
@@ -300,7 +275,7 @@ def test_the_chapters_way(tmp_path, capsys, monkeypatch):
     assert recipe.main(arguments(tmp_path, *more)) == 0
     out = capsys.readouterr().out
     run_dir = latest(tmp_path)
-    assert "3 epochs of the book network, the chapter's way" in out.splitlines()[-3]
+    assert "3 epochs of the book network in the book's way" in out
     assert 'Run id' not in out  # tflearn's own log
     rows = runs.read_metrics(run_dir / 'metrics.csv')
     assert [(row['step'], row['epoch']) for row in rows] == [(5, 1), (10, 2), (15, 3)]
@@ -309,7 +284,7 @@ def test_the_chapters_way(tmp_path, capsys, monkeypatch):
     state = runs.load_state(run_dir)
     assert state['validation_accuracy'] == pytest.approx(rows[-1]['validation_accuracy'], abs=1e-6)
     data = small_cifar10.data()
-    with recipe.trained_network(options('--book'), run_dir) as (sess, graph):
+    with recipe.trained_network(run_dir, 'book', state['best_step']) as (sess, graph):
         loss = sess.run(graph.loss, {graph.images: data.validation_images, graph.labels: data.validation_labels})
     assert loss == pytest.approx(rows[-1]['validation_loss'], rel=1e-3)
     assert (run_dir / 'examples.png').exists() and not (run_dir / 'augmented.png').exists()
@@ -320,9 +295,9 @@ def test_the_chapters_way(tmp_path, capsys, monkeypatch):
 
 
 def test_ctrl_c_in_the_chapters_way(tmp_path, capsys, monkeypatch, no_pictures):
-    def interrupted(*unused):
+    def interrupted(*unused, **also_unused):
         raise KeyboardInterrupt
-    monkeypatch.setattr(recipe, 'save_chapter', interrupted)
+    monkeypatch.setattr(tflearn.DNN, 'fit', interrupted)
     assert recipe.main(arguments(tmp_path, '--book')) == 130
     assert "tflearn's trainer saves nothing until its end" in capsys.readouterr().err.splitlines()[-1]
 
@@ -339,7 +314,7 @@ def test_several_seeds(tmp_path, capsys, monkeypatch, no_pictures):
     assert capsys.readouterr().out.startswith(said)
     assert final_weights(run_dir / 'seed_3') != final_weights(run_dir / 'seed_4')
     best = max((record['results']['validation_accuracy'], name) for record, name in zip(records, ('seed_3', 'seed_4')))
-    assert recipe.trained_run(run_dir, '--predict').name == best[1]
+    assert classifier.find_trained_run(tmp_path, recipe.RECIPE, run_dir).folder.name == best[1]
     assert recipe.main(['--resume', str(run_dir / 'seed_3'), '--quiet']) == 0  # each is a run like others
 
 
@@ -354,7 +329,7 @@ def test_help_tells_what_each_network_is_trained_with(capsys):
     (['--epochs', '0'], 2, '0 given, expected a whole number of at least 1'),
     (['--batch-size', '121'], 2, '--batch-size 121: there are 120 training images'),
     (['--learning-rate', 'inf'], 2, 'inf given'),
-    (['--book', '--network', 'wide'], 2, '--book trains the network of the chapter'),
+    (['--book', '--network', 'wide'], 2, "--book trains the book's network"),
     (['--book', '--augment', 'none'], 2, 'with --augment book, not none; leave one of them out'),
     (['--book', '--label-smoothing', '0.1'], 2, 'with --label-smoothing 0.0, not 0.1'),
     (['--book', '--weight-decay', '1'], 2, 'with --weight-decay 0.0, not 1.0'),
@@ -364,8 +339,10 @@ def test_help_tells_what_each_network_is_trained_with(capsys):
     (['--predict', 'missing.png', '--export'], 2, 'leave out --export'),
     (['--network', 'deep'], 2, "invalid choice: 'deep'"),
     (['--resume', '.'], 2, '--resume .: not a run'),
-    (['--predict', 'missing.png'], 2, 'missing.png'),
-    (['--device', 'gpu'], 3, 'no CUDA GPU')])
+    (['--predict', 'missing.png'], 2, 'no run'),
+    (['--book', '--steps', '3'], 2, 'with --steps None, not 3'),
+    (['--device', 'gpu'], 3, 'no CUDA GPU')],
+    ids=lambda value: ' '.join(value) if isinstance(value, list) else '')
 def test_a_users_mistake_is_one_line_and_writes_nothing(tmp_path, capsys, monkeypatch, more, code, text):
     monkeypatch.setattr(session, '_gpu_descriptions', lambda threads: [])
     assert recipe.main(arguments(tmp_path, *more)) == code
@@ -409,7 +386,7 @@ def test_resume_refuses_another_network_other_data_and_another_recipe(tmp_path, 
     data = small_cifar10.data()
     monkeypatch.setattr(cifar10, 'load', lambda *unused: data._replace(checksums={'test_batch': 'another'}))
     assert recipe.main(['--resume', run_dir]) == 2
-    assert 'start a new run' in capsys.readouterr().err
+    assert 'that run trains on 120 images, from a small set' in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path, capsys, no_pictures):
@@ -453,24 +430,20 @@ def test_a_disk_that_fills_up(tmp_path, more):
 
 
 def test_a_disk_that_fills_up_while_exporting(tmp_path):
-    code = ('export = recipe.export\n'
-            f'def limited(args):\n    {LIMIT}    return export(args)\n'
-            'recipe.export = limited\n')
+    code = ('export = recipe.classifier.export\n'
+            f'def limited(*args):\n    {LIMIT}    return export(*args)\n'
+            'recipe.classifier.export = limited\n')
     assert 'cannot write the SavedModel into' in run_limited(code, arguments(tmp_path, '--quiet', '--export'))
     assert 'test_accuracy' in runs.read_record(latest(tmp_path))['results']
     assert not (latest(tmp_path) / 'saved_model').exists() and not list(latest(tmp_path).glob('.*part*'))
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, capsys, monkeypatch, no_pictures):
-    after_step = recipe.Journal.after_step
-
-    def poison(journal, step, *figures):
-        ended = after_step(journal, step, *figures)
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, capsys, no_pictures, after_step):
+    def poison(run, step):
         if step == 5:
             bias = next(variable for variable in tf.trainable_variables() if variable.op.name == 'Conv2D/b')
-            bias.load(np.full(32, np.nan), journal.sess)
-        return ended
-    monkeypatch.setattr(recipe.Journal, 'after_step', poison)
+            bias.load(np.full(32, np.nan), tf.get_default_session())
+    after_step(poison)
     assert recipe.main(arguments(tmp_path)) == 1
     assert 'the loss is nan in step 6' in capsys.readouterr().err.splitlines()[-1]
     assert runs.load_state(latest(tmp_path))['step'] == 5

@@ -254,6 +254,11 @@ def _typed(action, value):
     return Path(value) if action.type is Path and value is not None else value
 
 
+def plural(count, noun):
+    """Returns '1 epoch', '2 epochs'."""
+    return f'{count:,} {noun}{"" if count == 1 else "s"}'
+
+
 def whole_number(low, high=None):
     """Returns an argparse type: a whole number from `low` to `high`."""
     return _number(int, 'a whole number', low, high)

@@ -133,6 +133,24 @@ def print_predictions(paths, probabilities, class_names):
         print(f'{path}: ' + ', '.join(f'{class_names[k]} {100 * row[k]:.1f} %' for k in best))
 
 
+def show_predictions(found, paths, images, probabilities, class_names):
+    """Prints what a person's files are taken for, and draws them as the network saw them: predictions.png.
+
+    Args:
+      found: TrainedRun.
+      paths: list of Path.
+      images: array [num_images, height, width(, 3)] in [0, 255], as the network saw them.
+      probabilities: float [num_images, num_classes].
+      class_names: sequence of str.
+    """
+    print_predictions(paths, probabilities, class_names)
+    sheet = found.run_dir / 'predictions.png'
+    plotting.plot_image_grid(sheet, images, [f'{path.name}: {class_names[np.argmax(row)]}'
+                                             for path, row in zip(paths, probabilities)])
+    model = ', '.join(found.settings[name] for name in ('dataset', 'network') if name in found.settings)
+    print(f'model: {found.folder} ({model}); inputs as the network sees them: {sheet}')
+
+
 def export(run_dir, sess, inputs, probabilities, class_names):
     """Writes a SavedModel: 'images' in; 'probabilities', 'classes' (numbers) and 'labels' (names) out.
 

@@ -26,7 +26,8 @@ NEW_STATE = {
     'without_improvement': 0,        # validations in a row
     'first_loss': None,
     'since_row': [0, 0.0, 0.0],      # steps, sum of their losses, sum of their accuracies since the last row of metrics
-    'training_seconds': 0.0,         # in steps alone: no validation, no checkpoint
+    'training_seconds': 0.0,         # in steps
+    'validation_seconds': 0.0,       # in validations
     'seconds': 0.0}                  # of the whole command, those before a resumption too
 
 
@@ -123,13 +124,14 @@ class TrainingRun:
             state['first_loss'] = float(loss)
         count, losses, accuracies = state['since_row']
         state['since_row'] = [count + 1, losses + float(loss), accuracies + float(accuracy)]
-        state['training_seconds'] += time.time() - self.clock
+        self._lap('training_seconds')
         epochs = -(-self.num_steps // self.epoch_steps)
         if epochs > 1:
             self.figures['epoch'] = f'{min(state["step"] // self.epoch_steps + 1, epochs)}/{epochs}'
         self.figures['loss'] = loss
         if self._due(self.validate_every):
             self._row(learning_rate, self._validate())
+            self._lap('validation_seconds')
             self._save()
         elif self.record_every and state['step'] % self.record_every == 0:
             self._row(learning_rate, {})
@@ -138,13 +140,18 @@ class TrainingRun:
         self.progress.update(self.figures)
         self.clock = time.time()
 
+    def _lap(self, name):
+        now = time.time()
+        self.state[name] += now - self.clock
+        self.clock = now
+
     def _due(self, every):
         step = self.state['step']
         return step // every > (step - 1) // every or step == self.num_steps
 
     def _validate(self):
         """Measures the validation images, and notes whether the weights are the best so far."""
-        state, found = self.state, measure(*self.validate())
+        state, found = self.state, measure_predictions(*self.validate())
         if not np.isfinite(found['validation_loss']):
             raise self._diverged(f'the validation loss is {found["validation_loss"]} after step {state["step"]}')
         self.figures['validation'] = f'{100 * found["validation_accuracy"]:.2f} %'
@@ -188,7 +195,7 @@ class TrainingRun:
         return ComputationError(f'{what}; {saved}; try a smaller --learning-rate')
 
 
-def measure(probabilities, labels):
+def measure_predictions(probabilities, labels):
     """Computes mean cross-entropy and accuracy.
 
     Args:

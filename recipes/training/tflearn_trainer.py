@@ -6,8 +6,11 @@ import sys
 
 import numpy as np
 
+from common import cli, runs
+from common.errors import ComputationError
 from common.progress import Progress
-from common.session import tflearn
+from common.session import tf, tflearn
+from training.run import METRICS
 
 
 def seed_all(seed):
@@ -16,24 +19,42 @@ def seed_all(seed):
     np.random.seed(seed)
 
 
-def fit(model, training, validation, num_epochs, batch_size, run_id, metrics, quiet=False):
-    """Trains a model with tflearn's DNN.fit, to the end: it cannot go on where it stopped.
+def fit(model, data, num_epochs, batch_size, seed, run_id, metrics_path, quiet=False):
+    """Trains a model with tflearn's DNN.fit, to the end: it cannot be resumed.
 
     Args:
-      model: tflearn.DNN of one input and one regression layer.
-      training, validation: (images, one-hot labels), arrays as the model takes them; validated after each epoch.
+      model: tflearn.DNN of one input and one regression layer; its session is closed at the end.
+      data: has train_images and validation_images (arrays in [0, 255]), train_labels, validation_labels (int),
+        class_names.
       num_epochs, batch_size: int.
+      seed: int, of the shuffling and the augmentation.
       run_id: str, the name of TensorBoard's log in the model's folder for it.
-      metrics: runs.MetricsLog; gets step, epoch, loss and training_accuracy (means over the epoch), validation_loss and
-        validation_accuracy.
+      metrics_path: Path of the metrics, a row each epoch; losses and accuracies of training are means over the epoch.
       quiet: bool, show no progress.
+
+    Returns:
+      dict of array by the name of the trained variable.
+
+    Raises:
+      ComputationError: the loss of an epoch is not finite.
+      cli.Interrupted: Ctrl-C.
     """
+    seed_all(seed)
+    training, validation = ((part / np.float32(255), np.eye(len(data.class_names))[labels]) for part, labels in (
+        (data.train_images, data.train_labels), (data.validation_images, data.validation_labels)))
     num_steps = num_epochs * -(-len(training[0]) // batch_size)
-    with Progress(num_steps, 0, 'step', quiet) as progress, open(os.devnull, 'w') as nowhere:
+    with Progress(num_steps, 0, 'step', quiet) as progress, open(os.devnull, 'w') as nowhere, \
+            runs.MetricsLog(metrics_path, METRICS) as metrics:
         log = _log(metrics, progress, num_epochs, sys.stdout)
-        with contextlib.redirect_stdout(nowhere):
-            model.fit(*training, n_epoch=num_epochs, shuffle=True, show_metric=True, batch_size=batch_size,
-                      validation_set=validation, run_id=run_id, callbacks=log)
+        try:
+            with contextlib.redirect_stdout(nowhere):
+                model.fit(*training, n_epoch=num_epochs, shuffle=True, show_metric=True, batch_size=batch_size,
+                          validation_set=validation, run_id=run_id, callbacks=log)
+            return {variable.op.name: model.get_weights(variable) for variable in tf.trainable_variables()}
+        except KeyboardInterrupt:
+            raise cli.Interrupted("tflearn's trainer saves nothing until its end: a resumed run starts again")
+        finally:
+            model.trainer.close_session()
 
 
 def _log(metrics, progress, num_epochs, stdout):
@@ -44,11 +65,14 @@ def _log(metrics, progress, num_epochs, stdout):
         def on_batch_end(self, training_state, snapshot=False):
             self.sums += training_state.loss_value, training_state.acc_value or 0.0, 1
             with contextlib.redirect_stdout(stdout):
-                progress.update({'epoch': '%d/%d' % (training_state.epoch, num_epochs),
+                progress.update({'epoch': f'{training_state.epoch}/{num_epochs}',
                                  'loss': training_state.loss_value})
 
         def on_epoch_end(self, training_state):
             loss, accuracy = self.sums[:2] / self.sums[2]
+            if not np.isfinite([loss, training_state.val_loss]).all():
+                raise ComputationError(f'the loss is not finite in epoch {training_state.epoch}; tflearn\'s trainer '
+                                       f'saves nothing until its end; try a smaller --learning-rate')
             self.sums = np.zeros(3)
             metrics.append(step=training_state.step, epoch=training_state.epoch, loss=loss, training_accuracy=accuracy,
                            validation_loss=training_state.val_loss, validation_accuracy=training_state.val_acc)

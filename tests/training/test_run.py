@@ -9,7 +9,7 @@ import pytest
 from common import cli, runs
 from common.errors import ComputationError, InputError
 from common.session import tf
-from training.run import NEW_STATE, TrainingRun, measure, open_run
+from training.run import NEW_STATE, TrainingRun, measure_predictions, open_run
 
 LABELS = np.array([0, 1, 1, 0])
 NUM_STEPS = 8
@@ -46,11 +46,11 @@ class Training:
 def test_measures():
     rows = probabilities(0.8)
     rows[0] = 0.9, 0.1
-    found = measure(rows, LABELS)
+    found = measure_predictions(rows, LABELS)
     assert found['validation_accuracy'] == 1
     assert found['validation_loss'] == pytest.approx(-(3 * np.log(0.8) + np.log(0.9)) / 4)
-    assert measure(probabilities(0.4), LABELS)['validation_accuracy'] == 0
-    assert np.isfinite(measure(probabilities(0.0), LABELS)['validation_loss'])
+    assert measure_predictions(probabilities(0.4), LABELS)['validation_accuracy'] == 0
+    assert np.isfinite(measure_predictions(probabilities(0.0), LABELS)['validation_loss'])
 
 
 def test_the_best_is_the_one_with_the_lowest_loss(tmp_path):
@@ -134,7 +134,7 @@ def test_ctrl_c_ends_after_the_step_and_a_resumed_run_equals_one_never_stopped(t
     assert state['step'] == 5
     resumed = Training(tmp_path / 'resumed', [0.7, 0.8], state=state).train()
     assert (tmp_path / 'resumed' / 'metrics.csv').read_bytes() == (tmp_path / 'whole' / 'metrics.csv').read_bytes()
-    clocks = dict(training_seconds=0, seconds=0)
+    clocks = dict(training_seconds=0, validation_seconds=0, seconds=0)
     assert dict(resumed, **clocks) == dict(whole, **clocks)
 
 

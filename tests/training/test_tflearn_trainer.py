@@ -1,40 +1,51 @@
-"""common/tflearn_trainer.py: tflearn's trainer, on points that a line divides."""
+"""training/tflearn_trainer.py: tflearn's trainer, on points that a line divides."""
+import argparse
 import random
 
 import numpy as np
 import pytest
 
 from common import runs, session
-from training import tflearn_trainer
+from common.errors import ComputationError
 from common.session import tf, tflearn
-
-COLUMNS = ('step', 'epoch', 'loss', 'training_accuracy', 'validation_loss', 'validation_accuracy')
+from training import tflearn_trainer
 
 
 @pytest.mark.parametrize('quiet', [False, True])
 def test_a_training_writes_its_epochs_down_and_prints_no_line_of_tflearns(tmp_path, capfd, quiet):
-    tflearn_trainer.seed_all(0)
-    points = np.random.RandomState(0).uniform(-1, 1, (40, 2)).astype(np.float32)
-    labels = np.eye(2)[(points.sum(axis=1) > 0).astype(int)]
-    with tf.Graph().as_default(), runs.MetricsLog(tmp_path / 'metrics.csv', COLUMNS) as metrics:
-        with session.without_noise():
-            layer = tflearn.fully_connected(tflearn.input_data([None, 2]), 2, activation='softmax')
-            model = tflearn.DNN(tflearn.regression(layer, optimizer='sgd', learning_rate=2.0),
-                                tensorboard_dir=str(tmp_path / 'tensorboard'))
-        tflearn_trainer.fit(model, (points, labels), (points[:10], labels[:10]), 6, 12, 'points', metrics, quiet)
-        probabilities = np.array(model.predict(points[:10]))
-        model.trainer.close_session()
+    points = np.random.RandomState(0).uniform(0, 255, (40, 2)).astype(np.float32)
+    labels = (points.sum(axis=1) > 255).astype(int)
+    data = argparse.Namespace(train_images=points, train_labels=labels, validation_images=points[:10],
+                              validation_labels=labels[:10], class_names=('below', 'above'))
+    with tf.Graph().as_default(), session.without_noise():
+        layer = tflearn.fully_connected(tflearn.input_data([None, 2]), 2, activation='softmax')
+        model = tflearn.DNN(tflearn.regression(layer, optimizer='sgd', learning_rate=4.0),
+                            tensorboard_dir=str(tmp_path / 'tensorboard'))
+        weights = tflearn_trainer.fit(model, data, 6, 12, 0, 'points', tmp_path / 'metrics.csv', quiet)
     out, err = capfd.readouterr()
     assert 'Run id' not in out + err and 'Training Step' not in out + err
     assert ('step 24/24' in out + err) is not quiet
     rows = runs.read_metrics(tmp_path / 'metrics.csv')
     assert [(row['step'], row['epoch']) for row in rows] == [(4 * epoch, epoch) for epoch in range(1, 7)]
-    assert rows[-1]['loss'] < 0.7 * rows[0]['loss'] and rows[-1]['training_accuracy'] > 0.9
-    right = np.argmax(probabilities, axis=1) == np.argmax(labels[:10], axis=1)
+    assert rows[-1]['loss'] < 0.9 * rows[0]['loss']
+    logits = points[:10] / 255 @ weights['FullyConnected/W'] + weights['FullyConnected/b']
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    right = np.argmax(probabilities, axis=1) == labels[:10]
     assert rows[-1]['validation_accuracy'] == pytest.approx(right.mean())
-    cross_entropy = -np.log(probabilities[np.arange(10), np.argmax(labels[:10], axis=1)]).mean()
+    cross_entropy = -np.log(probabilities[np.arange(10), labels[:10]]).mean()
     assert rows[-1]['validation_loss'] == pytest.approx(cross_entropy, rel=1e-4)
     assert (tmp_path / 'tensorboard' / 'points').is_dir()
+
+
+def test_a_loss_that_is_no_number_is_an_error(tmp_path):
+    points, labels = np.ones([20, 2], np.float32), np.arange(20) % 2
+    data = argparse.Namespace(train_images=points, train_labels=labels, validation_images=points * np.nan,
+                              validation_labels=labels, class_names=('a', 'b'))
+    with tf.Graph().as_default(), session.without_noise():
+        layer = tflearn.fully_connected(tflearn.input_data([None, 2]), 2, activation='softmax')
+        model = tflearn.DNN(tflearn.regression(layer), tensorboard_dir=str(tmp_path / 'tensorboard'))
+        with pytest.raises(ComputationError, match='not finite in epoch 1'):
+            tflearn_trainer.fit(model, data, 2, 10, 0, 'points', tmp_path / 'metrics.csv', quiet=True)
 
 
 def test_seeds_reach_both_generators():

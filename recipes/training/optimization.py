@@ -1,4 +1,4 @@
-"""Learning rates as tensors of the step: a run that resumes goes on with the right one, since the step is restored."""
+"""Learning rates as tensors of the step, which a resumed run restores; and weight decay beside the gradient."""
 import numpy as np
 
 from common.session import tf
@@ -40,3 +40,29 @@ def triangle(step, num_steps, peak, warmup_fraction):
     step = tf.cast(step, tf.float32)
     rising, falling = warmup_fraction * num_steps, (1.0 - warmup_fraction) * num_steps
     return peak * tf.minimum((step + 1.0) / rising, (num_steps - step) / falling)
+
+
+def minimize_with_decay(loss, optimizer, global_step, decay=None):
+    """Makes the operation of one step, in which the weights (not the biases) decay apart from the gradient.
+
+    In the loss, Adam would divide the decay of a weight by the size of its gradients.
+
+    Args:
+      loss: float32 [].
+      optimizer: tf.train.Optimizer.
+      global_step: int64 [], which the operation increments.
+      decay: float32 [], the fraction of each weight that is taken off; None for none.
+
+    Returns:
+      tf.Operation.
+
+    Source: Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2.
+    """
+    gradients = optimizer.compute_gradients(loss)
+    kernels = [variable for variable in tf.trainable_variables() if variable.shape.ndims > 1 and decay is not None]
+    # The averages of batch normalization, and the gradients, belong to the weights before the step.
+    before = [gradient for gradient, _ in gradients] + tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    with tf.control_dependencies(before):
+        decayed = [kernel.assign(kernel * (1.0 - decay)) for kernel in kernels]
+    with tf.control_dependencies(before + decayed):
+        return optimizer.apply_gradients(gradients, global_step)

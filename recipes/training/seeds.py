@@ -1,0 +1,56 @@
+"""Several seeds of the same training: what of a result is chance."""
+import numpy as np
+
+from common import evaluation, runs
+
+
+def each_seed(run_dir, recipe, seed, count, settings):
+    """Yields a folder for each seed: the run's own for one, seed_<seed>/ within it, a run of its own, for several.
+
+    Args:
+      run_dir: Path.
+      recipe: str.
+      seed: int, the first.
+      count: int.
+      settings: dict, the run's; a seed's folder records them with its own seed.
+
+    Yields:
+      (int seed, Path).
+    """
+    if count == 1:
+        yield seed, run_dir
+        return
+    for number in range(seed, seed + count):
+        folder = run_dir / f'seed_{number}'
+        folder.mkdir(exist_ok=True)
+        runs.hold(folder)
+        runs.write_record(folder, recipe=recipe, seed=number, settings=dict(settings, seed=number, runs=1))
+        yield number, folder
+
+
+def seconds_before(run_dir):
+    """Returns the seconds that the run's checkpoints, or its seeds', say that it took before it is resumed."""
+    states = [runs.load_state(folder) for folder in [run_dir, *run_dir.glob('seed_*')]]
+    return max((state.get('seconds', 0.0) for state in states if state), default=0.0)
+
+
+def report(run_dir, results, what):
+    """Prints the accuracy and, of several seeds, mean and standard deviation, which the run's record gets too.
+
+    Args:
+      run_dir: Path.
+      results: list of dict, one for each seed, with test_accuracy and maybe tta_accuracy as
+        classifier.accuracy_figures has them, and test_images.
+      what: str, what was trained and for how long.
+    """
+    for name, title in (('test_accuracy', 'test accuracy'), ('tta_accuracy', 'with mirror images')):
+        values = [result[name] for result in results if name in result]
+        if len(values) == 1:
+            accuracy = evaluation.Accuracy(values[0], results[0][f'{name}_low'], results[0][f'{name}_high'],
+                                           results[0]['test_images'])
+            print(f'{title} {accuracy} after {what}')
+        elif values:
+            mean, deviation = np.mean(values), np.std(values, ddof=1)
+            print(f'{title} {100 * mean:.2f} % ± {100 * deviation:.2f} % after {what} (mean and standard deviation of '
+                  f'{len(values)} seeds: {", ".join(f"{100 * value:.2f}" for value in values)} %)')
+            runs.write_record(run_dir, **{name: {'values': values, 'mean': mean, 'std': deviation}})

@@ -1,0 +1,52 @@
+"""Learning rates by step, and decaying weights, with known answers."""
+import numpy as np
+import pytest
+
+from common import session
+from common.session import tf
+from training import optimization
+
+
+def rates(schedule, steps):
+    step = tf.placeholder(tf.int64, [])
+    rate = schedule(step)
+    with session.open_session() as sess:
+        return [sess.run(rate, {step: number}) for number in steps]
+
+
+def test_a_cosine_warms_up_and_ends_at_zero():
+    found = rates(lambda step: optimization.cosine(step, 200, 0.002, warmup_steps=50), (0, 49, 100, 200))
+    np.testing.assert_allclose(found, [0.002 / 50, 0.002 * 0.5 * (1 + np.cos(np.pi * 49 / 200)), 0.001, 0], atol=1e-9)
+
+
+@pytest.mark.parametrize('num_steps', [0, 8])
+def test_a_cosine_without_warm_up_starts_at_the_peak(num_steps):
+    np.testing.assert_allclose(rates(lambda step: optimization.cosine(step, num_steps, 0.1), [0]), 0.1, rtol=1e-6)
+
+
+def test_a_triangle_rises_and_falls_linearly():
+    found = rates(lambda step: optimization.triangle(step, 100, 0.5, 0.2), (0, 19, 20, 60, 100))
+    np.testing.assert_allclose(found, [0.5 / 20, 0.5, 0.5, 0.25, 0], atol=1e-7)
+
+
+def after_a_step(variables, loss, optimizer, decay):
+    step = optimization.minimize_with_decay(loss, optimizer, tf.train.get_or_create_global_step(), decay)
+    with session.open_session() as sess:
+        sess.run(tf.global_variables_initializer())
+        sess.run(step)
+        return sess.run(variables)
+
+
+@pytest.mark.parametrize('name', ['AdamOptimizer', 'GradientDescentOptimizer'])
+def test_weights_decay_by_their_fraction_and_biases_do_not(name):
+    kernel, bias = tf.Variable([[2.0, -4.0]]), tf.Variable([3.0])
+    loss = 0.0 * (tf.reduce_sum(kernel) + tf.reduce_sum(bias))
+    found = after_a_step([kernel, bias, tf.train.get_or_create_global_step()], loss, getattr(tf.train, name)(0.1), 0.05)
+    np.testing.assert_allclose(found[0], [[1.9, -3.8]], rtol=1e-6)
+    assert (found[1], found[2]) == ([3.0], 1)
+
+
+def test_the_gradient_is_of_the_weights_before_they_decay():
+    weight = tf.Variable([[2.0]])
+    found = after_a_step(weight, tf.reduce_sum(weight ** 2), tf.train.GradientDescentOptimizer(0.1), 0.05)
+    np.testing.assert_allclose(found, 2 * 0.95 - 0.1 * 4)
