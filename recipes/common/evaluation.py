@@ -56,44 +56,23 @@ def confusion_matrix(labels, predictions, num_classes):
     return np.bincount(pairs, minlength=num_classes ** 2).reshape(num_classes, num_classes)
 
 
-class ClassFigures(NamedTuple):
-    """Per class, float64 [num_classes] in [0, 1]; NaN where a class never occurs or is never predicted."""
-    precision: np.ndarray
-    recall: np.ndarray
-    f1: np.ndarray
-
-
-def class_figures(matrix):
-    """Computes precision, recall and F1 per class from a confusion matrix.
+def format_class_figures(matrix, class_names):
+    """Computes precision, recall and F1 per class, and formats them as a table.
 
     Args:
-      matrix: int [num_classes, num_classes], rows the true classes.
-
-    Returns:
-      ClassFigures.
-    """
-    correct = np.diag(matrix).astype(float)
-    with np.errstate(invalid='ignore', divide='ignore'):
-        precision = correct / matrix.sum(axis=0)
-        recall = correct / matrix.sum(axis=1)
-        f1 = 2 * correct / (matrix.sum(axis=0) + matrix.sum(axis=1))
-    return ClassFigures(precision, recall, f1)
-
-
-def format_class_figures(figures, class_names):
-    """Formats ClassFigures as a table, a line per class.
-
-    Args:
-      figures: ClassFigures.
+      matrix: int [num_classes, num_classes], rows the true classes, columns the predicted ones.
       class_names: sequence of str.
 
     Returns:
-      str of several lines.
+      str, a heading and a line per class; nan where a class never occurs or is never predicted.
     """
+    correct, predicted, occurring = np.diag(matrix).astype(float), matrix.sum(axis=0), matrix.sum(axis=1)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        figures = zip(correct / predicted, correct / occurring, 2 * correct / (predicted + occurring))
     width = max(len(name) for name in class_names)
     lines = [f"{'':{width}}  precision  recall      F1"]
     lines += [f'{name:{width}}  {precision:9.4f}  {recall:6.4f}  {f1:6.4f}'
-              for name, precision, recall, f1 in zip(class_names, *figures)]
+              for name, (precision, recall, f1) in zip(class_names, figures)]
     return '\n'.join(lines)
 
 

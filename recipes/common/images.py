@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from common import files
 from common.errors import InputError
@@ -28,18 +28,6 @@ FORMATS = {
 IMAGE_EXTENSIONS = set(FORMATS) | set(
     '.jpe .jfif .dib .gif .ppm .pgm .pbm .pnm .tga .ico .jp2 .mpo .psd .heic .heif .avif'.split())
 READABLE = 'JPEG, PNG, WebP, TIFF, BMP, GIF and the like'
-
-ORIENTATION_TAG = 0x0112
-# EXIF's eight orientations: what puts the stored rows and columns upright.
-UPRIGHT = {
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.swapaxes(0, 1),
-    6: lambda pixels: np.rot90(pixels, -1),
-    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
-    8: lambda pixels: np.rot90(pixels),
-}
 
 _WARNING_FILTERS = threading.Lock()  # the process has one list of them, which catch_warnings swaps
 
@@ -66,8 +54,7 @@ def load_image(path):
     try:
         with _open(path) as picture:
             picture.load()  # Pillow reads the pixels only now, and only now finds that some are missing
-            pixels = _to_rgb(picture)
-            upright = UPRIGHT.get(_orientation(picture), lambda pixels: pixels)
+            return np.ascontiguousarray(_to_rgb(_turn_upright(picture)))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         num_pixels = int(re.search(r'\d+', str(error)).group())
         raise InputError(f'{path}: {num_pixels:,} pixels, more than the {Image.MAX_IMAGE_PIXELS:,} that are safe to '
@@ -80,7 +67,6 @@ def load_image(path):
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f'{path}: cannot be read ({error.strerror})')
         raise InputError(f'{path}: the picture is damaged or cut short ({error})')
-    return np.ascontiguousarray(upright(pixels))
 
 
 def _open(path):
@@ -160,13 +146,14 @@ def _scale_to_bytes(values):
     return ((values - low) * (255 / max(high - low, 1e-300))).astype(np.float32)
 
 
-def _orientation(picture):
-    if picture.format == 'TIFF':  # Pillow has turned it already, and still says how it lay
-        return None
+def _turn_upright(picture):
+    """Turns a loaded Pillow image as its EXIF orientation says."""
+    if picture.format == 'TIFF':  # Pillow has turned it already
+        return picture
     try:
-        return picture.getexif().get(ORIENTATION_TAG)
+        return ImageOps.exif_transpose(picture)
     except Exception:  # damaged EXIF is common, and the picture none the worse for it
-        return None
+        return picture
 
 
 def save_image(path, image):

@@ -47,7 +47,7 @@ def evaluate(run_dir, labels, probabilities, class_names, load_images, **grid):
     predictions = np.argmax(probabilities, axis=1)
     matrix = evaluation.confusion_matrix(labels, predictions, len(class_names))
     with files.replacing(run_dir / 'classes.txt') as beside:
-        beside.write_text(evaluation.format_class_figures(evaluation.class_figures(matrix), class_names) + '\n',
+        beside.write_text(evaluation.format_class_figures(matrix, class_names) + '\n',
                           encoding='utf-8')
     plotting.plot_confusion_matrix(run_dir / 'confusion_matrix.png', matrix, class_names, 'Test images')
     worst = evaluation.most_confident_mistakes(labels, probabilities, NUM_MISTAKES)

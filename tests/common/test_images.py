@@ -39,7 +39,7 @@ def save(path, picture, **options):
 
 def exif(orientation):
     tags = Image.Exif()
-    tags[images.ORIENTATION_TAG] = orientation
+    tags[0x0112] = orientation
     return tags
 
 
