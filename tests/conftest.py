@@ -5,6 +5,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,29 @@ def pytest_configure(config):
         os.environ[name] = 'http://127.0.0.1:9'  # nobody listens there: programs of other makers fail at once
     os.environ.update(NO_PROXY='127.0.0.1,localhost', no_proxy='127.0.0.1,localhost', npm_config_fetch_retries='0',
                       PIP_RETRIES='0')
+
+
+def pytest_make_parametrize_id(val, argname):
+    """Gives every parametrized value a short id, the same in every run: what it holds, of bytes how many."""
+    if isinstance(val, (bytes, str, list, tuple, dict, BaseException)):
+        return textwrap.shorten(readable(val), 60, placeholder='...').replace('\0', '') or 'none'
+    return getattr(val, '__name__', '').replace('<lambda>', argname) or None
+
+
+def readable(value):
+    """Returns `value` as a person would write it."""
+    if isinstance(value, bytes):
+        return f'{len(value)} bytes'
+    if isinstance(value, dict):
+        return ' '.join(f'{readable(key)}={readable(part)}' for key, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return ' '.join(map(readable, value))
+    if isinstance(value, np.ndarray):
+        return 'x'.join(map(str, value.shape))
+    if isinstance(value, BaseException):
+        return f'{type(value).__name__} {value}'
+    text = getattr(value, '__name__', str(value))
+    return type(value).__name__ if ' at 0x' in text else text
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,10 @@ def name_of(path):
     return path.relative_to(RECIPES).as_posix()
 
 
-every_file = pytest.mark.parametrize('path', FILES, ids=name_of)
+def offences(find):
+    """{name of a file: what find(its tree, its path) finds} for those files in which it finds something."""
+    found = {name_of(path): find(ast.parse(path.read_text(encoding='utf-8')), path) for path in FILES}
+    return {name: offence for name, offence in found.items() if offence}
 
 
 def package_of(path):
@@ -77,30 +80,28 @@ def test_packages_are_those_of_the_architecture():
     assert PACKAGES == ['common', 'datasets', 'networks', 'synthesis', 'training']
 
 
-@every_file
-def test_imports_point_one_way(path):
-    imports = our_imports(ast.parse(path.read_text()))
-    assert imports <= MAY_IMPORT[package_of(path)]
+def test_imports_point_one_way():
+    assert offences(lambda tree, path: our_imports(tree) - MAY_IMPORT[package_of(path)]) == {}
 
 
-@every_file
-def test_nothing_forbidden(path):
-    assert list(forbidden(ast.parse(path.read_text()))) == []
+def test_nothing_forbidden():
+    assert offences(lambda tree, path: list(forbidden(tree))) == {}
 
 
-@every_file
-def test_docstrings(path):
-    tree = ast.parse(path.read_text())
-    assert ast.get_docstring(tree), 'the module has none'
-    assert [node.name for node in public_definitions(tree) if not ast.get_docstring(node)] == []
+def test_docstrings():
+    def undocumented(tree, path):
+        return ([] if ast.get_docstring(tree) else ['the module']) + [
+            node.name for node in public_definitions(tree) if not ast.get_docstring(node)]
+    assert offences(undocumented) == {}
 
 
-@every_file
-def test_no_module_imports_tensorflow_by_its_name(path):
+def test_no_module_imports_tensorflow_by_its_name():
     # common.session hands TensorFlow and Keras on, quietly and when they are first used
-    modules = {name.split('.')[0] for node in ast.parse(path.read_text()).body for name in imported_names(node)
-               if isinstance(node, (ast.Import, ast.ImportFrom))}
-    assert not modules & {'tensorflow', 'tensorflow_core', 'keras', 'tflearn'}
+    def by_name(tree, path):
+        modules = {name.split('.')[0] for node in tree.body for name in imported_names(node)
+                   if isinstance(node, (ast.Import, ast.ImportFrom))}
+        return modules & {'tensorflow', 'tensorflow_core', 'keras', 'tf_keras', 'tflearn'}
+    assert offences(by_name) == {}
 
 
 @pytest.mark.parametrize('source, found', [
@@ -121,40 +122,39 @@ def test_the_check_finds_imports_inside_functions():
 
 
 IMPORT_AND_LOOK = '''
-import functools, os, sys
-made = []
+import functools, importlib, os, sys, threading
+made, late = [], set()
 def mkdir(path, *args, **kwargs):
     made.append(os.fspath(path))
     return make_folder(path, *args, **kwargs)
 make_folder, os.mkdir = os.mkdir, functools.partial(mkdir)  # before pathlib takes os.mkdir over
-import importlib
-importlib.import_module(sys.argv[1])
-import threading
-late = sorted({'tensorflow', 'tensorflow_core', 'keras', 'tflearn', 'matplotlib.pyplot'} & set(sys.modules))
-if late: print('imported', late)
-if threading.active_count() > 1: print('threads started')
-made = [path for path in made if not path.startswith(os.environ['HOME'])]  # matplotlib's folders for its fonts
-if made: print('folders made', made)
-if 'tensorflow' in sys.modules:
-    if sys.modules['tensorflow'].compat.v1.get_default_graph().get_operations(): print('the graph is not empty')
+for module in sys.argv[1:]:
+    made.clear()
+    importlib.import_module(module)
+    new = set(sys.modules) & {'tensorflow', 'tensorflow_core', 'keras', 'tf_keras', 'tflearn', 'matplotlib.pyplot'} - late
+    late |= new
+    folders = [path for path in made if not path.startswith(os.environ['HOME'])]  # matplotlib's are for its fonts
+    if new: print(module, 'imported', sorted(new))
+    if threading.active_count() > 1: print(module, 'threads started')
+    if folders: print(module, 'folders made', folders)
+    if 'tensorflow' in sys.modules:
+        if sys.modules['tensorflow'].compat.v1.get_default_graph().get_operations(): print('the graph is not empty')
 '''
 
 
-def outcome_of_import(module, home, search_path=RECIPES):
-    """What the import of `module` in a process of its own does and ought not to; '' where all is well."""
+def outcome_of_imports(modules, home, search_path=RECIPES):
+    """What importing `modules` in a process of its own does and ought not to; '' where all is well."""
     environ = dict(os.environ, PYTHONPATH=str(search_path), HOME=str(home), PYTHONDONTWRITEBYTECODE='1')
     environ.pop('MPLCONFIGDIR', None)
-    said = subprocess.run([sys.executable, '-c', IMPORT_AND_LOOK, module], cwd=str(home), env=environ,
+    said = subprocess.run([sys.executable, '-c', IMPORT_AND_LOOK, *modules], cwd=str(home), env=environ,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           encoding='utf-8').stdout
     return said.replace('Matplotlib is building the font cache; this may take a moment.\n', '')  # on a busy machine
 
 
-@every_file
-def test_nothing_happens_at_import(path, tmp_path):
-    module = name_of(path)[:-len('.py')].replace('/', '.')
-    outcome = outcome_of_import(module, tmp_path)
-    assert outcome == '', outcome
+def test_nothing_happens_at_import(tmp_path):
+    modules = [name_of(path)[:-len('.py')].replace('/', '.') for path in FILES]
+    assert outcome_of_imports(modules, tmp_path) == ''
 
 
 @pytest.mark.parametrize('source, said', [
@@ -170,4 +170,4 @@ def test_the_check_sees_what_happens_at_import(tmp_path, source, said):
     home = tmp_path / 'home'
     home.mkdir()
     (tmp_path / 'noisy.py').write_text(source)
-    assert said in outcome_of_import('noisy', home, search_path=tmp_path)
+    assert said in outcome_of_imports(['noisy'], home, search_path=tmp_path)

@@ -145,8 +145,9 @@ def check_stack(run_dir):
     record, here = read_record(run_dir), session.stack()
     began = record.get('stack', 'tf1')  # the only one when runs did not record it
     if began != here and 'results' not in record:
-        raise InputError(f'--resume {run_dir}: begun with {session.STACKS[began]}; {session.STACKS[here]} rounds otherwise, '
-                         f'and would not end with the same result. Resume it with STACK={began}, or start a new run')
+        raise InputError(f'--resume {run_dir}: begun with {session.STACKS[began]}; {session.STACKS[here]} rounds '
+                         'differently, so that the result would not be the same. Resume it with '
+                         f'STACK={began}, or start a new run')
 
 
 def read_record(run_dir):
