@@ -101,13 +101,12 @@ PICTURES = {
                          f'--style {samples("starry_night")}', draw_only('hopper_starry_night_sheet.png', 900)),
     'mnist.png': Picture('python recipes/mnist_convnet.py', draw_mnist),
     'cifar10.png': Picture('python recipes/cifar10_tflearn.py', draw_cifar10, trained=True),
-    'transfer.jpg': Picture('python recipes/vgg16_transfer.py --predict '
-                            + samples('chelsea', 'coffee', 'hopper', 'raccoon'), draw_only('predictions.png', 958),
-                            trained=True),
-    'dream_sky.jpg': Picture(f'python recipes/deepdream.py --content {samples("sky")}', draw_only('sky.png', 640)),
+    'transfer.jpg': Picture(f'python recipes/vgg16_transfer.py --predict {samples("chelsea", "coffee", "hopper")} '
+                            'recipes/synthesis/raccoon.webp', draw_only('predictions.png', 958), trained=True),
+    'dream_sky.jpg': Picture(f'python recipes/deepdream.py --content {samples("sky")}', draw_only('sky_dream.png', 640)),
     'dream_guided.jpg': Picture(f'python recipes/deepdream.py --content {samples("sky")} --size 640 '
-                                f'--guide {samples("flowers")}', draw_only('sky.png')),
-    'dream_noise.jpg': Picture('python recipes/deepdream.py --content noise --size 320', draw_only('noise.png')),
+                                f'--guide {samples("flowers")}', draw_only('sky_dream.png')),
+    'dream_noise.jpg': Picture('python recipes/deepdream.py --content noise --size 320', draw_only('noise_dream.png')),
     'dream_channels.jpg': Picture('python recipes/deepdream.py --channels mixed4c:0-35', draw_only('sheet.png', 850)),
     'dream_layers.jpg': Picture('python recipes/deepdream.py --all-layers', draw_only('sheet.png', 1000)),
     'dream_zoom.gif': Picture(f'python recipes/deepdream.py --content {samples("sky")} --size 320 --zoom 1.05 '
