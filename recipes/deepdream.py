@@ -260,7 +260,7 @@ def dream_images(run, jobs, load_image, ascend, finished):
                 run.record(octaves.total_steps(job.octaves[:state.octave]) + state.step, state.image, state._asdict(),
                            octave=state.octave + 1, objective=state.values[state.octave, 1])
             image, values = ascend(content_image, job.octaves, saved=checkpoint, report=report)
-            result = finished(image, content_image, contrast=job.contrast)
+            result = run.finish(image)
             run.save(result, octaves=[dict(octave._asdict(), objective_before=before, objective_last=last)
                                       for octave, (before, last) in zip(job.octaves, values)])
             plotting.plot_sheet(run.run_dir / f'{job.name}_sheet.png', [content_image, result], ['before', 'after'])
@@ -269,7 +269,7 @@ def dream_images(run, jobs, load_image, ascend, finished):
 
 
 def dream_sheet(args, network, job, content_image, skipped, ascend, finished, started):
-    """Makes a contact sheet, whose tiles all start from one image; returns the exit code."""
+    """Makes a contact sheet, whose tiles all start from one image; returns the exit code. For options, see main."""
     with tf.Graph().as_default() as tf_graph:
         batches = contact_sheets.build_batches(network.build, args.channels, *content_image.shape[:2])
         tf_graph.finalize()
@@ -343,7 +343,6 @@ def preset(asked):
 def check_args(args):
     """Finds what is wrong with the options alone, before anything slow."""
     octaves.check_options(args)
-    classifiers.check_options(args.network, args.graph)
     for term in map(objectives.parse, args.objective or ()):
         if args.guide and term.channel is not None:
             raise InputError(f'--guide needs whole layers: --objective {term.text} names a channel')
@@ -405,8 +404,9 @@ def main(argv=None):
     if contact_sheets.is_wanted(args):
         return dream_sheet(args, network, jobs[0], load_image(jobs[0].content), skipped, ascend, finished, started)
     default = network.noise_objective if jobs[0].contrast and not args.guide else network.objective
+    terms = [objectives.parse(text) for text in args.objective or [default]]
     with tf.Graph().as_default() as tf_graph:
-        graph = build_graph(network, [objectives.parse(text) for text in args.objective or [default]], bool(args.guide))
+        graph = build_graph(network, terms, guided=guide is not None)
         tf_graph.finalize()
     with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess:
         gradient_of = partial(tiled_gradient, sess=sess, graph=graph, tile_size=args.tile_size, grid=network.grid,

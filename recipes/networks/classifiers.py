@@ -35,22 +35,9 @@ def add_options(parser):
     network.add_argument('--list-layers', action='store_true', help='print the layers and their channels')
 
 
-def check_options(name, graph):
-    """Raises InputError where --network and --graph do not go together, or there is no such graph."""
-    if graph and is_vgg(name):
-        raise InputError(f'--graph {graph}: a frozen graph does not go with --network {name}')
-    if graph and not graph.is_file():
-        raise InputError(f'--graph {graph}: no such file')
-
-
-def is_vgg(name):
-    """Tells whether a name is that of a VGG network."""
-    return name in vgg.TITLES
-
-
 def smallest_input(name):
     """Returns the pixels that an image's shorter side needs."""
-    return vgg.SMALLEST_INPUT if is_vgg(name) else inception.SMALLEST_INPUT
+    return (vgg if name in vgg.TITLES else inception).SMALLEST_INPUT
 
 
 def load(name, models_dir, graph=None, input_name=inception.INPUT_NAME, mean=inception.MEAN, labels=None, quiet=False):
@@ -71,7 +58,9 @@ def load(name, models_dir, graph=None, input_name=inception.INPUT_NAME, mean=inc
       InputError: a file is not what it ought to be.
       UnavailableError: the weights cannot be downloaded.
     """
-    if is_vgg(name):
+    if name in vgg.TITLES:
+        if graph:
+            raise InputError(f'--graph {graph}: a frozen graph does not go with --network {name}')
         return _load_vgg(name, models_dir, quiet)
     try:
         path, source, sha256 = inception.obtain_graph(models_dir, graph, quiet)

@@ -62,13 +62,7 @@ class Batch(NamedTuple):
         return np.broadcast_to(image, (len(self.tiles), *image.shape))
 
     def prepare(self, octaves, gradient_of, path):
-        """Adds the gradient and the octaves that are large enough for it.
-
-        Args:
-          octaves: list of Octave.
-          path: Path of the image that is started from, for a message.
-          gradient_of: function of images, shift, graph and feed.
-        """
+        """Adds the gradient, a function of images, shift, graph and feed, and the octaves large enough for it."""
         gradient_of = partial(gradient_of, graph=self.graph,
                               feed={self.graph.channels: [tile.channel or 0 for tile in self.tiles]})
         octaves = drop_too_small(octaves, [self.graph.end_points[tile.layer] for tile in self.tiles],
@@ -101,15 +95,7 @@ def is_wanted(args):
 
 
 def check_options(args, film):
-    """Finds what does not go together, before anything slow.
-
-    Args:
-      args: the recipe's options.
-      film: str, what asks for a film, or None.
-
-    Raises:
-      InputError: says which option is one too many, or what is wrong with a spec.
-    """
+    """Raises InputError where options do not go together; `film` is the one that asks for a film, or None."""
     if not is_wanted(args):
         return
     sheet = '--channels' if args.channels else '--all-layers'
@@ -288,23 +274,17 @@ class SheetRun(InterruptibleRun):
         self.folder, self.batches = run_dir / TILES, batches
         self.folder.mkdir(exist_ok=True)
         self.tiles = record.get('tiles', [])
-        self.number = next((number for number in range(len(batches)) if self._tiles_before(number) == len(self.tiles)),
-                           len(batches))
+        self.num_tiles = np.cumsum([len(batch.tiles) for batch in batches])  # up to the end of each batch
+        self.number = int(np.searchsorted(self.num_tiles, len(self.tiles), side='right'))  # of the batch in work
+        num_steps = [total_steps(batch.octaves) for batch in batches]
         state = runs.load_arrays(run_dir / STATE) if (run_dir / STATE).exists() else None
-        self.saved, done = None, self._steps_before(self.number)
+        self.saved, done = None, sum(num_steps[:self.number])
         if state and int(state.pop('batch')) == self.number:
-            octave, step = int(state['octave']), int(state['step'])
-            self.saved = dict(state, octave=octave, step=step)
-            done += total_steps(batches[self.number].octaves[:octave]) + step
-        super().__init__(run_dir, METRICS, self._steps_before(len(batches)), done, quiet=quiet)
+            self.saved = state
+            done += total_steps(batches[self.number].octaves[:int(state['octave'])]) + int(state['step'])
+        super().__init__(run_dir, METRICS, sum(num_steps), done, quiet=quiet)
         self.saved_at = self.began = time.time()
         self.seconds_resumed = self.log.rows[-1]['seconds'] if self.log.rows else 0.0
-
-    def _tiles_before(self, number):
-        return sum(len(batch.tiles) for batch in self.batches[:number])
-
-    def _steps_before(self, number):
-        return sum(total_steps(batch.octaves) for batch in self.batches[:number])
 
     def make_batches(self, image, ascend, finish):
         """Dreams on the batches that are not done.
@@ -333,8 +313,7 @@ class SheetRun(InterruptibleRun):
     def _report(self, state):
         octaves, done = self.batches[self.number].octaves, len(self.tiles)
         octave, objective = octaves[state.octave], state.values[state.octave, 1].mean()
-        last = done + len(self.batches[self.number].tiles)
-        self.progress.update({f'tiles {done + 1}-{last} of': str(self._tiles_before(len(self.batches))),
+        self.progress.update({f'tiles {done + 1}-{self.num_tiles[self.number]} of': str(self.num_tiles[-1]),
                               'octave': f'{state.octave + 1}/{len(octaves)}', 'objective': objective})
         self.log.append(step=self.progress.done, batch=self.number + 1, octave=state.octave + 1, height=octave.height,
                         width=octave.width, objective=objective,

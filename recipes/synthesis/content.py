@@ -9,11 +9,11 @@ import numpy as np
 from common import film, images
 from common.errors import InputError
 
-NOISE, RACCOON = 'noise', 'raccoon'  # as --content has it; the default
+NOISE = 'noise'  # as --content has it
 # Standard deviation of a result that began as noise: few pixels are clipped. The book's is pale.
 CONTRAST, BOOK_CONTRAST = 255 * 0.17, 255 * 0.1
-# 1024 x 768, without loss as SciPy had it (scipy.misc.face). From public-domain-image.com; public domain.
-RACCOON_PATH = Path(__file__).with_name('raccoon.webp')
+# The default: 1024 x 768, without loss as SciPy had it (scipy.misc.face). From public-domain-image.com; public domain.
+RACCOON = Path(__file__).with_name('raccoon.webp')
 
 
 class Job(NamedTuple):
@@ -25,21 +25,11 @@ class Job(NamedTuple):
 
 
 def find(paths):
-    """Lists what there is to dream on: the images in folders, too; without any path, the raccoon.
-
-    Args:
-      paths: list of Path of image files and folders, and NOISE; or None.
-
-    Returns:
-      list of Path.
-
-    Raises:
-      InputError: a path that does not exist, or a folder without images.
-    """
+    """Lists what there is to dream on: image files, what is in folders, NOISE; the raccoon where `paths` is None."""
     found = []
     for path in paths or []:
         found += [path] if str(path) == NOISE else images.find_images([path], '--content')
-    return found or [Path(RACCOON)]
+    return found or [RACCOON]
 
 
 def plan_jobs(paths, load_image, plan, book=False, single=None):
@@ -80,7 +70,7 @@ def load(path, size=None, seed=0, book=False):
     """Loads an image at the size asked for, or makes noise.
 
     Args:
-      path: Path of an image file, or NOISE or RACCOON.
+      path: Path of an image file, or NOISE.
       size: int, pixels of the longer side; None for the image's own. Noise needs it.
       seed: int, of the noise.
       book: bool, noise as the book has it, with hardly any contrast.
@@ -96,20 +86,15 @@ def load(path, size=None, seed=0, book=False):
         if book:
             return random.uniform(size=(size, size, 3)).astype(np.float32) + 100
         return random.uniform(100, 156, size=(size, size, 3)).astype(np.float32)
-    image = _load_file(RACCOON_PATH if str(path) == RACCOON else path)
-    if size:
-        image = images.resize_image(image, *images.fit_size(*image.shape[:2], longer_side=size, upscale=True))
-    return image
-
-
-def _load_file(path):
-    """Loads an image; of a file with another extension, says how it would be known for a video."""
     try:
-        return images.load_image(path)
+        image = images.load_image(path)
     except InputError as error:
         if path.suffix.lower() in images.IMAGE_EXTENSIONS or not path.is_file():
             raise
         raise InputError(f'{error}; a video is known by its extension: {" ".join(sorted(film.VIDEO_EXTENSIONS))}')
+    if size:
+        image = images.resize_image(image, *images.fit_size(*image.shape[:2], longer_side=size, upscale=True))
+    return image
 
 
 def digest(image):

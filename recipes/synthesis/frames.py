@@ -2,7 +2,6 @@
 import hashlib
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -76,7 +75,7 @@ def open_source(args, load_image):
       InputError: options that do not go together, or what is to be read cannot be.
       UnavailableError: no ffmpeg.
     """
-    path, *more = args.content or [Path(content.RACCOON)]
+    path, *more = args.content or [content.RACCOON]
     if more:
         raise InputError('--content: a film is made from one image, one video or one folder of frames, not of '
                          f'{len(more) + 1}')
@@ -110,13 +109,7 @@ class ImageSource:
       degrees: float, by which it turns clockwise from frame to frame.
       fps: float, frames per second, or None.
 
-    Attributes:
-      path.
-      first: the image.
-      num_frames, fps.
-      blend: 0, the fraction of a frame's work that its start saves.
-      sound: None.
-      mistakes: empty.
+    Attributes: those of VideoSource; blend is 0, sound is None.
     """
 
     blend, sound, mistakes = 0.0, None, []
@@ -154,7 +147,8 @@ class VideoSource:
     Attributes:
       path: the video's, or the folder's.
       first: float32 [height, width, 3] in [0, 255], the first frame as it was filmed.
-      num_frames, fps, blend.
+      num_frames, fps.
+      blend: the fraction of a frame's work that its start saves.
       sound: Path of the video whose sound goes with it; None for a folder's frames.
       mistakes: list of str, what of it cannot be read and why.
     """

@@ -15,7 +15,6 @@ from common.errors import InputError, did_you_mean
 from common.session import tf
 
 FORMS = 'LAYER, LAYER:CHANNEL, LAYER:CHANNEL@Y,X, LAYER:CLASS NAME or LAYER:mean, with *WEIGHT or without'
-
 GUIDE_SIZE = 512    # pixels of a guide's longer side, at most: larger things than a tile are never seen
 
 
@@ -63,8 +62,9 @@ def parse(text):
         channel = int(channel)
     if at and not isinstance(channel, int):
         raise _malformed(text, f"a position needs a channel's number before it, as in {layer}:12@0.5,0.5")
-    return Objective(text, layer, None if channel == '' else channel,
-                     _parse_position(text, position) if at else None, _parse_weight(text, weight) if star else 1.0)
+    return Objective(text=text, layer=layer, channel=None if channel == '' else channel,
+                     position=_parse_position(text, position) if at else None,
+                     weight=_parse_weight(text, weight) if star else 1.0)
 
 
 def _malformed(text, problem):

@@ -1,4 +1,5 @@
 """Octaves: the sizes that an image is worked on at, from small to large, and the steps at each."""
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -41,30 +42,15 @@ def check_options(args):
                              f'{args.octaves} octaves; give one, or one for each')
 
 
-def octave_sizes(height, width, num_octaves, octave_scale, smallest):
-    """Computes the sizes of the octaves.
+def plan(height, width, num_octaves, octave_scale, steps, step_sizes, smallest):
+    """Plans the octaves of an image.
 
     Args:
       height, width: int, pixels of the full size, which is the last octave.
       num_octaves: int, how many at most.
       octave_scale: float above 1, from one octave to the next.
-      smallest: int, pixels that no octave's shorter side falls below.
-
-    Returns:
-      list of (height, width), ascending. Empty where the full size itself is too small.
-    """
-    sizes = [(height, width)]
-    while len(sizes) < num_octaves:
-        sizes.append(tuple(int(side / octave_scale) for side in sizes[-1]))
-    return [size for size in reversed(sizes) if min(size) >= smallest]
-
-
-def plan(height, width, num_octaves, octave_scale, steps, step_sizes, smallest):
-    """Plans the octaves of an image.
-
-    Args:
-      height, width, num_octaves, octave_scale, smallest: see octave_sizes.
       steps, step_sizes: list of int and of float: one for all octaves, or one for each of num_octaves.
+      smallest: int, pixels that no octave's shorter side falls below.
 
     Returns:
       list of Octave, from small to large.
@@ -72,13 +58,16 @@ def plan(height, width, num_octaves, octave_scale, steps, step_sizes, smallest):
     Raises:
       InputError: the image is too small for any.
     """
-    sizes = octave_sizes(height, width, num_octaves, octave_scale, smallest)
-    if not sizes:
+    sizes = [(height, width)]
+    while len(sizes) < num_octaves:
+        sizes.append(tuple(int(side / octave_scale) for side in sizes[-1]))
+    of_each = zip(reversed(sizes), itertools.cycle(steps), itertools.cycle(step_sizes))
+    planned = [Octave(height=size[0], width=size[1], steps=count, step_size=step_size)
+               for size, count, step_size in of_each if min(size) >= smallest]
+    if not planned:
         raise InputError(f'{width} x {height} pixels are too few for any octave: the network needs {smallest} each '
                          'way; enlarge the image with --size')
-    return [Octave(height=height, width=width, steps=steps[number % len(steps)],
-                   step_size=step_sizes[number % len(step_sizes)])
-            for number, (height, width) in enumerate(sizes, num_octaves - len(sizes))]
+    return planned
 
 
 def total_steps(octaves):

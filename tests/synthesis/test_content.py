@@ -11,7 +11,7 @@ from synthesis import content
 
 
 def test_the_raccoon_is_scipys_pixel_for_pixel():
-    raccoon = content.load(Path(content.RACCOON))
+    raccoon = content.load(content.RACCOON)
     assert raccoon.shape == (768, 1024, 3) and raccoon.dtype == np.float32
     assert hashlib.sha256(raccoon.astype(np.uint8).tobytes()).hexdigest() == (
         '9f16f4e284d28f4b8e0356171bc6543d2a0d24a0bd55dabebbd30e102aa8946c')
@@ -30,7 +30,7 @@ def test_folders_noise_and_the_default(tmp_path):
         images.save_image(tmp_path / name, np.zeros([4, 4]))
     noise = Path(content.NOISE)
     assert content.find([noise, tmp_path]) == [noise, tmp_path / 'a.png', tmp_path / 'b.png']
-    assert content.find(None) == [Path(content.RACCOON)]
+    assert content.find(None) == [content.RACCOON]
 
 
 def load(path):

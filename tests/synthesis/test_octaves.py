@@ -7,14 +7,18 @@ from synthesis import octaves
 from synthesis.octaves import Octave
 
 
+def sizes(height, width, num_octaves):
+    planned = octaves.plan(height, width, num_octaves, octave_scale=1.4, steps=[1], step_sizes=[1.5], smallest=64)
+    return [(octave.height, octave.width) for octave in planned]
+
+
 def test_octaves_end_at_the_full_size():
-    assert octaves.octave_sizes(575, 1024, 4, 1.4, 64) == [(208, 372), (292, 522), (410, 731), (575, 1024)]
+    assert sizes(575, 1024, 4) == [(208, 372), (292, 522), (410, 731), (575, 1024)]
 
 
 def test_octaves_stop_at_the_smallest_input():
-    assert octaves.octave_sizes(100, 300, 10, 1.4, 64) == [(71, 214), (100, 300)]
-    assert octaves.octave_sizes(64, 64, 4, 1.4, 64) == [(64, 64)]
-    assert octaves.octave_sizes(63, 900, 4, 1.4, 64) == []
+    assert sizes(100, 300, 10) == [(71, 214), (100, 300)]
+    assert sizes(64, 64, 4) == [(64, 64)]
 
 
 def test_the_plan_takes_the_last_steps_where_small_octaves_are_missing():
