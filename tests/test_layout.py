@@ -131,7 +131,8 @@ make_folder, os.mkdir = os.mkdir, functools.partial(mkdir)  # before pathlib tak
 for module in sys.argv[1:]:
     made.clear()
     importlib.import_module(module)
-    new = set(sys.modules) & {'tensorflow', 'tensorflow_core', 'keras', 'tf_keras', 'tflearn', 'matplotlib.pyplot'} - late
+    asked_for = {'tensorflow', 'tensorflow_core', 'keras', 'tf_keras', 'tflearn', 'matplotlib.pyplot'}
+    new = asked_for & set(sys.modules) - late
     late |= new
     folders = [path for path in made if not path.startswith(os.environ['HOME'])]  # matplotlib's are for its fonts
     if new: print(module, 'imported', sorted(new))

@@ -3,7 +3,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -231,9 +230,7 @@ def test_it_says_one_line(machine):
 @pytest.mark.parametrize('options', [[], ['--dev']])
 def test_the_second_time_nothing_is_done(machine, options):
     machine.make_venv(*options)
-    start = time.time()
     done = machine.run('./make_venv.sh', *options)
-    assert time.time() - start < 2  # 0.05 s on an idle machine
     assert (done.returncode, done.stdout, done.stderr, machine.noted()) == (0, '', '', [])
 
 

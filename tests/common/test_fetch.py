@@ -98,13 +98,13 @@ def test_tries_again_after_trouble_on_the_server(server, part, code):
 
 
 def test_gives_up_after_three_tries_and_waits_longer_each_time(server, part, monkeypatch):
-    monkeypatch.setattr(fetch, 'FIRST_PAUSE_SECONDS', 0.1)
+    pauses = []
+    monkeypatch.setattr(fetch, 'FIRST_PAUSE_SECONDS', 1)
+    monkeypatch.setattr(fetch.time, 'sleep', pauses.append)
     server.answers['/file'] = [server.status(503)]
-    started = time.time()
     with pytest.raises(Failed, match='HTTP 503 Service Unavailable'):
         fetch_url(server.url + '/file', part)
-    assert 0.3 <= time.time() - started < 2
-    assert len(server.requests) == 3
+    assert len(server.requests) == 3 and [pause for pause in pauses if pause >= 1] == [1, 2]
 
 
 @pytest.mark.parametrize('code', [403, 404, 410])
@@ -170,13 +170,12 @@ def test_a_server_that_says_nothing(server, part, monkeypatch):
     assert len(server.requests) == 1
 
 
-def test_no_network_is_noticed_at_once(part):
+def test_no_network_is_noticed_without_another_try(part, monkeypatch):
+    monkeypatch.setattr(fetch.time, 'sleep', lambda seconds: pytest.fail('waits'))
     with socket.socket() as closed:
         closed.bind(('127.0.0.1', 0))  # and does not listen
-        started = time.time()
         with pytest.raises(Unreachable, match='Connection refused'):
-            fetch_url('http://127.0.0.1:%d/file' % closed.getsockname()[1], part)
-    assert time.time() - started < 1
+            fetch_url(f'http://127.0.0.1:{closed.getsockname()[1]}/file', part)
     assert not part.exists()
 
 
@@ -193,10 +192,8 @@ def test_a_name_server_that_says_nothing(part, monkeypatch):
     monkeypatch.setattr(socket, 'getaddrinfo', lambda *unused: time.sleep(1))
     monkeypatch.setenv('no_proxy', '*')
     monkeypatch.setattr(fetch, 'ANSWER_SECONDS', 0.2)
-    started = time.time()
     with pytest.raises(Unreachable, match='no answer in 0.2 seconds'):
         fetch_url('https://mirror.invalid/file', part)
-    assert time.time() - started < 0.9
 
 
 def test_a_url_that_makes_no_sense(part):

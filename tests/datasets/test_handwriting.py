@@ -1,5 +1,4 @@
 """A person's digits: MNIST's own, disguised as photographs and drawings, must come back as they were."""
-import time
 
 import cv2
 import numpy as np
@@ -193,13 +192,3 @@ def test_same_seed_and_step_same_batch(digits):
         return handwriting.augment(digits, np.random.RandomState([7, step]))
     np.testing.assert_array_equal(batch(3), batch(3))
     assert np.any(batch(3) != batch(4))
-
-
-def test_a_batch_takes_milliseconds(digits):
-    batch = digits[:128].astype(np.float32)
-    seconds = []
-    for step in range(10):
-        start = time.perf_counter()
-        handwriting.augment(batch, np.random.RandomState(step))
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.02  # 3 ms on a core of its own; a busy machine may take longer

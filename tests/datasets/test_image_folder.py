@@ -500,7 +500,7 @@ def test_batches_of_odd_pictures(tmp_path):
     half[:, :30] = 200, 100, 50
     upright = Image.fromarray(half)
     exif = upright.getexif()
-    exif[images.ORIENTATION_TAG] = 6
+    exif[0x0112] = 6
     upright.transpose(Image.Transpose.ROTATE_90).save(str(tmp_path / 'turned.png'), exif=exif)
     alpha = upright.convert('RGBA')
     alpha.putalpha(Image.fromarray((half[:, :, 0] > 0).astype(np.uint8) * 255))
@@ -561,7 +561,7 @@ def test_interrupted_it_stops_at_once(tmp_path, monkeypatch):
 def test_progress_and_silence(tmp_path, capsys):
     write(tmp_path, CLASSES)
     image_folder.load(tmp_path)
-    assert 'image 60/60  unreadable 0' in capsys.readouterr().out
+    assert 'image 60/60, unreadable 0' in capsys.readouterr().out
     image_folder.load(tmp_path, quiet=True)
     assert capsys.readouterr() == ('', '')
 
