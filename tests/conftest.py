@@ -150,11 +150,17 @@ def _folder_named_by(variable):
 
 
 @pytest.fixture
-def tiny_inception_path(tmp_path):
-    """Path of a frozen graph with a few layers, named as inception5h names them, and its labels beside it.
+def tiny_inception_path(tmp_path, tiny_inception):
+    """Path of a frozen graph with a few layers, see tiny_inception, and its labels beside it."""
+    return tiny_inception(tmp_path / 'models')
 
-    conv2d0 (stride 2), maxpool0 (stride 4 in all), mixed4c of two branches with 4 + 2 channels, and softmax2 over 5
-    classes, for 6 labels: the first is for nothing.
+
+@pytest.fixture(scope='session')
+def tiny_inception():
+    """Returns a function that writes a frozen graph and its labels into a new folder, and returns the graph's Path.
+
+    It has a few layers, named as inception5h names them: conv2d0 (stride 2), maxpool0 (stride 4 in all), mixed4c of two
+    branches with 4 + 2 channels, and softmax2 over 5 classes, for 6 labels: the first is for nothing.
     """
     from common.session import tf
     random = np.random.RandomState(5)
@@ -176,8 +182,11 @@ def tiny_inception_path(tmp_path):
         kernel = tf.constant(random.normal(size=[6, 5]).astype(np.float32))
         logits = tf.matmul(pooled, kernel, name='softmax2_pre_activation/matmul')
         tf.nn.softmax(tf.nn.bias_add(logits, tf.zeros([5]), name='softmax2_pre_activation'), name='softmax2')
-        path = tmp_path / 'models' / 'tensorflow_inception_graph.pb'
-        path.parent.mkdir()
-        path.write_bytes(graph.as_graph_def().SerializeToString())
-    (path.parent / 'labels.txt').write_text('background\ntench, Tinca tinca\ntabby, tabby cat\nhen\nkite\nnewt\n')
-    return path
+        content = graph.as_graph_def().SerializeToString()
+
+    def write(folder):
+        folder.mkdir()
+        (folder / 'labels.txt').write_text('background\ntench, Tinca tinca\ntabby, tabby cat\nhen\nkite\nnewt\n')
+        (folder / 'tensorflow_inception_graph.pb').write_bytes(content)
+        return folder / 'tensorflow_inception_graph.pb'
+    return write

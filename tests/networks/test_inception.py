@@ -4,7 +4,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from common import download
+from common import download, session
 from common.errors import InputError, UnavailableError
 from common.session import tf
 from networks import inception
@@ -122,6 +122,9 @@ def test_operations_of_another_tensorflow(tiny_inception_path):
 def test_attributes_of_another_tensorflow(tiny_inception_path):
     graph_def = inception.load_graph_def(tiny_inception_path)
     next(node for node in graph_def.node if node.op == 'Relu').attr['sharpness'].f = 2
+    if session.stack() == 'tf2':  # it logs an error, leaves the attribute out and goes on
+        assert 'mixed4c' in inception.inception(tf.zeros([1, 8, 8, 3]), graph_def)
+        return
     with pytest.raises(InputError, match='cannot build this graph .*sharpness'):
         inception.inception(tf.zeros([1, 8, 8, 3]), graph_def)
 

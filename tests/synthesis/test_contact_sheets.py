@@ -25,7 +25,7 @@ def end_points(**num_channels):
     ([' mixed4c : 1 , 3 - 4 '], [('mixed4c', 1), ('mixed4c', 3), ('mixed4c', 4)]),
     (['mixed4c:5', 'conv:0', 'mixed4c:4-5'], [('mixed4c', 5), ('mixed4c', 4), ('conv', 0)]),
     (['conv'], [('conv', 0), ('conv', 1)]),
-], ids=['range', 'list', 'spaces', 'several', 'layer'])
+])
 def test_channels_as_they_are_written(texts, expected):
     assert contact_sheets.choose_channels(texts, end_points(conv=2, mixed4c=6)) == expected
 

@@ -133,8 +133,7 @@ def test_a_blended_frame_takes_fewer_steps(folder, tmp_path):
     ([], None), (['--content', 'a.jpg'], None), (['--content', 'a.jpg', '--output', 'b.png'], None),
     (['--content', 'a.mp4'], '--content a.mp4'), (['--content', 'a.jpg', '--output', 'b.gif'], '--output b.gif'),
     (['--rotate', '0'], '--rotate'), (['--frames', '3'], '--frames'), (['--fps', '5'], '--fps'),
-    (['--content', 'a', '--frame-blend', '0'], '--frame-blend')],
-    ids=lambda value: ' '.join(value) or 'nothing' if isinstance(value, list) else '')
+    (['--content', 'a', '--frame-blend', '0'], '--frame-blend')])
 def test_what_asks_for_a_film(argv, wanted):
     assert frames.asked_by(options(*argv)) == wanted
 
@@ -167,8 +166,7 @@ def test_noise_is_noise_beside_a_folder_of_that_name(folder, monkeypatch):
     (['--content', '{folder}', '--zoom', '1.1'], '--zoom needs an image; .*film is a film'),
     (['--content', '{folder}', '--rotate', '2'], '--rotate needs an image'),
     (['--content', 'a.png', '--frame-blend', '0.5'], '--frame-blend needs a video .*a.png is an image'),
-    (['--content', 'a.png', 'b.png', '--frames', '2'], 'not of 2')],
-    ids=['zoom', 'rotate', 'blend', 'two'])
+    (['--content', 'a.png', 'b.png', '--frames', '2'], 'not of 2')])
 def test_what_does_not_go_together(folder, argv, said):
     with pytest.raises(InputError, match=said):
         open_source(*(word.format(folder=folder) for word in argv))

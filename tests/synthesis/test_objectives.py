@@ -98,7 +98,7 @@ def test_known_answers():
     assert worth('a:1@0,0', activations, [16, 24], [(15, 8)]) == pytest.approx(pixels * activations[0, 1, 1, 1])
 
 
-@pytest.mark.parametrize('position', [(-1, 0), (0, -1), (16, 0), (0, 24), (-100, -100)], ids=str)
+@pytest.mark.parametrize('position', [(-1, 0), (0, -1), (16, 0), (0, 24), (-100, -100)])
 def test_a_neuron_outside_the_tile_counts_nothing(position):
     assert worth('a:1@0,0', np.ones([1, 2, 3, 4]), [16, 24], [position]) == 0
 
