@@ -99,7 +99,7 @@ def tiny_vgg_weights():
         for number in range(1, num_convolutions + 1):
             kernel = random.normal(0, np.sqrt(2 / (9 * num_inputs)), [3, 3, num_inputs, 2])
             bias = random.uniform(1, 10, 2)
-            weights['conv%d_%d' % (block, number)] = kernel.astype(np.float32), bias.astype(np.float32)
+            weights[f'conv{block}_{number}'] = kernel.astype(np.float32), bias.astype(np.float32)
             num_inputs = 2
     return weights
 

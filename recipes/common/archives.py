@@ -159,7 +159,8 @@ def _files_of_tar(archive, max_bytes, wanted):
     with _open_tar_bytes(archive) as source:
         # Headers are read into memory and members passed over by reading them: both count.
         stream = _Bounded(source, max_bytes + MAX_FILES * HEADER_BYTES)
-        with tarfile.open(fileobj=stream, mode='r|') as tar:  # forwards only: bytes are counted as they come
+        # forwards only: bytes are counted as they come
+        with tarfile.open(fileobj=stream, mode='r|') as tar:  # type: ignore[arg-type]
             for info in tar:
                 if info.isdir() or wanted is not None and info.name not in wanted:
                     continue

@@ -81,7 +81,7 @@ def _what_is_saved(main, error):
     """Says what an interrupted run leaves and how to resume it; a bare Ctrl-C comes while a sheet is drawn, say."""
     if not runs.held():
         return str(error) or 'nothing was saved'
-    words = sys.executable, Path(sys.modules[main.__module__].__file__).resolve(), '--resume', runs.held()[0]
+    words = sys.executable, Path(sys.modules[main.__module__].__file__ or '').resolve(), '--resume', runs.held()[0]
     command = ' '.join(shlex.quote(str(word)) for word in (*words, *_resume_options))
     return f"{str(error) or 'the last checkpoint is kept'}. Resume with: {command}"
 

@@ -93,7 +93,7 @@ def obtain(assets, folder, quiet=False):
     try:
         files.make_dir(folder, 'the folder')
     except InputError as error:
-        if error.__cause__.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if getattr(error.__cause__, 'errno', None) not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         raise _unavailable(missing, folder, [str(error)])
     with files.one_at_a_time(folder / '.download.lock', f'downloads into {folder}', quiet), \

@@ -192,14 +192,14 @@ class Package(NamedTuple):
     """A published package that contains an asset.
 
     Attributes:
-      index: 'npm' or 'pypi'.
+      registry: 'npm' or 'pypi'.
       name: str.
       version: str, exact.
       sha256: str, of the package's archive (.tgz or .whl).
       member: str, the asset's path in that archive.
       python_version: str, such as '3.11', where the package asks for another Python than ours.
     """
-    index: str
+    registry: str
     name: str
     version: str
     sha256: str
@@ -207,8 +207,8 @@ class Package(NamedTuple):
     python_version: Optional[str] = None
 
     def __str__(self):
-        index = {'npm': 'npm', 'pypi': 'PyPI'}[self.index]
-        return f'{index} package {self.name} {self.version}'
+        registry = {'npm': 'npm', 'pypi': 'PyPI'}[self.registry]
+        return f'{registry} package {self.name} {self.version}'
 
 
 def fetch_package(package, folder):
@@ -224,14 +224,14 @@ def fetch_package(package, folder):
     Raises:
       Failed: no client on this machine, the index does not have the package or is not reached, a wrong checksum.
     """
-    command = _npm_command(package) if package.index == 'npm' else _pip_command(package)
+    command = _npm_command(package) if package.registry == 'npm' else _pip_command(package)
     try:
         done = subprocess.run(command, cwd=str(folder), timeout=CLIENT_SECONDS, stdin=subprocess.DEVNULL,
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding='utf-8', errors='replace')
     except OSError as error:
         raise Failed(f'{command[0]} does not start ({error.strerror})')
     except subprocess.TimeoutExpired:
-        raise Failed(f'{package.index} was not done after {CLIENT_SECONDS} seconds')
+        raise Failed(f'{package.registry} was not done after {CLIENT_SECONDS} seconds')
     archives = sorted(folder.glob('*.tgz')) + sorted(folder.glob('*.whl'))
     if done.returncode or len(archives) != 1:
         raise Failed(_complaint(done.stderr) or f'exit code {done.returncode}')
@@ -253,8 +253,8 @@ def _pip_command(package):
     if importlib.util.find_spec('pip'):
         pip = [sys.executable, '-m', 'pip']
     else:  # an environment made by uv has none; any other will do, since nothing is installed
-        pip = [shutil.which('pip3') or shutil.which('pip')]
-    if pip[0] is None:
+        pip = [str(path) for path in map(shutil.which, ('pip3', 'pip')) if path][:1]
+    if not pip:
         raise Failed('pip is not installed')
     version = ['--python-version', package.python_version] if package.python_version else []
     return [*pip, 'download', '--no-deps', '--only-binary=:all:', '--no-input', '--disable-pip-version-check',

@@ -263,8 +263,7 @@ def _decoding(path, rate):
 
 
 def _run(command, **options):
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            **options)
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, **options)
     if result.returncode < 0:
         raise UnavailableError(f'ffmpeg crashed (signal {-result.returncode}); name a newer one with the variable '
                                'IMAGEIO_FFMPEG_EXE, or make an MP4 of the video with another program')

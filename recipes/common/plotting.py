@@ -62,7 +62,7 @@ def _draw_curves(curves, title, xlabel, ylabel, log):
 def _set_y_axis(axes, values, log):
     """Chooses the y axis's kind, and ticks and labels that suit what it spans."""
     plain_steps = ticker.MaxNLocator(nbins=8, steps=[1, 2, 5, 10])
-    decades = 0
+    decades = 0.0
     if log and (values > 0).any():
         axes.set_yscale('log')
         axes.yaxis.set_minor_locator(ticker.NullLocator())

@@ -39,7 +39,7 @@ def augment_standard(images, random, cutout_size=CUTOUT_SIZE):
     columns = _reflect(np.arange(width) + right, width)
     columns = np.where(mirrored, width - 1 - columns, columns)
     rows += height * np.arange(count)[:, np.newaxis]  # in all images, one below the other
-    pixels = np.ascontiguousarray(images).view('V%d' % (channels * images.itemsize)).ravel()
+    pixels = np.ascontiguousarray(images).view(f'V{channels * images.itemsize}').ravel()
     augmented = pixels.take(rows[:, :, np.newaxis] * width + columns[:, np.newaxis, :])
     augmented = augmented.view(images.dtype).reshape(images.shape)
     if cutout_size:

@@ -200,8 +200,9 @@ def _check_sum(name, labels, pixels, title):
 
 def _split(all_images, all_labels, checksums, source):
     """Slices what was read into training, validation and test; no copies."""
-    test = len(all_images) - cifar10_batches.NUM_IMAGES
-    train, validation, test = slice(test - NUM_VALIDATION), slice(test - NUM_VALIDATION, test), slice(test, None)
+    first_test = len(all_images) - cifar10_batches.NUM_IMAGES
+    train, validation, test = (slice(first_test - NUM_VALIDATION), slice(first_test - NUM_VALIDATION, first_test),
+                               slice(first_test, None))
     return Cifar10Data(
         train_images=all_images[train], train_labels=all_labels[train], validation_images=all_images[validation],
         validation_labels=all_labels[validation], test_images=all_images[test], test_labels=all_labels[test],

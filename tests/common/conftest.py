@@ -30,7 +30,7 @@ class MisbehavingServer:
                 pass
 
         self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-        self.url = 'http://127.0.0.1:%d' % self.server.server_port
+        self.url = f'http://127.0.0.1:{self.server.server_port}'
 
     @staticmethod
     def status(code):
@@ -56,7 +56,7 @@ class MisbehavingServer:
                 return handler.send_error(416)
             handler.send_response(206 if asked else 200)
             if asked:
-                handler.send_header('Content-Range', 'bytes %d-%d/%d' % (start, len(content) - 1, len(content)))
+                handler.send_header('Content-Range', f'bytes {start}-{len(content) - 1}/{len(content)}')
             if length != 0:
                 handler.send_header('Content-Length', str(length or len(content) - start))
             handler.end_headers()

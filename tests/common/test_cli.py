@@ -64,7 +64,7 @@ def test_success_is_0_and_a_bug_keeps_its_traceback():
 def test_ctrl_c_during_the_imports_is_one_line(tmp_path, error, code, last_line):
     (tmp_path / 'recipe.py').write_text(f'import common\nraise {error}')
     done = subprocess.run([sys.executable, str(tmp_path / 'recipe.py')], stderr=subprocess.PIPE,
-                          env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)), universal_newlines=True)
+                          env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)), text=True)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (code, last_line)
     assert (done.stderr.count('\n') == 1) == (code == 130)
 

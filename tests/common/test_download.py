@@ -211,7 +211,7 @@ def test_a_dead_host_is_asked_once(server, folder, monkeypatch):
     lookups = []
     with socket.socket() as closed:
         closed.bind(('127.0.0.1', 0))
-        dead = 'http://127.0.0.1:%d/' % closed.getsockname()[1]
+        dead = f'http://127.0.0.1:{closed.getsockname()[1]}/'
         fetch_url = download.fetch_url
         monkeypatch.setattr(download, 'fetch_url', lambda url, *rest: (lookups.append(url), fetch_url(url, *rest)))
         obtain([plain(mirrors=(dead + 'a', server.url + '/a')),
@@ -222,7 +222,7 @@ def test_a_dead_host_is_asked_once(server, folder, monkeypatch):
 def test_one_error_says_what_was_tried_and_what_to_do(server, folder):
     with socket.socket() as closed:
         closed.bind(('127.0.0.1', 0))
-        dead = 'http://127.0.0.1:%d/weights.h5' % closed.getsockname()[1]
+        dead = f'http://127.0.0.1:{closed.getsockname()[1]}/weights.h5'
         server.answers['/short'] = [server.serve(CONTENT[:100])]
         urls = (dead, server.url + '/gone', server.url + '/short')
         with pytest.raises(UnavailableError) as caught:
@@ -302,7 +302,7 @@ def test_killed_in_the_middle(server, folder):
     assert names_in(folder) == ['.weights.h5.part']
     start = part.stat().st_size
     assert obtain([asset], folder)[0].path.read_bytes() == CONTENT * 30
-    assert server.requests[1] == ('/weights.h5', 'bytes=%d-' % start)
+    assert server.requests[1] == ('/weights.h5', f'bytes={start}-')
 
 
 # From a package

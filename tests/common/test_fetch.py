@@ -111,7 +111,7 @@ def test_gives_up_after_three_tries_and_waits_longer_each_time(server, part, mon
 def test_takes_no_for_an_answer(server, part, code):
     part.write_bytes(CONTENT[:5000])
     server.answers['/file'] = [server.status(code)]
-    with pytest.raises(Failed, match='HTTP %d' % code):
+    with pytest.raises(Failed, match=f'HTTP {code}'):
         fetch_url(server.url + '/file', part)
     assert len(server.requests) == 1
     assert part.read_bytes() == CONTENT[:5000]  # for the next mirror

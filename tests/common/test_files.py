@@ -107,7 +107,7 @@ with files.replacing(sys.argv[1]) as beside:
     beside.write_bytes(bytes(2000))
 '''
     done = subprocess.run([sys.executable, '-c', program, str(path)], stderr=subprocess.PIPE,
-                          env=dict(os.environ, PYTHONPATH=str(RECIPES)), universal_newlines=True)
+                          env=dict(os.environ, PYTHONPATH=str(RECIPES)), text=True)
     assert done.stderr.endswith(f"OSError: [Errno 27] File too large: '{path}'\n")
     assert names(tmp_path) == ['run.json']
     assert path.read_text() == 'old'

@@ -129,7 +129,7 @@ def test_a_video_that_breaks_off(video, name, options):
     found = film.open_film(path)
     mistake, = found.problems
     assert f'what cannot be read of {path}, which breaks off' in mistake
-    assert '%d frames can' % found.num_frames in mistake
+    assert f'{found.num_frames} frames can' in mistake
     assert 10 < found.num_frames < 100 and len(list(film.read_frames(found))) == found.num_frames
 
 
@@ -141,8 +141,7 @@ def test_a_missing_end_that_ffmpeg_does_not_miss(video, name):
     path.write_bytes(whole[:len(whole) * 3 // 4])
     found = film.open_film(path)
     assert 10 < found.num_frames < 100
-    assert found.problems == ['what is missing of %s, which breaks off; %d frames can be read'
-                              % (path, found.num_frames)]
+    assert found.problems == [f'what is missing of {path}, which breaks off; {found.num_frames} frames can be read']
     assert film.open_film(path, most=5).problems == []
 
 

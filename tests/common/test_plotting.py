@@ -65,7 +65,7 @@ def test_log_axis_only_where_there_is_something_positive_to_show():
     {'gaps': (range(4), [np.nan, 1, np.inf, 2])},
     {'nothing finite': (range(2), [np.nan, np.nan])},
     {'tiny': (range(3), [1e-9, 2e-9, 4e-9]), 'huge': (range(3), [1e9, 2e9, 4e9])},
-    {'$a_{': (range(3), range(3)), **{'curve %d' % number: (range(3), range(3)) for number in range(11)}},
+    {'$a_{': (range(3), range(3)), **{f'curve {number}': (range(3), range(3)) for number in range(11)}},
 ])
 def test_odd_curves_are_drawn_without_a_warning(tmp_path, curves, log, recwarn):
     plotting.plot_curves(tmp_path / 'curves.png', curves, 'Loss in $', 'step', 'loss', log=log)
@@ -76,7 +76,7 @@ def test_odd_curves_are_drawn_without_a_warning(tmp_path, curves, log, recwarn):
 # Pictures in rows.
 
 def test_grid_shows_every_digit_pixel_for_pixel(tmp_path, digits):
-    plotting.plot_image_grid(tmp_path / 'grid.png', digits, ['%d' % number for number in range(7)], columns=4,
+    plotting.plot_image_grid(tmp_path / 'grid.png', digits, [f'{number}' for number in range(7)], columns=4,
                              title='Seven digits')
     image = shown(tmp_path / 'grid.png')
     for digit in digits:
@@ -143,7 +143,7 @@ def test_confusion_matrix_of_any_size(tmp_path, num_classes, monkeypatch):
     written, save = [], pages.save
     monkeypatch.setattr(pages, 'save', lambda path, figure: (written.append(figure), save(path, figure)))
     matrix = np.diag(np.full(num_classes, 1000)) + np.eye(num_classes, k=1, dtype=int) * 3
-    names = ['a long name of class %d, $' % number for number in range(num_classes)]
+    names = [f'a long name of class {number}, $' for number in range(num_classes)]
     plotting.plot_confusion_matrix(tmp_path / 'matrix.png', matrix, names, 'Confusion matrix, 20,000 test images')
     image = shown(tmp_path / 'matrix.png')
     assert 400 < image.shape[0] < 1300
@@ -223,5 +223,5 @@ def test_no_pyplot_and_no_global_settings(tmp_path):
                'assert str(dict.items(matplotlib.rcParams)) == before')
     recipes = str(Path(plotting.__file__).parents[1])
     done = subprocess.run([sys.executable, '-c', program, str(tmp_path / 'x.png')], cwd=recipes,
-                          stderr=subprocess.PIPE, universal_newlines=True)
+                          stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (0, '')

@@ -67,7 +67,7 @@ def test_one_process_at_a_time_works_on_a_run(tmp_path):
     program = [sys.executable, '-c', WORK_ON_IT, str(run_dir)]
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
     refused = subprocess.run(program, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                             universal_newlines=True)
+                             text=True)
     assert f'InputError: --resume {run_dir}: another process works on that run' in refused.stderr
     runs.release_all()
     with subprocess.Popen(program, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
@@ -245,7 +245,7 @@ def test_a_disk_that_fills_up_keeps_the_checkpoint_before(tmp_path, counter):
     for step, end in ((1, '(?<!before is kept)$'), (2, 'the one before is kept$')):
         resource.setrlimit(resource.RLIMIT_FSIZE, (2, limits[1]))
         try:
-            with pytest.raises(UnavailableError, match='cannot write the checkpoint of step %d .*%s' % (step, end)):
+            with pytest.raises(UnavailableError, match=f'cannot write the checkpoint of step {step} .*{end}'):
                 runs.save_checkpoint(tmp_path, saver, sess, step, {'best_step': None})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)

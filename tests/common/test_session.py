@@ -13,8 +13,8 @@ RECIPES = Path(__file__).resolve().parents[2] / 'recipes'
 
 
 def run_python(code, **environ):
-    return subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120,
-                          universal_newlines=True, env=dict(os.environ, PYTHONPATH=str(RECIPES), **environ))
+    return subprocess.run([sys.executable, '-c', code], capture_output=True, timeout=120,
+                          text=True, env=dict(os.environ, PYTHONPATH=str(RECIPES), **environ))
 
 
 def test_the_import_of_the_module_does_not_import_tensorflow():

@@ -114,8 +114,8 @@ def test_the_whole_set_comes_before_a_part_of_it(small_set, tmp_path):
     archive = pack(small_set.files(BINARY), tmp_path / 'cifar10' / BINARY.archive)
     assert cifar10.load(tmp_path).source == str(archive)
     archive.unlink()
-    assert refusal(tmp_path) == (f'{tmp_path / PYTHON.folder}: does not contain data_batch_4, data_batch_5, test_batch; '
-                                 'complete it, or move it away')
+    assert refusal(tmp_path) == (f'{tmp_path / PYTHON.folder}: does not contain data_batch_4, data_batch_5, '
+                                 'test_batch; complete it, or move it away')
 
 
 def damage_last(change):
