@@ -1,5 +1,7 @@
-"""The transfer recipe, on a VGG-16 four channels wide and photographs of red and blue things."""
+"""The transfer recipe, on a VGG-16 four channels wide and images of red and blue things."""
+import contextlib
 import csv
+import io
 import json
 import os
 import shutil
@@ -13,16 +15,19 @@ import numpy as np
 import pytest
 
 import vgg16_transfer as recipe
-from common import images, runs, session, training_journal
+from common import images, plotting, runs, session
 from common.errors import UnavailableError
-from common.session import keras, tf
-from datasets import image_folder
-from networks import vgg
+from common.session import tf
+from datasets import augmented_copies, image_folder
+from networks import vgg, vgg_keras
+from training import run as training_run
+from training.bottleneck_features import BottleneckFeatures
 
 SCRIPT = Path(recipe.__file__)
 DRIVER = Path(__file__).with_name('narrow_vgg16.py')
 TINY = ['--size', '32', '--batch-size', '8', '--head-epochs', '3', '--epochs', '2', '--early-stopping', '0']
 NUM_TRAIN, NUM_VALIDATION = 10, 8  # of each class; half of the latter becomes test
+PICTURES = 'plot_curves', 'plot_image_grid', 'plot_confusion_matrix'
 
 
 @pytest.fixture(autouse=True)
@@ -33,12 +38,12 @@ def no_real_network(narrow_vgg16, monkeypatch):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """For tests that look at none: they take longer to draw than a tiny network to train."""
-    for name in ('plot_curves', 'plot_image_grid', 'plot_confusion_matrix'):
-        monkeypatch.setattr(recipe.plotting, name, lambda *unused, **also_unused: None)
+    for name in PICTURES:
+        monkeypatch.setattr(plotting, name, lambda *unused, **also_unused: None)
 
 
-def photograph(class_name, number):
-    """A noisy picture, reddish or bluish or greenish as its class is."""
+def noisy_image(class_name, number):
+    """Returns noise, reddish or bluish or greenish as its class is."""
     random = np.random.RandomState([len(class_name), number])
     image = random.uniform(0, 120, [40, 48, 3])
     image[:, :, {'red': 0, 'blue': 2, 'green': 1}[class_name]] += random.uniform(40, 135)
@@ -48,26 +53,26 @@ def photograph(class_name, number):
 COUNTS = (('train', NUM_TRAIN), ('validation', NUM_VALIDATION))
 
 
-def make_photographs(folder, class_names=('red', 'blue'), counts=COUNTS):
+def make_data(folder, class_names=('red', 'blue'), counts=COUNTS):
     number = 0
     for part, count in counts:
         for name in class_names:
             for _ in range(count):
                 number += 1
-                images.save_image(folder / part / name / ('%d.png' % number), photograph(name, number))
+                images.save_image(folder / part / name / f'{number}.png', noisy_image(name, number))
     return folder
 
 
 @pytest.fixture(scope='session')
-def photographs(tmp_path_factory):
+def data_dir(tmp_path_factory):
     """Folder of a small data set, split into train/ and validation/."""
-    return make_photographs(tmp_path_factory.mktemp('photographs'))
+    return make_data(tmp_path_factory.mktemp('images'))
 
 
 @pytest.fixture
-def arguments(tmp_path, photographs):
+def arguments(tmp_path, data_dir):
     """Function of a name of an output folder and of options to a command line of a tiny run."""
-    def build(name, *more, data_dir=photographs):
+    def build(name, *more, data_dir=data_dir):
         return TINY + ['--data-dir', str(data_dir), '--models-dir', str(tmp_path / 'models'),
                        '--output-dir', str(tmp_path / name)] + list(more)
     return build
@@ -79,25 +84,34 @@ def latest(folder):
 
 def final_weights(run_dir):
     step = runs.load_state(run_dir)['step']
-    reader = tf.train.NewCheckpointReader(str(run_dir / 'checkpoints' / ('model-%d' % step)))
+    reader = tf.train.NewCheckpointReader(str(run_dir / 'checkpoints' / f'model-{step}'))
     return {name: reader.get_tensor(name).tobytes() for name in reader.get_variable_to_shape_map()}
 
 
-def test_predictions(run_dir):
-    with (run_dir / 'test_predictions.csv').open() as file:
+def predictions(run_dir, name='test_predictions.csv'):
+    with (run_dir / name).open() as file:
         return list(csv.DictReader(file))
 
 
-test_predictions.__test__ = False
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory, data_dir):
+    """(Folder, stdout) of a finished run with two augmented copies of each image, to be looked at."""
+    folder, out = tmp_path_factory.mktemp('finished'), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), tf.Graph().as_default():
+        import narrow_vgg16
+        narrow_vgg16.patch(patch.setattr)
+        assert recipe.main(TINY + ['--data-dir', str(data_dir), '--output-dir', str(folder), '--tta', '--views',
+                                   '1']) == 0
+    return folder, out.getvalue()
 
 
 @pytest.fixture(scope='module')
-def trained(tmp_path_factory, photographs):
-    """Folder with one finished run, exported."""
+def trained(tmp_path_factory, data_dir):
+    """Folder with one finished run that has learned something, exported."""
     folder = tmp_path_factory.mktemp('trained')
     subprocess.check_call([sys.executable, str(DRIVER)] + TINY + [
-        '--data-dir', str(photographs), '--output-dir', str(folder), '--head-epochs', '30',
-        '--head-learning-rate', '0.01', '--export', '--quiet', '--tta', 'flip'],
+        '--data-dir', str(data_dir), '--output-dir', str(folder), '--head-epochs', '30',
+        '--head-learning-rate', '0.01', '--export', '--quiet', '--tta'],
         env=dict(os.environ, PYTHONPATH=str(SCRIPT.parent)))
     return folder
 
@@ -107,64 +121,175 @@ def run_as_a_program(command, **options):
                             env=dict(os.environ, PYTHONPATH=str(SCRIPT.parent)), **options)
 
 
-def test_a_run_writes_pictures_and_a_record(tmp_path, arguments, capsys):
-    assert recipe.main(arguments('out', '--tta', 'flip', '--views', '1')) == 0
-    out = capsys.readouterr().out
-    run_dir = latest(tmp_path / 'out')
+# The graph, without a command line
+
+def test_two_steps_as_from_a_notebook(narrow_vgg16):
+    pixels = np.random.RandomState(0).randint(0, 256, [4, 32, 32, 3])
+    with vgg_keras.open_session() as sess:
+        model = recipe.build_model(2, size=32, fine_tune='block5')
+        stage = recipe.build_stage('stage2', model, None, num_steps=9, learning_rate=1e-6, class_weights=[1, 1])
+        sess.run(tf.global_variables_initializer())
+        vgg_keras.set_weights(model, narrow_vgg16.weights())
+        feed, losses = {stage.inputs: pixels, stage.labels: [0, 1, 0, 1]}, []
+        for _ in range(2):
+            losses.append(sess.run(stage.loss, feed))
+            sess.run(stage.train_op, feed)
+        losses.append(sess.run(stage.loss, feed))
+    assert losses[0] > losses[1] > losses[2]
+
+
+def test_what_is_frozen_at_full_width(monkeypatch):
+    monkeypatch.undo()  # the real network
+    # Keras's VGG-16 has 19 layers with its input; the chapter freezes the lowest 15.
+    model = recipe.build_model(2, fine_tune='block5')
+    keras_layers = [layer for layer in model.layers if layer.name != vgg_keras.PREPROCESS][:19]
+    assert [layer.trainable for layer in keras_layers] == [False] * 15 + [True] * 4
+    assert [layer.name for layer in keras_layers][14:16] == ['block4_pool', 'block5_conv1']
+    trained = sum(np.prod(variable.shape.as_list()) for variable in model.trainable_weights)
+    assert trained == 3 * (9 * 512 * 512 + 512) + 512 * 256 + 256 + 256 * 2 + 2
+
+
+@pytest.mark.parametrize('fine_tune, first', [('none', 'hidden'), ('block4', 'block4_conv1'), ('all', 'block1_conv1')])
+def test_what_is_trained(fine_tune, first):
+    model = recipe.build_model(3, size=32, fine_tune=fine_tune)
+    assert model.trainable_weights[0].name.startswith(first + '/')
+    assert not model.get_layer(vgg_keras.PREPROCESS).trainable
+
+
+@pytest.mark.parametrize('options, num_classes, shape', [
+    ({}, 3, (3, 3)), ({'pooling': 'flatten', 'book': True}, 2, (3, 1)), ({'book': True}, 3, (3, 3)),
+    ({'pooling': 'max', 'hidden_units': 0}, 2, (3, 2))],
+    ids=['default', 'sigmoid', 'book, 3 classes', 'no hidden layer'])
+def test_a_stage_computes_what_the_whole_model_does(narrow_vgg16, options, num_classes, shape):
+    pixels = np.random.RandomState(1).randint(0, 256, [3, 32, 32, 3])
+    with vgg_keras.open_session() as sess:
+        model = recipe.build_model(num_classes, size=32, **options)
+        stage = recipe.build_stage('stage', model, None, num_steps=1, learning_rate=0.1,
+                                   class_weights=np.ones(num_classes))
+        sess.run(tf.global_variables_initializer())
+        vgg_keras.set_weights(model, narrow_vgg16.weights())
+        whole, found = sess.run([model.output, stage.probabilities], {model.input: pixels, stage.inputs: pixels})
+    assert whole.shape == shape and found.shape == (3, num_classes)
+    np.testing.assert_allclose(found[:, 1:] if shape[1] == 1 else found, whole, rtol=1e-5)
+
+
+def build_head_stage(**options):
+    model = recipe.build_model(2, size=32)
+    return model, recipe.build_stage('stage', model, recipe.TOP_LAYER, **dict(
+        dict(num_steps=100, learning_rate=0.2, class_weights=[1.0, 1.0]), **options))
+
+
+def test_dropout_keeps_its_fraction_and_depends_on_seed_and_step_alone():
+    features = np.random.RandomState(0).uniform(0, 9, [400, 1, 1, 4])
+    with vgg_keras.open_session() as sess:
+        model, stage = build_head_stage(seed=3)
+        sess.run(tf.global_variables_initializer())
+        model.get_layer('logits').set_weights([np.array([[1e-3, -1e-3]] * 256), np.zeros(2)])
+        feed = {stage.inputs: features, stage.keep_prob: 0.6}
+        first, again, whole = (sess.run(stage.probabilities, {**feed, stage.keep_prob: keep})
+                               for keep in (0.6, 0.6, 1.0))
+        step, = [variable for variable in tf.global_variables() if variable.name == 'stage/step:0']
+        step.load(1, sess)
+        other = sess.run(stage.probabilities, feed)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.01
+    logits, expected = (np.log(rows[:, 0] / rows[:, 1]) for rows in (first, whole))
+    np.testing.assert_allclose(logits.mean(), expected.mean(), rtol=0.02)
+
+
+def test_class_weights_scale_the_loss_of_each_class():
+    features = np.random.RandomState(0).uniform(0, 5, [3, 1, 1, 4])
+    with vgg_keras.open_session() as sess:
+        _, stage = build_head_stage(class_weights=[0.5, 2.0])
+        sess.run(tf.global_variables_initializer())
+        losses = [sess.run(stage.loss, {stage.inputs: features[k:k + 1], stage.labels: [label]})
+                  for k, label in enumerate([0, 1, 0])]
+        probabilities = sess.run(stage.probabilities, {stage.inputs: features})
+    expected = -np.log(probabilities[[0, 1, 2], [0, 1, 0]]) * [0.5, 2.0, 0.5]
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+
+
+def test_balanced_class_weights_count_each_class_the_same():
+    weights = recipe.class_weights([0, 1, 1, 1, 2, 2])
+    np.testing.assert_allclose(weights * [1, 3, 2], 2)
+    assert list(recipe.class_weights([0, 1, 1], balanced=False)) == [1, 1]
+
+
+@pytest.mark.parametrize('book, rates', [(False, [0.2, 0.1]), (True, [0.2, 0.2])], ids=['cosine', 'book'])
+def test_the_learning_rate_of_a_stage(book, rates):
+    with vgg_keras.open_session() as sess:
+        _, stage = build_head_stage(num_steps=2, book=book)
+        sess.run(tf.global_variables_initializer())
+        feed = {stage.inputs: np.ones([1, 1, 1, 4]), stage.labels: [0]}
+        found = [sess.run([stage.learning_rate, stage.train_op], feed)[0] for _ in range(2)]
+    np.testing.assert_allclose(found, rates, rtol=1e-6)
+
+
+# Whole runs
+
+def test_a_run_writes_pictures_and_a_record(finished):
+    folder, out = finished
+    run_dir = latest(folder)
     assert '20 train, 8 validation, 8 test' in out and 'classes: blue, red' in out
-    assert 'block5_pool and block4_pool: 84 images and views to compute' in out
+    assert 'block5_pool and block4_pool: 84 images and copies to compute' in out
     assert out.splitlines()[-1].startswith('validation accuracy') and '8 images' in out.splitlines()[-1]
-    assert out.splitlines()[-2].startswith('with the mirror image, test accuracy')
+    assert out.splitlines()[-2].startswith('with mirror images, test accuracy')
     for name in ('stage1_loss', 'stage1_accuracy', 'stage2_loss', 'stage2_accuracy', 'confusion_matrix', 'mistakes',
                  'grad_cam_right', 'grad_cam_wrong'):
-        picture = images.load_image(run_dir / (name + '.png'))
+        picture = images.load_image(run_dir / f'{name}.png')
         assert min(picture.shape[:2]) > 50 and picture.std() > 5, name
-    record = json.loads((run_dir / 'run.json').read_text())
+    record = runs.read_record(run_dir)
     assert record['results']['test_images'] == 8 and record['classes'] == ['blue', 'red']
+    assert 0 < record['results']['tta_accuracy_low'] < record['results']['tta_accuracy_high'] <= 1
     assert record['stage1']['step'] == 3 * 3 and record['settings']['fine_tune'] == 'block5'
     assert [row['step'] for row in runs.read_metrics(run_dir / 'stage1.csv')] == [3, 6, 9]
     assert [row['step'] for row in runs.read_metrics(run_dir / 'stage2.csv')] == [2, 4, 6]
-    rows = test_predictions(run_dir)
+    rows = predictions(run_dir)
     assert len(rows) == 8 and all(abs(float(row['p_red']) + float(row['p_blue']) - 1) < 1e-5 for row in rows)
+    assert all(row['true_class'] == Path(row['file']).parent.name for row in rows)
+    assert np.mean([row['true_class'] == row['class'] for row in rows]) == record['results']['test_accuracy']
     assert 'block5_conv3' in (run_dir / 'summary.txt').read_text()
     assert 'precision' in (run_dir / 'classes.txt').read_text()
 
 
-def test_the_colors_are_learnt(trained):
+@pytest.mark.parametrize('stage, steps', [('stage1', [3, 6, 9]), ('stage2', [2, 4, 6])])
+def test_tensorboard_gets_what_the_metrics_have(finished, stage, steps):
+    log, = (latest(finished[0]) / 'tensorboard' / stage).iterdir()
+    found = [(event.step, value.tag) for event in tf.train.summary_iterator(str(log)) for value in event.summary.value]
+    assert sorted(found) == sorted((step, tag) for step in steps for tag in (
+        'loss', 'training_accuracy', 'validation_loss', 'validation_accuracy', 'learning_rate'))
+
+
+def test_the_colors_are_learned(trained):
     results = runs.read_record(latest(trained))['results']
     assert results['test_accuracy'] >= 7 / 8 and results['validation_accuracy'] >= 7 / 8
-    assert results['test_accuracy_with_flip'] >= 7 / 8
+    assert results['tta_accuracy'] >= 7 / 8
     stage1 = runs.read_metrics(latest(trained) / 'stage1.csv')
-    assert stage1[-1]['training_loss'] < 0.5 * stage1[0]['training_loss']
+    assert stage1[-1]['loss'] < 0.5 * stage1[0]['loss']
 
 
-def test_a_second_run_finds_the_features(arguments, tmp_path, capsys, no_pictures):
-    assert recipe.main(arguments('out')) == 0
-    assert '56 images and views to compute' in capsys.readouterr().out
-    assert recipe.main(arguments('out', '--seed', '5', '--fine-tune', 'none')) == 0
-    assert ' 0 images and views to compute' in capsys.readouterr().out
-
-
-def test_a_damaged_cache_is_made_anew_and_said_so(arguments, tmp_path, capsys, no_pictures):
-    assert recipe.main(arguments('out')) == 0
-    before = test_predictions(latest(tmp_path / 'out'))
-    rows, = (tmp_path / 'out' / recipe.RECIPE / 'features').glob('block4_pool-32-flip*/rows')
+def test_another_run_finds_the_features_and_damaged_ones_are_recomputed(arguments, tmp_path, finished, capsys,
+                                                                        no_pictures):
+    features = tmp_path / 'features'
+    shutil.copytree(str(finished[0] / recipe.RECIPE / 'features'), str(features))
+    assert recipe.main(arguments('out', '--features-dir', str(features), '--seed', '5', '--fine-tune', 'none')) == 0
+    assert f' 0 images and copies to compute, in {features}' in capsys.readouterr().out
+    rows, = features.glob('block4_pool-32-flip*/rows')
     rows.write_bytes(rows.read_bytes()[:-100])
-    capsys.readouterr()
-    assert recipe.main(arguments('out')) == 0
+    assert recipe.main(arguments('again', '--features-dir', str(features), '--views', '1', '--tta')) == 0
     out = capsys.readouterr().out
-    assert 'cut off after' in out and 'made anew' in out and '4 images and views' in out
-    assert test_predictions(latest(tmp_path / 'out')) == before
+    assert 'cut off after' in out and 'recomputed' in out and '4 images and copies' in out
+    assert predictions(latest(tmp_path / 'again')) == predictions(latest(finished[0]))
 
 
 @pytest.mark.parametrize('more, stage2_trains', [
     (['--fine-tune', 'none'], None), (['--fine-tune', 'block4', '--learning-rate', '0.01'], 'block4_conv1'),
-    (['--fine-tune', 'all', '--learning-rate', '0.01'], 'block1_conv1')])
+    (['--fine-tune', 'all', '--learning-rate', '0.01'], 'block1_conv1')], ids=['none', 'block4', 'all'])
 def test_how_much_is_trained(tmp_path, arguments, no_pictures, narrow_vgg16, more, stage2_trains):
     assert recipe.main(arguments('out', '--class-weights', *more)) == 0
     run_dir = latest(tmp_path / 'out')
     assert (run_dir / 'stage2.csv').exists() == (stage2_trains is not None)
-    found, names = final_weights(run_dir), sorted(set(narrow_vgg16.weights()) - {'conv1_1'})  # that one is turned
+    found, names = final_weights(run_dir), sorted(set(narrow_vgg16.weights()) - {'conv1_1'})  # its input is BGR
     changed = [name for name in names if narrow_vgg16.weights()[name][0].tobytes() !=
                found[name.replace('conv', 'block').replace('_', '_conv') + '/kernel']]
     expected = {None: [], 'block4_conv1': names[-6:], 'block1_conv1': names}[stage2_trains]
@@ -175,7 +300,7 @@ def test_the_chapters_settings(tmp_path, arguments, no_pictures):
     args = recipe.parse_args(['--book'])
     assert (args.size, args.batch_size, args.epochs, args.learning_rate, args.pooling, args.head_epochs) == (
         256, 16, 50, 1e-4, 'flatten', 0)
-    command = [option for option in arguments('out', '--book', '--steps', '3', '--pooling', 'flatten')]
+    command = arguments('out', '--book', '--steps', '3', '--pooling', 'flatten')
     command[command.index('--head-epochs') + 1] = '0'
     assert recipe.main(command) == 0
     run_dir = latest(tmp_path / 'out')
@@ -183,42 +308,24 @@ def test_the_chapters_settings(tmp_path, arguments, no_pictures):
     assert not (tmp_path / 'out' / recipe.RECIPE / 'features').exists()
 
 
-def test_many_classes_without_a_split(tmp_path, arguments, no_pictures, capsys):
-    folder = make_photographs(tmp_path / 'three', ('red', 'blue', 'green'), (('.', 12),))
-    assert recipe.main(arguments('out', data_dir=folder)) == 0
-    assert '24 train, 6 validation, 6 test' in capsys.readouterr().out
-    assert len(test_predictions(latest(tmp_path / 'out'))[0]) == 3 + 3
+def test_many_classes_without_a_split_and_an_unreadable_image(tmp_path, arguments, no_pictures, capsys):
+    folder = make_data(tmp_path / 'three', ('red', 'blue', 'green'), (('.', 12),))
+    (folder / 'red' / 'bad.jpg').write_text('no image')
+    assert recipe.main(arguments('out', '--fine-tune', 'none', data_dir=folder)) == 0
+    out = capsys.readouterr().out
+    assert '24 train, 6 validation, 6 test' in out and f'skipped: {folder / "red" / "bad.jpg"}: not a' in out
+    assert len(predictions(latest(tmp_path / 'out'))[0]) == 4 + 3
+    skipped, = runs.read_record(latest(tmp_path / 'out'))['skipped']
+    assert skipped.startswith(f'{folder / "red" / "bad.jpg"}: not a') and (folder / 'red' / 'bad.jpg').exists()
 
 
-def test_class_weights_let_each_class_count_the_same(narrow_vgg16):
-    args = recipe.parse_args([])
-    model = recipe.build_model(recipe.parse_args(['--size', '32']), 2)
-    stage = recipe.build_stage('stage', model, recipe.TOP_LAYER, [], None, [0.5, 2.0], args)
-    with session.open_session() as sess:
-        keras.backend.set_session(sess)
-        sess.run(tf.global_variables_initializer())
-        features = np.random.RandomState(0).uniform(0, 5, [3, 1, 1, 4])
-        losses = [sess.run(stage.loss, {stage.inputs: features[k:k + 1], stage.labels: [label]})
-                  for k, label in enumerate([0, 1, 0])]
-        probabilities = sess.run(stage.probabilities, {stage.inputs: features})
-    expected = -np.log(probabilities[[0, 1, 2], [0, 1, 0]]) * [0.5, 2.0, 0.5]
-    np.testing.assert_allclose(losses, expected, rtol=1e-4)
-
-
-def test_the_learning_rate_falls_to_zero():
-    step = tf.placeholder(tf.int64, [])
-    rate = recipe.decaying(0.2, step, 100)
-    with session.open_session() as sess:
-        np.testing.assert_allclose([sess.run(rate, {step: n}) for n in (0, 50, 100)], [0.2, 0.1, 0], atol=1e-7)
-
-
-def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(tmp_path, arguments, no_pictures):
-    found = []
-    for name, seed in (('a', '1'), ('b', '1'), ('c', '2')):
-        assert recipe.main(arguments(name, '--seed', seed, '--quiet')) == 0
-        found.append(final_weights(latest(tmp_path / name)))
-    assert found[0] == found[1] != found[2]
-    assert test_predictions(latest(tmp_path / 'a')) == test_predictions(latest(tmp_path / 'b'))
+def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(tmp_path, arguments, finished, no_pictures):
+    features = ['--features-dir', str(finished[0] / recipe.RECIPE / 'features'), '--views', '1', '--quiet']
+    for seed in ('0', '2'):
+        assert recipe.main(arguments(seed, '--seed', seed, *features)) == 0
+    whole, same, other = (latest(folder) for folder in (finished[0], tmp_path / '0', tmp_path / '2'))
+    assert final_weights(same) == final_weights(whole) != final_weights(other)
+    assert predictions(same) == predictions(whole)
 
 
 def test_killed_and_resumed_equals_never_stopped(tmp_path, arguments):
@@ -237,71 +344,65 @@ def test_killed_and_resumed_equals_never_stopped(tmp_path, arguments):
     resumed = run_as_a_program(['--resume', str(run_dir), '--quiet', '--output-dir', str(tmp_path / 'killed')])
     assert resumed.wait() == 0
     assert final_weights(run_dir) == final_weights(latest(tmp_path / 'whole'))
-    assert test_predictions(run_dir) == test_predictions(latest(tmp_path / 'whole'))
+    assert predictions(run_dir) == predictions(latest(tmp_path / 'whole'))
     for name in ('stage1.csv', 'stage2.csv'):
         assert (run_dir / name).read_bytes() == (latest(tmp_path / 'whole') / name).read_bytes()
 
 
-def test_a_resumed_run_looks_where_it_was(tmp_path, arguments, photographs, capsys, monkeypatch, no_pictures):
-    for name, more, features in (('a', [], tmp_path / 'a' / recipe.RECIPE / 'features'),
-                                 ('b', ['--features-dir', str(tmp_path / 'f')], tmp_path / 'f')):
-        assert recipe.main(arguments(name, *more)) == 0
-        capsys.readouterr()
-        assert recipe.main(['--resume', str(latest(tmp_path / name))]) == 0
-        assert f' 0 images and views to compute, in {features}' in capsys.readouterr().out
-    args = recipe.parse_args(['--weights', 'mine.h5', '--resume', str(latest(tmp_path / 'b'))])
-    recipe.look_where_it_was(args)
-    assert [getattr(args, name) for name in recipe.PLACES] == [
-        photographs, tmp_path / 'models', Path('mine.h5'), tmp_path / 'f']
-
-
 @pytest.mark.parametrize('stage, step', [('stage1', 4), ('stage2', 3)])
-def test_ctrl_c_in_either_stage(tmp_path, arguments, capsys, monkeypatch, no_pictures, stage, step):
-    assert recipe.main(arguments('whole')) == 0
-    after_step = recipe.Journal.after_step
+def test_ctrl_c_in_either_stage(tmp_path, arguments, finished, capsys, monkeypatch, no_pictures, stage, step):
+    record = recipe.TrainingRun.record
 
-    def interrupted(journal, done, *figures):
-        if done == step and journal.save_between == (stage == 'stage2'):
+    def interrupted(run, *figures):
+        record(run, *figures)
+        if run.state['step'] == step and (run.checkpoint_seconds is not None) == (stage == 'stage2'):
             os.kill(os.getpid(), signal.SIGINT)
-        return after_step(journal, done, *figures)
-    monkeypatch.setattr(recipe.Journal, 'after_step', interrupted)
-    assert recipe.main(arguments('stopped')) == 130
+    monkeypatch.setattr(recipe.TrainingRun, 'record', interrupted)
+    features = tmp_path / 'stopped' / recipe.RECIPE / 'features'  # which the resumed run finds
+    shutil.copytree(str(finished[0] / recipe.RECIPE / 'features'), str(features))
+    assert recipe.main(arguments('stopped', '--views', '1')) == 130
     message = capsys.readouterr().err.splitlines()[-1]
-    assert 'step %d of' % step in message and '--resume {}'.format(latest(tmp_path / 'stopped')) in message
-    monkeypatch.setattr(recipe.Journal, 'after_step', after_step)
-    assert recipe.main(['--resume', str(latest(tmp_path / 'stopped')), '--output-dir', str(tmp_path / 'stopped')]) == 0
-    assert final_weights(latest(tmp_path / 'stopped')) == final_weights(latest(tmp_path / 'whole'))
+    assert f'step {step} of' in message and f'--resume {latest(tmp_path / "stopped")}' in message
+    monkeypatch.setattr(recipe.TrainingRun, 'record', record)
+    assert recipe.main(['--resume', str(latest(tmp_path / 'stopped'))]) == 0
+    assert f' 0 images and copies to compute, in {features}' in capsys.readouterr().out
+    assert final_weights(latest(tmp_path / 'stopped')) == final_weights(latest(finished[0]))
 
 
-def test_ctrl_c_while_features_are_computed(tmp_path, arguments, capsys, monkeypatch, no_pictures):
+def test_ctrl_c_while_features_are_computed(tmp_path, arguments, capsys, monkeypatch):
     def interrupt(*unused):
         raise KeyboardInterrupt
-    monkeypatch.setattr(recipe.photographs, 'read_images', interrupt)
+    monkeypatch.setattr(augmented_copies, 'load_copies', interrupt)
     assert recipe.main(arguments('out')) == 130
-    assert '--resume {}'.format(latest(tmp_path / 'out')) in capsys.readouterr().err.splitlines()[-1]
-    monkeypatch.undo()
+    assert f'--resume {latest(tmp_path / "out")}' in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_resumed_run_looks_where_it_was(tmp_path, arguments, data_dir, capsys, monkeypatch, no_pictures):
+    monkeypatch.chdir(tmp_path)
+    assert recipe.main(arguments('out', '--features-dir', 'f', '--fine-tune', 'none')) == 0
+    monkeypatch.chdir(data_dir)
+    args = recipe.parse_args(['--weights', 'mine.h5', '--resume', str(latest(tmp_path / 'out'))])
+    assert [getattr(args, name) for name in recipe.PLACES] == [
+        data_dir, tmp_path / 'models', Path('mine.h5'), tmp_path / 'f']
 
 
 def test_the_best_weights_are_the_ones_reported(tmp_path, arguments, monkeypatch, no_pictures):
     losses = iter([0.7, 0.6, 0.5] + [0.4, 0.2, 0.3])
-    monkeypatch.setattr(training_journal, 'measure', lambda *unused: {
+    monkeypatch.setattr(training_run, 'measure_predictions', lambda *unused: {
         'validation_loss': next(losses), 'validation_accuracy': 0.5})
     assert recipe.main(arguments('out')) == 0
     run_dir = latest(tmp_path / 'out')
     assert runs.read_record(run_dir)['results']['best_step'] == 4
     assert {path.name.split('.')[0] for path in (run_dir / 'checkpoints').glob('model-*')} == {'model-4', 'model-6'}
-    best = test_predictions(run_dir)
-    paths = [row['file'] for row in best]
-    assert recipe.main(['--predict'] + paths + ['--output-dir', str(tmp_path / 'out')]) == 0
-    with (run_dir / 'predictions.csv').open() as file:
-        again = list(csv.DictReader(file))
-    for row, expected in zip(again, best):
-        assert abs(float(row['p_red']) - float(expected['p_red'])) < 2e-3  # features are kept in 16 bits
+    best = predictions(run_dir)
+    assert recipe.main(['--predict'] + [row['file'] for row in best] + ['--output-dir', str(tmp_path / 'out')]) == 0
+    for row, expected in zip(predictions(run_dir, 'predictions.csv'), best):
+        assert abs(float(row['p_red']) - float(expected['p_red'])) < 2e-3  # features are stored in 16 bits
 
 
 def test_early_stopping_ends_each_stage(tmp_path, arguments, monkeypatch, no_pictures):
     losses = iter([0.7, 0.8, 0.9] + [0.6, 0.65, 0.66])
-    monkeypatch.setattr(training_journal, 'measure', lambda *unused: {
+    monkeypatch.setattr(training_run, 'measure_predictions', lambda *unused: {
         'validation_loss': next(losses), 'validation_accuracy': 0.5})
     command = arguments('out', '--head-epochs', '30', '--epochs', '30', '--early-stopping', '2')
     assert recipe.main(command) == 0
@@ -310,26 +411,28 @@ def test_early_stopping_ends_each_stage(tmp_path, arguments, monkeypatch, no_pic
     assert runs.load_state(run_dir)['step'] == 6 and runs.load_state(run_dir)['best_step'] == 2
 
 
-def test_own_pictures_are_classified(tmp_path, trained, capsys):
+# What is done with trained weights
+
+def test_own_images_are_classified(tmp_path, trained, capsys):
     for number in range(4):
-        images.save_image(tmp_path / 'mine' / ('red%d.png' % number), photograph('red', 1000 + number))
-    images.save_image(tmp_path / 'blue.jpg', photograph('blue', 2000))
-    (tmp_path / 'mine' / 'text.png').write_text('no picture')
+        images.save_image(tmp_path / 'mine' / f'red{number}.png', noisy_image('red', 1000 + number))
+    images.save_image(tmp_path / 'blue.jpg', noisy_image('blue', 2000))
+    (tmp_path / 'mine' / 'text.png').write_text('no image')
     command = ['--predict', str(tmp_path / 'mine'), str(tmp_path / 'blue.jpg'), '--output-dir', str(trained)]
     assert recipe.main(command) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert 'left out: ' in err and 'text.png' in err and len(lines) == 6
+    assert 'skipped: ' in err and 'text.png' in err and len(lines) == 6
     assert sum(line.split(': ')[1].startswith('red') for line in lines[:4]) >= 3
     assert lines[4].split(': ')[1].startswith('blue')
-    with (latest(trained) / 'predictions.csv').open() as file:
-        rows = list(csv.DictReader(file))
+    rows = predictions(latest(trained), 'predictions.csv')
     assert [row['class'] for row in rows] == [line.split(': ')[1].split()[0] for line in lines[:5]]
+    assert 'true_class' not in rows[0]
     assert images.load_image(latest(trained) / 'predictions.png').std() > 5
 
 
 def test_a_file_name_that_is_no_text(tmp_path, trained):
-    images.save_image(tmp_path / 'red.png', photograph('red', 1))
+    images.save_image(tmp_path / 'red.png', noisy_image('red', 1))
     os.rename(os.fsencode(str(tmp_path / 'red.png')), os.fsencode(str(tmp_path)) + b'/caf\xe9.png')
     process = run_as_a_program(['--predict', str(tmp_path), '--output-dir', str(trained)])
     out, err = process.communicate(timeout=120)
@@ -339,9 +442,9 @@ def test_a_file_name_that_is_no_text(tmp_path, trained):
 
 
 def load_elsewhere(code, exported, run_dir, tmp_path):
-    """Runs a program that knows nothing of the recipe on a model and the test pictures; returns what it prints."""
-    paths = [Path(row['file']) for row in test_predictions(run_dir)]
-    np.save(str(tmp_path / 'pixels.npy'), image_folder.load_batch(paths, 32, 1).astype(np.float32))
+    """Runs a program that knows nothing of the recipe on a model and the test images; returns what it prints."""
+    paths = [Path(row['file']) for row in predictions(run_dir)]
+    np.save(str(tmp_path / 'pixels.npy'), image_folder.load_images(paths, 32, 1).astype(np.float32))
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(run_dir / exported),
                            str(tmp_path / 'pixels.npy')], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
@@ -349,17 +452,20 @@ def load_elsewhere(code, exported, run_dir, tmp_path):
 
 
 def test_a_plain_client_loads_the_saved_model(trained, tmp_path):
-    rows = test_predictions(latest(trained))
-    code = ('import sys, numpy as np, tensorflow as tf\n'
-            'model = tf.contrib.predictor.from_saved_model(sys.argv[1])\n'
-            'found = model({"images": np.load(sys.argv[2])})\n'
+    rows = predictions(latest(trained))
+    code = ('import sys, numpy as np, tensorflow.compat.v1 as tf\n'
+            'with tf.Session(graph=tf.Graph()) as sess:\n'
+            '    loaded = tf.saved_model.loader.load(sess, ["serve"], sys.argv[1])\n'
+            '    signature = loaded.signature_def["serving_default"]\n'
+            '    names = {name: info.name for name, info in signature.outputs.items()}\n'
+            '    found = sess.run(names, {signature.inputs["images"].name: np.load(sys.argv[2])})\n'
             'print(",".join(label.decode() for label in found["labels"]), found["probabilities"].shape)')
     printed = load_elsewhere(code, 'saved_model', latest(trained), tmp_path)
     assert printed.strip() == ','.join(row['class'] for row in rows) + ' (8, 2)'
 
 
 def test_plain_keras_loads_the_h5(trained, tmp_path):
-    rows = test_predictions(latest(trained))
+    rows = predictions(latest(trained))
     code = ('import sys, json, h5py, keras, numpy as np\n'
             'model = keras.models.load_model(sys.argv[1], compile=False)\n'
             'names = json.loads(h5py.File(sys.argv[1], "r").attrs["class_names"])\n'
@@ -368,7 +474,33 @@ def test_plain_keras_loads_the_h5(trained, tmp_path):
     names, probabilities = json.loads(printed)
     assert names == ['blue', 'red']
     expected = [[float(row['p_blue']), float(row['p_red'])] for row in rows]
-    np.testing.assert_allclose(probabilities, expected, atol=2e-3)  # features are kept in 16 bits
+    np.testing.assert_allclose(probabilities, expected, atol=2e-3)  # features are stored in 16 bits
+
+
+def test_predict_wants_a_run_and_the_same_classes(tmp_path, trained, capsys):
+    image, other = tmp_path / 'image.png', tmp_path / 'other'
+    images.save_image(image, noisy_image('red', 1))
+    make_data(other, ('red', 'green'), (('train', 2), ('validation', 2)))
+    (tmp_path / 'text.png').write_text('no image')
+    unfinished = runs.create(tmp_path / 'unfinished', recipe.RECIPE, settings={})
+    runs.release_all()
+    for command, said in (
+            ([image, '--output-dir', tmp_path / 'nothing'], 'train one first: python recipes/vgg16_transfer.py'),
+            ([image, '--output-dir', trained, '--data-dir', other], 'has learned blue, red, but'),
+            ([tmp_path / 'text.png', '--output-dir', trained], 'text.png'),
+            ([image, '--run', unfinished], 'no trained weights yet; train one first')):
+        assert recipe.main(['--predict', *map(str, command)]) == 2
+        error, = capsys.readouterr().err.splitlines()
+        assert said in error
+
+
+# Mistakes, and what cannot be had
+
+def errors_of(command, capsys, code):
+    """Runs a command that fails; returns its one line."""
+    assert recipe.main(command) == code
+    error, = [line for line in capsys.readouterr().err.splitlines() if ': error: ' in line]
+    return error
 
 
 @pytest.mark.parametrize('more, code, text', [
@@ -384,28 +516,25 @@ def test_plain_keras_loads_the_h5(trained, tmp_path):
     (['--features-dir', str(SCRIPT / 'features')], 2, '--features-dir'),
     (['--resume', '.'], 2, '--resume .: not a run'),
     (['--predict', 'missing.png'], 2, 'missing.png'),
-    (['--device', 'gpu'], 3, 'no CUDA GPU')])
+    (['--device', 'gpu'], 3, 'no CUDA GPU')], ids=lambda value: ' '.join(value)[:40] if isinstance(value, list) else '')
 def test_a_users_mistake_is_one_line_and_writes_nothing(tmp_path, arguments, capsys, monkeypatch, more, code, text):
     monkeypatch.setattr(session, '_gpu_descriptions', lambda threads: [])
-    assert recipe.main(arguments('out', *more)) == code
-    errors = [line for line in capsys.readouterr().err.splitlines() if ': error: ' in line]
-    assert len(errors) == 1 and text in errors[0]
+    assert text in errors_of(arguments('out', *more), capsys, code)
     assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize('spoil, text', [
     (lambda folder: shutil.rmtree(str(folder / 'train' / 'red')), "red"),
     (lambda folder: [path.write_text('text') for path in (folder / 'train' / 'red').iterdir()], 'red'),
-    (lambda folder: [path.unlink() for path in list((folder / 'train' / 'red').iterdir())[1:]], 'single'),
+    (lambda folder: [path.unlink() for path in list((folder / 'train' / 'red').iterdir())[1:]], 'only 1 image'),
     (lambda folder: shutil.rmtree(str(folder / 'train')), 'train'),
-    (lambda folder: shutil.rmtree(str(folder)), 'no such folder')])
-def test_data_that_cannot_be_learnt_from(tmp_path, arguments, photographs, capsys, spoil, text):
-    folder = tmp_path / 'spoilt'
-    shutil.copytree(str(photographs), str(folder))
+    (lambda folder: shutil.rmtree(str(folder)), 'no such folder')],
+    ids=['a class missing', 'unreadable', 'a single image', 'no train', 'no folder'])
+def test_data_that_cannot_be_learned_from(tmp_path, arguments, data_dir, capsys, spoil, text):
+    folder = tmp_path / 'spoiled'
+    shutil.copytree(str(data_dir), str(folder))
     spoil(folder)
-    assert recipe.main(arguments('out', data_dir=folder)) == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if ': error: ' in line]
-    assert len(errors) == 1 and text in errors[0]
+    assert text in errors_of(arguments('out', data_dir=folder), capsys, 2)
     assert not (tmp_path / 'out').exists()
 
 
@@ -417,46 +546,29 @@ def test_without_data_it_says_how_to_get_some(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_bad_picture_is_left_out_and_listed(tmp_path, arguments, photographs, capsys, no_pictures):
-    folder = tmp_path / 'photographs'
-    shutil.copytree(str(photographs), str(folder))
-    (folder / 'train' / 'red' / 'bad.jpg').write_text('no picture')
-    assert recipe.main(arguments('out', data_dir=folder)) == 0
-    out = capsys.readouterr().out
-    assert 'left out: %s: not a picture' % (folder / 'train' / 'red' / 'bad.jpg') in out and '20 train' in out
-    assert (folder / 'train' / 'red' / 'bad.jpg').exists()
+def test_resume_refuses_other_images_and_other_settings(tmp_path, finished, data_dir, capsys):
+    resume = ['--resume', str(latest(finished[0]))]
+    assert 'that run has --epochs 2, not 9' in errors_of(resume + ['--epochs', '9'], capsys, 2)
+    folder = tmp_path / 'images'
+    shutil.copytree(str(data_dir), str(folder))
+    images.save_image(folder / 'train' / 'red' / 'one_more.png', noisy_image('red', 77))
+    assert 'trains on 20 images' in errors_of(resume + ['--data-dir', str(folder)], capsys, 2)
 
 
-def test_resume_refuses_other_images_and_other_settings(tmp_path, arguments, photographs, capsys, no_pictures):
-    folder = tmp_path / 'photographs'
-    shutil.copytree(str(photographs), str(folder))
-    assert recipe.main(arguments('out', data_dir=folder)) == 0
-    resume = ['--resume', str(latest(tmp_path / 'out')), '--output-dir', str(tmp_path / 'out')]
-    assert recipe.main(resume + ['--epochs', '9']) == 2
-    assert 'that run has --epochs 2, not 9' in capsys.readouterr().err
-    images.save_image(folder / 'train' / 'red' / 'one_more.png', photograph('red', 77))
-    assert recipe.main(resume) == 2
-    assert 'images changed since' in capsys.readouterr().err
-
-
-def test_predict_wants_a_run_and_the_same_classes(tmp_path, trained, capsys):
-    picture, other = tmp_path / 'picture.png', tmp_path / 'other'
-    images.save_image(picture, photograph('red', 1))
-    make_photographs(other, ('red', 'green'))
-    assert recipe.main(['--predict', str(picture), '--output-dir', str(tmp_path / 'nothing')]) == 2
-    assert 'no run in' in capsys.readouterr().err
-    assert recipe.main(['--predict', str(picture), '--output-dir', str(trained), '--data-dir', str(other)]) == 2
-    assert 'knows the classes blue, red, but' in capsys.readouterr().err
-    (tmp_path / 'text.png').write_text('no picture')
-    assert recipe.main(['--predict', str(tmp_path / 'text.png'), '--output-dir', str(trained)]) == 2
-    assert 'text.png' in capsys.readouterr().err
-    unfinished = runs.create(tmp_path / 'unfinished', recipe.RECIPE)
+def test_a_run_of_an_earlier_version_is_refused_in_one_line(tmp_path, capsys):
+    settings = dict(recipe.parse_args(['--data-dir', str(tmp_path)]).settings, tta='flip')
+    del settings['data_dir']
+    run_dir = runs.create(tmp_path / 'out', recipe.RECIPE, settings=settings, data_dir=tmp_path)
     runs.release_all()
-    assert recipe.main(['--predict', str(picture), '--run', str(unfinished)]) == 2
-    assert 'no trained weights yet' in capsys.readouterr().err
+    (run_dir / 'checkpoints').mkdir()
+    (run_dir / 'checkpoints' / 'state.json').write_text(json.dumps({'step': 4, 'best_step': 2, 'disappointments': 1}))
+    assert 'earlier version' in errors_of(['--resume', str(run_dir)], capsys, 2)
+    args = recipe.parse_args(['--resume', str(run_dir)])
+    runs.release_all()
+    assert args.tta is False
 
 
-def test_weights_of_another_network(tmp_path, arguments, photographs, capsys):
+def test_weights_of_another_network(tmp_path, arguments):
     (tmp_path / 'weights.h5').write_text('text')
     code = ('import sys, vgg16_transfer; sys.exit(vgg16_transfer.main(sys.argv[1:]))')
     done = subprocess.run([sys.executable, '-c', code] + arguments('out', '--weights', str(tmp_path / 'weights.h5')),
@@ -465,10 +577,10 @@ def test_weights_of_another_network(tmp_path, arguments, photographs, capsys):
     assert b'Traceback' not in done.stderr and not (tmp_path / 'out').exists()
 
 
-@pytest.mark.parametrize('limit, text', [(2000, 'features'), (100000, 'checkpoint')])
+@pytest.mark.parametrize('limit, text', [(2000, 'features'), (100000, 'checkpoint')], ids=['features', 'checkpoint'])
 def test_a_disk_that_fills_up(tmp_path, arguments, limit, text):
-    code = ('import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (%d, %d))\n'
-            'sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__")' % (limit, limit))
+    code = (f'import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n'
+            'sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__")')
     command = [sys.executable, '-c', code, str(DRIVER)] + arguments('out', '--quiet', '--hidden-units', '9000')
     done = subprocess.run(command, env=dict(os.environ, PYTHONPATH=str(SCRIPT.parent)), timeout=120,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -478,15 +590,15 @@ def test_a_disk_that_fills_up(tmp_path, arguments, limit, text):
 
 
 @pytest.mark.parametrize('limit_before, limit_after, text', [
-    (2000, 2000, 'SavedModel'), (None, 2000, 'model.h5')])
+    (2000, 2000, 'SavedModel'), (None, 2000, 'model.h5')], ids=['SavedModel', 'h5'])
 def test_a_disk_that_fills_up_while_exporting(tmp_path, arguments, limit_before, limit_after, text):
     code = ('import resource, sys, narrow_vgg16, vgg16_transfer as recipe\n'
             'narrow_vgg16.patch(setattr)\n'
-            'export, save = recipe.export, recipe.tf.saved_model.simple_save\n'
+            'export, save = recipe.classifier.export, recipe.tf.saved_model.simple_save\n'
             'def limit(size):\n    if size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))\n'
-            f'def limited_export(args):\n    limit({limit_before!r})\n    return export(args)\n'
+            f'def limited_export(*args):\n    limit({limit_before!r})\n    return export(*args)\n'
             f'def limiting_save(*args):\n    save(*args)\n    limit({limit_after!r})\n'
-            'recipe.export, recipe.tf.saved_model.simple_save = limited_export, limiting_save\n'
+            'recipe.classifier.export, recipe.tf.saved_model.simple_save = limited_export, limiting_save\n'
             'sys.exit(recipe.main(sys.argv[1:]))')
     done = subprocess.run([sys.executable, '-c', code] + arguments('out', '--quiet', '--export', '--fine-tune', 'none'),
                           env=dict(os.environ, PYTHONPATH=f'{SCRIPT.parent}:{DRIVER.parent}'), timeout=120,
@@ -500,15 +612,15 @@ def test_a_disk_that_fills_up_while_exporting(tmp_path, arguments, limit_before,
 
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, arguments, capsys, monkeypatch,
                                                                       no_pictures):
-    read, batches = recipe.BottleneckFeatures.read, []
+    read, read_batches = BottleneckFeatures.read, []
 
-    def poisoned(features, layer, sums, views_of_images):
-        found = read(features, layer, sums, views_of_images)
-        if layer == 'block4_pool' and 'flip' in views_of_images:  # a training batch of stage 2
-            batches.append(sums)
-            found = found * (np.nan if len(batches) == 4 else 1)
+    def poisoned(features, layer, split, copies):
+        found = read(features, layer, split, copies)
+        if layer == 'block4_pool' and 'flip' in copies:  # a training batch of stage 2
+            read_batches.append(split)
+            found = found * (np.nan if len(read_batches) == 4 else 1)
         return found
-    monkeypatch.setattr(recipe.BottleneckFeatures, 'read', poisoned)
+    monkeypatch.setattr(BottleneckFeatures, 'read', poisoned)
     assert recipe.main(arguments('out')) == 1
     assert 'the loss is nan in step 4' in capsys.readouterr().err.splitlines()[-1]
     assert runs.load_state(latest(tmp_path / 'out'))['step'] == 2

@@ -202,7 +202,7 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None):
     if preset:
         parser.set_defaults(**preset(parser.parse_args(argv)))
     args, given = parser.parse_args(argv), _given(parser, argv)
-    free = _FREE + tuple(free)
+    free = tuple(name for name in (*_FREE, *free) if name not in changeable)
     args.run_dir = None
     if args.resume:
         args.run_dir = runs.locate(args.output_dir, recipe, args.resume)
@@ -214,7 +214,8 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None):
             if action.dest in set(recorded) - given - set(free):
                 setattr(args, action.dest, _typed(action, recorded[action.dest]))
     args.settings = {name: value for name, value in vars(args).items() if name not in free + ('run_dir', 'settings')}
-    _resume_options[:] = _spelled(parser, args, given & set(free) - {'resume', 'output_dir', 'predict', 'run'})
+    _resume_options[:] = _spelled(parser, args, given & {*free, *(changeable if args.resume else ())} - {
+        'resume', 'output_dir', 'predict', 'run'})
     return args
 
 
@@ -249,9 +250,9 @@ def _as_recorded(value):
 
 def _typed(action, value):
     """run.json holds paths as strings."""
-    if action.type is Path and isinstance(value, list):
-        return [Path(part) for part in value]
-    return Path(value) if action.type is Path and value is not None else value
+    if action.type not in (Path, _path) or value is None:
+        return value
+    return [Path(part) for part in value] if isinstance(value, list) else Path(value)
 
 
 def plural(count, noun):

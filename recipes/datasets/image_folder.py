@@ -1,6 +1,6 @@
-"""Labeled photographs: a folder of them, checked, split into training, validation and test.
+"""A folder of labeled images: every file checked, split into training, validation and test.
 
-Every picture is decoded before a network sees the first: those that cannot be read are listed and left out, never
+Every image is decoded before a network sees the first: files that cannot be read are reported and skipped, never
 deleted. Where there is no split, one is drawn from the seed and the files' names, class by class; it consists of lists,
 and the files stay where they are.
 """
@@ -11,7 +11,7 @@ import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, NamedTuple, Tuple
+from typing import NamedTuple, Tuple
 
 import numpy as np
 from PIL import Image
@@ -21,61 +21,50 @@ from common.errors import InputError, UnavailableError
 from common.files import digest
 from common.progress import Progress
 from datasets import layouts
+from datasets.layouts import PARTS
 
-PARTS = ('train', 'validation', 'test')
-# Shares of the training pictures, where validation and test are drawn from these.
-VALIDATION_SHARE, TEST_SHARE = 0.15, 0.15
-# Share of the validation pictures, where there are such but no test pictures: one set chooses, the other reports.
-TEST_SHARE_OF_VALIDATION = 0.5
-MAX_THREADS = 8  # a photograph of 12 megapixels takes 150 MB while it is decoded
+# Fractions of the training images, where validation and test are drawn from these.
+VALIDATION_FRACTION, TEST_FRACTION = 0.15, 0.15
+# Fraction of the validation images, where there are such but no test images: one set chooses, the other reports.
+TEST_FRACTION_OF_VALIDATION = 0.5
+MAX_THREADS = 8  # an image of 12 megapixels takes 150 MB while it is decoded
 MICROSOFT_URL = ('https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/'
                  'kagglecatsanddogs_5340.zip')
-HOW_TO_GET_DATA = (
-    'no photographs to learn from in %s; expected one folder per class, cat.123.jpg, or an archive of these\n'
-    '  cats and dogs, 0.8 GB: fetch ' + MICROSOFT_URL + '\n'
-    '  the same from Kaggle: https://www.kaggle.com/c/dogs-vs-cats/data (train.zip, with an account); '
-    'put either zip there as it is, or name it with --data-dir')
 
 
 class Split(NamedTuple):
-    """Pictures of one part.
-
-    Attributes:
-      paths: tuple of Path, by class and then by name.
-      labels: int64 [num_images], positions in class_names.
-    """
-    paths: Tuple[Path, ...]
-    labels: np.ndarray
+    """The images of one part, by class and then by name."""
+    paths: np.ndarray    # [num_images] of Path
+    sha256: np.ndarray   # [num_images] of str, the files' checksums, hexadecimal
+    labels: np.ndarray   # int64 [num_images], positions in class_names
 
 
 class ImageFolder(NamedTuple):
-    """A data set of photographs, checked and split.
+    """A data set of labeled images, checked and split; every class is in every part.
 
     Attributes:
       class_names: tuple of str, sorted.
-      train, validation, test: Split. No part is without a class.
-      left_out: tuple of (Path, str): each picture that is in no part, and why.
-      how: str, one line: what was found and how it was split.
-      sums: dict from Path to str, the SHA-256 of each file in a part.
+      train, validation, test: Split.
+      skipped: tuple of (Path, str): each image that is in no part, and why.
+      description: str, one line: what was found and how it was split.
     """
     class_names: Tuple[str, ...]
     train: Split
     validation: Split
     test: Split
-    left_out: Tuple[Tuple[Path, str], ...]
-    how: str
-    sums: Dict[Path, str]
+    skipped: Tuple[Tuple[Path, str], ...]
+    description: str
 
 
 def load(data_dir, seed=0, quiet=False):
-    """Finds the pictures, decodes every one, and splits them where they are not split.
+    """Finds the images, decodes every one, and splits them where they are not split.
 
-    Layouts: see datasets.layouts. With train/ and validation/ but no test/, half of the validation pictures are held
-    out as test; with no validation/, 15 % of the training pictures become validation, and 15 % test unless there is a
+    Layouts: see datasets.layouts. With train/ and validation/ but no test/, half of the validation images are held
+    out as test; with no validation/, 15 % of the training images become validation, and 15 % test unless there is a
     test/. The split depends on the seed and on the files' names within the data set, on nothing else.
 
-    A picture that is byte for byte in a later part too (training, validation, test) is left out of the earlier, unless
-    nothing of a class would remain: then a warning says what the figures are worth.
+    An image that is byte for byte in a later part too (training, validation, test) is skipped in the earlier, unless
+    nothing of a class would remain: then a warning says that the accuracy will be overestimated.
 
     Args:
       data_dir: str or Path of a folder or an archive.
@@ -86,29 +75,38 @@ def load(data_dir, seed=0, quiet=False):
       ImageFolder.
 
     Raises:
-      InputError: no pictures, one class only, too few pictures or only bad ones of a class, classes that differ between
+      InputError: no images, one class only, too few images or only bad ones of a class, classes that differ between
         the parts, a folder that cannot be read, a damaged archive.
-      UnavailableError: the project's data folder holds no photographs (says how to get some), or the disk is too full
+      UnavailableError: the project's data folder contains no images (says how to get some), or the disk is too full
         to unpack an archive.
     """
-    data_dir = Path(data_dir)
-    layout = _find(data_dir, quiet)
+    layout = _find(Path(data_dir), quiet)
     class_names = _class_names(layout)
-    sums, unreadable = _check_all(layout, quiet)
-    shares = _missing_shares(layout)
-    _refuse_too_few(layout, shares, sums, unreadable)
-    parts = _draw_missing(layout, shares, sums, seed)
-    repeated = _leave_out_repeated(parts, sums)
-    paths = {part: [path for name in class_names for path in parts[part][name]] for part in PARTS}
-    splits = [Split(tuple(paths[part]), np.repeat(np.arange(len(class_names)), [
-        len(parts[part][name]) for name in class_names]).astype(np.int64)) for part in PARTS]
-    return ImageFolder(class_names, *splits, left_out=layout.strays + tuple(unreadable + repeated),
-                       how=f'{layout.description}; {_describe(layout, shares, seed)}',
-                       sums={path: sums[path] for part in PARTS for path in paths[part]})
+    sha256, unreadable = _check_all(layout, quiet)
+    fractions = _missing_parts(layout)
+    _refuse_too_few(layout, fractions, sha256, unreadable)
+    parts = _draw_missing(layout, fractions, sha256, seed)
+    repeated = _skip_repeated(parts, sha256)
+    splits = {part: _as_split([parts[part][name] for name in class_names], sha256) for part in PARTS}
+    return ImageFolder(class_names=class_names, **splits, skipped=layout.unlabeled + tuple(unreadable + repeated),
+                       description=f'{layout.description}; {_describe(layout, fractions, seed)}')
 
 
-def load_batch(paths, size, threads):
-    """Reads pictures and brings each to a square, whatever its proportions, as Keras's load_img does.
+def fingerprint(data):
+    """Returns the SHA-256 of which images are in which part of an ImageFolder, with which labels; hexadecimal."""
+    result = hashlib.sha256()
+    for part in (data.train, data.validation, data.test):
+        result.update(f'{" ".join(part.sha256)}\n{" ".join(map(str, part.labels))}\n'.encode())
+    return result.hexdigest()
+
+
+def take(split, chosen):
+    """Returns the Split of some of a Split's images; `chosen` is an int array or a slice."""
+    return Split(paths=split.paths[chosen], sha256=split.sha256[chosen], labels=split.labels[chosen])
+
+
+def load_images(paths, size, threads):
+    """Reads images and brings each to a square, whatever its proportions, as Keras's load_img does.
 
     Args:
       paths: sequence of Path.
@@ -119,16 +117,16 @@ def load_batch(paths, size, threads):
       uint8 [len(paths), size, size, 3], RGB in [0, 255], bilinear and antialiased.
 
     Raises:
-      InputError: a picture that cannot be read.
+      InputError: an image that cannot be read.
     """
     def read(path):
-        picture = Image.fromarray(np.rint(images.load_image(path)).astype(np.uint8))
-        return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
+        image = Image.fromarray(np.rint(images.load_image(path)).astype(np.uint8))
+        return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
     batch = np.empty((len(paths), size, size, 3), np.uint8)
-    with _in_threads(read, paths, threads) as pictures:
-        for k, picture in enumerate(pictures):
-            batch[k] = picture
+    with _in_threads(read, paths, threads) as results:
+        for k, pixels in enumerate(results):
+            batch[k] = pixels
     return batch
 
 
@@ -141,17 +139,31 @@ def _in_threads(function, paths, threads):
             yield results
 
 
+def _as_split(paths_by_class, sha256):
+    flat = [path for paths in paths_by_class for path in paths]
+    paths = np.empty(len(flat), object)
+    paths[:] = flat
+    labels = np.repeat(np.arange(len(paths_by_class)), [len(paths) for paths in paths_by_class])
+    return Split(paths=paths, sha256=np.array([sha256[path] for path in flat]), labels=labels.astype(np.int64))
+
+
 def _find(data_dir, quiet):
-    """Returns the Layout, which holds a picture at least."""
+    """Returns the Layout, which contains an image at least."""
     is_default = os.path.abspath(str(data_dir)) == os.path.abspath(str(cli.default_dir('data')))
     layout = None if is_default and not data_dir.exists() else layouts.find(data_dir, quiet)
     if is_default and (layout is None or not layout.is_split and sum(map(bool, layout.parts['train'].values())) < 2):
-        raise UnavailableError(HOW_TO_GET_DATA % data_dir)  # other data sets may lie there, with pictures too
+        raise UnavailableError(  # other data sets may be there, with images too
+            f'no images to learn from in {data_dir}; expected one folder per class, cat.123.jpg, or an archive of '
+            'these\n'
+            f'  cats and dogs, 0.8 GB: download {MICROSOFT_URL}\n'
+            '  the same from Kaggle: https://www.kaggle.com/c/dogs-vs-cats/data (train.zip, with an account); '
+            'put either zip there as it is, or name it with --data-dir')
     if layout and any(_all_paths(layout)):
         return layout
-    if layout and layout.strays:
-        raise InputError('{}: {}'.format(*layout.strays[0]))
-    raise InputError(f'{data_dir}: no pictures; expected one folder of pictures per class, with or without train/ and '
+    if layout and layout.unlabeled:
+        path, reason = layout.unlabeled[0]
+        raise InputError(f'{path}: {reason}')
+    raise InputError(f'{data_dir}: no images; expected one folder of images per class, with or without train/ and '
                      'validation/ around them')
 
 
@@ -163,16 +175,18 @@ def _class_names(layout):
     """Returns the classes, sorted, after making sure that there are two and that the parts agree on them."""
     train = layout.parts['train']
     for part, by_class in layout.parts.items():
-        differing = ['only in {}: {}'.format(where, ', '.join(sorted(names))) for where, names in (
+        differing = [f'only in {where}: {", ".join(sorted(names))}' for where, names in (
             ('train', set(train) - set(by_class)), (part, set(by_class) - set(train))) if names]
         if differing:
-            raise InputError('{}: train and {} have different classes ({}); give both the same folders'.format(layout.root, part, '; '.join(differing)))
+            raise InputError(f'{layout.root}: train and {part} have different classes ({"; ".join(differing)}); '
+                             'give both the same folders')
     for part, by_class in layout.parts.items():
         for name, paths in sorted(by_class.items()):
             if not paths:
-                raise InputError(f'{layout.root}: class {name!r} has no pictures{_in_part(layout, part)}; add some, or remove its folder')
+                raise InputError(f'{layout.root}: class {name!r} has no images{_in_part(layout, part)}; add some, or '
+                                 'remove its folder')
     if len(train) < 2:
-        raise InputError('{}: one class only, {!r}; expected the pictures of at least two'.format(layout.root, *train))
+        raise InputError(f'{layout.root}: only one class, {next(iter(train))!r}; expected at least two')
     return tuple(sorted(train))
 
 
@@ -181,7 +195,7 @@ def _in_part(layout, part):
 
 
 def _check_all(layout, quiet):
-    """Decodes every picture.
+    """Decodes every image.
 
     Returns:
       ({Path: SHA-256} of those that can be read, list of (Path, why not) of the others).
@@ -196,91 +210,90 @@ def _check_all(layout, quiet):
             return None, f'cannot be read ({error.strerror})'
 
     paths = _all_paths(layout)
-    sums, unreadable = {}, []
+    sha256, unreadable = {}, []
     with _in_threads(check, paths, session.num_cpus()) as results, \
             Progress(len(paths), unit='image', quiet=quiet) as progress:
-        for path, (sum_, problem) in zip(paths, results):
+        for path, (checksum, problem) in zip(paths, results):
             if problem:
                 unreadable.append((path, problem))
             else:
-                sums[path] = sum_
+                sha256[path] = checksum
             progress.update({'unreadable': len(unreadable)})
-    return sums, unreadable
+    return sha256, unreadable
 
 
-def _missing_shares(layout):
-    """Returns {part that is missing: its share of the part that it is drawn from}, where that is _source(layout)."""
+def _missing_parts(layout):
+    """Returns {part that is missing: the fraction of _source(layout) that it is drawn from there}."""
     if 'validation' in layout.parts:
-        return {} if 'test' in layout.parts else {'test': TEST_SHARE_OF_VALIDATION}
-    return {'validation': VALIDATION_SHARE, **({} if 'test' in layout.parts else {'test': TEST_SHARE})}
+        return {} if 'test' in layout.parts else {'test': TEST_FRACTION_OF_VALIDATION}
+    return {'validation': VALIDATION_FRACTION, **({} if 'test' in layout.parts else {'test': TEST_FRACTION})}
 
 
 def _source(layout):
     return 'validation' if 'validation' in layout.parts else 'train'
 
 
-def _describe(layout, shares, seed):
-    if not shares:
+def _describe(layout, fractions, seed):
+    if not fractions:
         return 'split as it is'
-    drawn = ' and '.join(f'{100 * share:.0f} % as {part}' for part, share in shares.items())
-    return 'of each class%s, %s, drawn with seed %d' % (_in_part(layout, _source(layout)), drawn, seed)
+    drawn = ' and '.join(f'{100 * fraction:.0f} % as {part}' for part, fraction in fractions.items())
+    return f'of each class{_in_part(layout, _source(layout))}, {drawn}, drawn with seed {seed}'
 
 
-def _refuse_too_few(layout, shares, sums, unreadable):
-    """Makes sure that every class has a picture for every part, and more than one to learn from."""
+def _refuse_too_few(layout, fractions, sha256, unreadable):
+    """Makes sure that every class has an image for every part, and more than one to learn from."""
     for part, by_class in layout.parts.items():
-        needed = max(1 + len(shares) if part == _source(layout) else 1, 2 if part == 'train' else 1)
+        needed = max(1 + len(fractions) if part == _source(layout) else 1, 2 if part == 'train' else 1)
         for name, paths in sorted(by_class.items()):
-            count = sum(path in sums for path in paths)
+            count, where = sum(path in sha256 for path in paths), _in_part(layout, part)
             if count >= needed:
                 continue
             bad = [f'{path}: {why}' for path, why in unreadable if path in paths]
-            found = 'none' if not count else 'a single one' if count == 1 else 'only %d' % count
-            problem = ('%s of its %d pictures%s can be read; the first that cannot is %s' % (
-                found, len(paths), _in_part(layout, part), bad[0]) if bad else
-                '{}{}'.format('a single picture' if count == 1 else 'only %d pictures' % count, _in_part(layout, part)))
-            raise InputError('%s: class %r: %s; expected at least %d; add some, or remove the class'
-                             % (layout.root, name, problem, needed))
+            problem = (f'{count or "none"} of its {len(paths)} images{where} can be read; the first that cannot is '
+                       f'{bad[0]}' if bad else f'only {count} {"image" if count == 1 else "images"}{where}')
+            raise InputError(f'{layout.root}: class {name!r}: {problem}; expected at least {needed}; add some, or '
+                             'remove the class')
 
 
-def _draw_missing(layout, shares, sums, seed):
+def _draw_missing(layout, fractions, sha256, seed):
     """Draws the parts that are missing, class by class.
 
     Args:
       layout: Layout.
-      shares: from _missing_shares.
-      sums: dict whose keys are the pictures that can be read.
+      fractions: from _missing_parts.
+      sha256: dict whose keys are the images that can be read.
       seed: int.
 
     Returns:
       {part: {class: list of Path}} of all three parts.
     """
-    parts = {part: {name: [path for path in paths if path in sums] for name, paths in by_class.items()}
+    parts = {part: {name: [path for path in paths if path in sha256] for name, paths in by_class.items()}
              for part, by_class in layout.parts.items()}
     source = parts[_source(layout)]
     for name, paths in source.items():
-        # By a hash of the file's name: a picture more or less leaves nearly all the others in their parts.
+        # By a hash of the file's name: an image more or less leaves nearly all the others in their parts.
         left = sorted(paths, key=lambda path: hashlib.sha256(
-            ('%d/%s/%s' % (seed, name, path.name)).encode('utf-8', 'surrogateescape')).digest())
-        for part, share in shares.items():
-            count = max(1, int(share * len(paths) + 0.5))
+            f'{seed}/{name}/{path.name}'.encode('utf-8', 'surrogateescape')).digest())
+        for part, fraction in fractions.items():
+            count = max(1, int(fraction * len(paths) + 0.5))
             parts.setdefault(part, {})[name], left = sorted(left[:count]), left[count:]
         source[name] = sorted(left)
     return parts
 
 
-def _leave_out_repeated(parts, sums):
-    """Takes pictures that are in a later part too out of the earlier; returns list of (Path, why)."""
-    left_out, later = [], {}
+def _skip_repeated(parts, sha256):
+    """Takes images that are in a later part too out of the earlier; returns list of (Path, why)."""
+    skipped, later = [], {}
     for part in reversed(PARTS):
-        kept = {name: [path for path in paths if sums[path] not in later] for name, paths in parts[part].items()}
-        gone = [path for paths in parts[part].values() for path in paths if sums[path] in later]
-        if not all(kept.values()):
-            print('warning: %d pictures of %s are in a later part too (%s is %s); they stay, since none of a class '
-                  'would be left without them, and the figures flatter'
-                  % (len(gone), part, gone[0], later[sums[gone[0]]]), file=sys.stderr, flush=True)
+        left = {name: [path for path in paths if sha256[path] not in later] for name, paths in parts[part].items()}
+        repeated = [path for paths in parts[part].values() for path in paths if sha256[path] in later]
+        if not all(left.values()):
+            first = repeated[0]
+            print(f'warning: {len(repeated)} images of {part} are in a later part too ({first} is '
+                  f'{later[sha256[first]]}); they stay, since a class would have none without them, and accuracy will '
+                  'be overestimated', file=sys.stderr, flush=True)
         else:
-            parts[part] = kept
-            left_out.extend((path, f'the same picture as {later[sums[path]]}') for path in gone)
-        later.update((sums[path], path) for paths in parts[part].values() for path in paths)
-    return left_out
+            parts[part] = left
+            skipped.extend((path, f'the same image as {later[sha256[path]]}') for path in repeated)
+        later.update((sha256[path], path) for paths in parts[part].values() for path in paths)
+    return skipped

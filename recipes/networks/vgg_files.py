@@ -1,7 +1,7 @@
-"""Reads the convolutions of a VGG network out of the files people have: MatConvNet's .mat, Keras's .h5, ONNX.
+"""The formats of VGG weight files: MatConvNet's .mat, Keras's .h5, ONNX.
 
-What a file is, its first bytes tell, not its name. Nothing is ever unpickled. Whether the layers found make up the
-network that is wanted, networks/vgg.py judges.
+A file's first bytes decide on its format, not its name. Nothing is ever unpickled. networks/vgg.py checks whether the
+layers found make up the network that is wanted.
 """
 import re
 import zipfile
@@ -11,18 +11,18 @@ import numpy as np
 
 from common.errors import InputError
 
-NEVER_READ = (  # first bytes, what the message calls such a file
+NEVER_READ = (  # first bytes, and what the message calls such a file
     (b'MATLAB 7.3', 'a MATLAB 7.3 file, where MatConvNet publishes version 5'),
     (b'\x93NUMPY', 'a NumPy array'),
     (b'\x80', 'a Python pickle, which can run code when opened and is therefore not read'),
     (b'\x1f\x8b', 'a gzip archive; unpack it first'),
-    (b'\x89PNG', 'a picture'),
-    (b'\xff\xd8\xff', 'a picture'),
+    (b'\x89PNG', 'an image'),
+    (b'\xff\xd8\xff', 'an image'),
 )
 
 
 def read_convolutions(path):
-    """Reads every convolution that bears a VGG name; the fully connected layers are dropped at once.
+    """Reads every convolution that has a VGG layer's name; the fully connected layers are dropped at once.
 
     Args:
       path: str or Path of a MatConvNet .mat (version 5, either layout), a Keras .h5 (with or without top), an .onnx
@@ -42,7 +42,7 @@ def read_convolutions(path):
     except (InputError, MemoryError):
         raise
     except Exception as error:  # on a damaged file h5py, SciPy, protobuf and zlib raise almost anything
-        raise InputError('a truncated or damaged file (%s)' % (' '.join(str(error).split()) or type(error).__name__))
+        raise InputError(f'a truncated or damaged file ({" ".join(str(error).split()) or type(error).__name__})')
     for name, parts in convolutions.items():
         if sorted(np.ndim(part) for part in parts.values()) != [1, 4]:
             raise InputError(f'a file in which {name} is not a kernel and a bias')
@@ -73,10 +73,10 @@ def _find_reader(path):
 
 
 def _read_matconvnet(path):
-    """Fields go by name: the two layouts that are about have them in different orders.
+    """Reads fields by name: the two published layouts have them in different orders.
 
-    The first axis of a kernel runs along the picture's first, its height, though vl_nnconv's documentation calls it
-    FW; people who turn the kernels over get worse features (anishathalye/neural-style, issue 180).
+    The first axis of a kernel runs along the image's first, its height, though vl_nnconv's documentation calls it
+    FW; transposed kernels give worse features (anishathalye/neural-style, issue 180).
     """
     import scipy.io
 
@@ -119,7 +119,7 @@ def _read_zip(path):
         raise InputError('a NumPy archive')
     if any(name.endswith('.pkl') for name in names):
         raise InputError('a PyTorch file, a pickle, which can run code when opened and is therefore not read')
-    raise InputError('a zip archive with %s ONNX files' % (len(models) or 'no'))
+    raise InputError(f'a zip archive with {len(models) or "no"} ONNX files')
 
 
 def _read_onnx(path):
@@ -127,7 +127,7 @@ def _read_onnx(path):
 
 
 def _parse_onnx(content):
-    """Takes the initializers that bear Keras's layer names: other exporters' networks expect another scale of input."""
+    """Reads the initializers with Keras's layer names: other exporters' networks expect another scale of input."""
     import onnx
 
     model = onnx.load_from_string(content)
@@ -142,18 +142,18 @@ def _parse_onnx(content):
         elif layer and len(tensor.dims) == 1:
             convolutions.setdefault(layer, {})['bias'] = onnx.numpy_helper.to_array(tensor)
     if not convolutions:
-        raise InputError('an ONNX network without Keras\'s layer names, whose scale and color order are not known')
+        raise InputError("an ONNX network without Keras's layer names, so that its scale and color order are unknown")
     return _for_rgb(convolutions)
 
 
 def _keras_layer(name):
     """Returns 'conv3_2' for a name with block3_conv2 in it, None for others."""
     found = re.search(r'(?:^|/)block(\d)_conv(\d)', name)
-    return 'conv{}_{}'.format(*found.groups()) if found else None
+    return f'conv{found.group(1)}_{found.group(2)}' if found else None
 
 
 def _for_rgb(convolutions):
-    """Turns conv1_1, which Keras trained on pictures in BGR order, to RGB."""
+    """Reverses the input channels of conv1_1, which Keras trained on images in BGR order, to RGB."""
     kernel = convolutions.get('conv1_1', {}).get('kernel')
     if kernel is not None:
         convolutions['conv1_1']['kernel'] = kernel[:, :, ::-1]

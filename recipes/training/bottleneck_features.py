@@ -1,129 +1,272 @@
-"""What a network's frozen layers make of each image, computed once per view of it: training starts from there."""
+"""Bottleneck features: the activations of frozen layers, computed once per image and copy, and stored on disk.
+
+Each layer and copy has a file with a row per image, found by the image's content: a second run, another seed or another
+split of the same images finds all of them, and a data set that grew by an image costs one more row. Rows are only ever
+appended, and a row counts once its entry in the index is written, so that a kill loses what comes after the last entry
+and nothing else. Each entry contains its row's checksum: a row that is cut off or damaged is computed again.
+"""
 import contextlib
+import json
 import shutil
-from typing import NamedTuple, Tuple
+import zlib
+from pathlib import Path
 
 import numpy as np
 
-from training.batches import prefetch
+from common import files
 from common.errors import UnavailableError
-from training.feature_cache import FeatureCache
 from common.progress import Progress
+from common.session import tf
+from datasets import augmented_copies, image_folder
 from networks import vgg_keras
+from training.batches import prefetch
 
-
-class Images(NamedTuple):
-    """Images, and what they are to be seen as.
-
-    Attributes:
-      paths: sequence of Path.
-      sums: sequence of str, the SHA-256 of each file.
-      views: tuple of str, which views of each.
-    """
-    paths: Tuple
-    sums: Tuple[str, ...]
-    views: Tuple[str, ...]
+DTYPE = np.float16  # eleven bits of precision in half the space
+LARGEST = np.finfo(DTYPE).max  # 65,504
+KEY, INDEX, ROWS = 'key.json', 'index', 'rows'
+ROWS_AT_A_TIME = 64  # are checked: what a memory map has touched counts as memory until it is closed
+_ENTRY = np.dtype([('sha256', 'S64'), ('crc32', '<u4')])  # of the image, of the row
 
 
 class BottleneckFeatures:
-    """The features of some layers, for some views of the images.
+    """The features of some layers of VGG-16; `compute` comes first, then `read`.
 
     Args:
-      folder: Path of the folder that holds them; it may be removed whenever no run is using it.
-      layers: sequence of str, pooling layers of networks.vgg_keras.vgg16.
-      views: sequence of str.
+      folder: Path of the folder that stores them; it may be removed whenever no run is using it.
+      layers: sequence of str, pooling layers of networks.vgg_keras.vgg16; None among them for images.
       size: int, pixels of an image's side.
-      weights_sum: str, from networks.vgg_keras.digest.
+      weights: dict from networks.vgg.load_weights.
+      threads: int, of a session on a CPU, and of reading images.
+    """
+
+    def __init__(self, folder, layers, size, weights, threads):
+        self.folder, self.size, self.weights, self.threads = folder, size, weights, threads
+        self.layers = list(dict.fromkeys(layer for layer in layers if layer))
+        self._stored = {}  # {(layer, copy): FeatureFile}
+
+    def compute(self, parts, device='auto', say=print, quiet=False):
+        """Computes and stores what is missing, batch by batch: what a kill leaves need not be computed again.
+
+        One process at a time; others wait, and then find the features.
+
+        Args:
+          parts: sequence of (image_folder.Split, the names of the copies of its images that are needed).
+          device: see session.open_session.
+          say: function that prints a line.
+          quiet: bool, no progress.
+
+        Raises:
+          UnavailableError: not enough space on the disk.
+          OSError: the folder cannot be made, read or written to, or the disk fills up; what is whole is kept.
+        """
+        if not self.layers:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with files.one_at_a_time(self.folder / '.lock', f'computes features in {self.folder}', quiet):
+            copies = dict.fromkeys(copy for _, copies in parts for copy in copies)
+            self._stored = {(layer, copy): self._open(layer, copy) for layer in self.layers for copy in copies}
+            missing = self._missing(parts, copies)
+            for stored in self._stored.values():
+                if stored.problem:
+                    say(f'features in {stored.folder}: {stored.problem}; recomputed')
+            say(f'features of {" and ".join(self.layers)}: {sum(len(sha256) for _, sha256, _ in missing)} images and '
+                f'copies to compute, in {self.folder}')
+            if missing:
+                self._check_space(missing)
+                with vgg_keras.open_session(device, self.threads) as sess:
+                    model = vgg_keras.vgg16(self.size)
+                    sess.run(tf.global_variables_initializer())
+                    vgg_keras.set_weights(model, self.weights)
+                    self._compute(missing, sess, model, quiet)
+
+    def _open(self, layer, copy):
+        weights = vgg_keras.fingerprint(self.weights)
+        key = {'network': 'vgg16', 'weights': weights, 'layer': layer, 'size': self.size, 'view': copy}
+        return FeatureFile(self.folder / f'{layer}-{self.size}-{copy}-{weights[:8]}', key,
+                           vgg_keras.feature_shape(layer, self.size))
+
+    def _missing(self, parts, copies):
+        """Returns list of (copy, sha256, paths), batch by batch, in an order that does not change."""
+        missing, at_once = [], vgg_keras.images_at_once(self.size)
+        for copy in copies:
+            paths = {sha256: path for images, needed in parts if copy in needed
+                     for path, sha256 in zip(images.paths, images.sha256)}
+            absent = {sha256 for layer in self.layers for sha256 in self._stored[layer, copy].missing(list(paths))}
+            todo = [sha256 for sha256 in paths if sha256 in absent]
+            for start in range(0, len(todo), at_once):
+                batch = todo[start:start + at_once]
+                missing.append((copy, batch, [paths[sha256] for sha256 in batch]))
+        return missing
+
+    def _check_space(self, missing):
+        needed = sum(self._stored[layer, copy].row_bytes for copy, batch, _ in missing for sha256 in batch
+                     for layer in self.layers if sha256 not in self._stored[layer, copy])
+        free = shutil.disk_usage(str(self.folder)).free
+        if needed > free:
+            num_images = sum(len(batch) for _, batch, _ in missing)
+            raise UnavailableError(f'{self.folder}: the features of {num_images:,} images take {needed:,} bytes, but '
+                                   f'only {free:,} are free there; name another folder with --features-dir')
+
+    def _compute(self, missing, sess, model, quiet):
+        outputs = {layer: model.get_layer(layer).output for layer in self.layers}
+        loaded = prefetch(lambda batch: augmented_copies.load_copies(
+            batch[2], batch[1], [batch[0]] * len(batch[1]), self.size, self.threads), missing)
+        with Progress(len(missing), unit='batch', quiet=quiet) as progress, contextlib.closing(loaded):
+            for (copy, sha256, _), images in zip(missing, loaded):
+                absent = {layer: [k for k, one in enumerate(sha256) if one not in self._stored[layer, copy]]
+                          for layer in self.layers}
+                found = sess.run({layer: outputs[layer] for layer in self.layers if absent[layer]},
+                                 {model.input: images})
+                for layer, rows in found.items():
+                    self._stored[layer, copy].append([sha256[k] for k in absent[layer]], rows[absent[layer]])
+                progress.update({'copy': copy})
+
+    def load_images(self, paths):
+        """Reads images as the network sees them; see image_folder.load_images."""
+        return image_folder.load_images(list(paths), self.size, self.threads)
+
+    def read(self, layer, images, copies):
+        """Reads what a stage that starts after a layer takes.
+
+        Args:
+          layer: str; None for the images themselves.
+          images: image_folder.Split.
+          copies: sequence of str, the copy of each image.
+
+        Returns:
+          float16 [num_images, height, width, channels], features; or uint8 [num_images, size, size, 3].
+        """
+        if layer is None:
+            return augmented_copies.load_copies(images.paths, images.sha256, copies, self.size, self.threads)
+        copies, rows = np.asarray(copies), None
+        for copy in dict.fromkeys(copies):
+            chosen = copies == copy
+            part = self._stored[layer, copy].read(images.sha256[chosen])
+            rows = np.empty((len(copies),) + part.shape[1:], part.dtype) if rows is None else rows
+            rows[chosen] = part
+        return rows
+
+
+class FeatureFile:
+    """The rows of one layer for one copy of the images, in a folder of their own, which may be removed at any time.
+
+    Args:
+      folder: Path; made where it is missing.
+      key: dict of str and int: what the rows depend on besides the image. A folder with another key is emptied.
+      row_shape: tuple of int, a row's shape.
+
+    Attributes:
+      problem: str, what is wrong with what was there, for the user; None where nothing is.
 
     Raises:
       OSError: the folder cannot be made, read or written to.
     """
 
-    def __init__(self, folder, layers, views, size, weights_sum):
-        self.folder, self.layers, self.batch_size = folder, list(layers), vgg_keras.images_at_once(size)
-        self._caches = {(layer, view): FeatureCache(
-            folder / ('%s-%d-%s-%s' % (layer, size, view, weights_sum[:8])),
-            {'network': 'vgg16', 'weights': weights_sum, 'layer': layer, 'size': size, 'view': view},
-            vgg_keras.feature_shape(layer, size)) for layer in layers for view in views}
+    def __init__(self, folder, key, row_shape):
+        self.folder, self.row_shape = Path(folder), tuple(row_shape)
+        self.row_bytes = int(np.prod(self.row_shape)) * np.dtype(DTYPE).itemsize
+        self.problem = None
+        self._rows_path, self._index_path = self.folder / ROWS, self.folder / INDEX
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._check_key(dict(key, row_shape=list(self.row_shape), dtype=np.dtype(DTYPE).name))
+        for path in (self._rows_path, self._index_path):
+            path.touch()
+        self._read_index()
 
-    def missing(self, parts):
-        """Finds what has to be computed still.
+    def _check_key(self, key):
+        path = self.folder / KEY
+        try:
+            found = json.loads(path.read_text(encoding='utf-8'))
+        except (FileNotFoundError, ValueError):
+            found = None
+        if found == key:
+            return
+        if self._index_path.exists():
+            self.problem = 'features of another network or size'
+        for old in (self._index_path, self._rows_path):
+            if old.exists():
+                old.unlink()
+        with files.replacing(path) as beside:
+            beside.write_text(json.dumps(key, indent=2), encoding='utf-8')
+
+    def _read_index(self):
+        """Reads where which image's row is. What a kill left without its other half is not counted."""
+        num_entries = self._index_path.stat().st_size // _ENTRY.itemsize
+        num_rows = self._rows_path.stat().st_size // self.row_bytes
+        if num_rows < num_entries:
+            self.problem = f'cut off after {num_rows} of {num_entries} rows'
+        entries = np.fromfile(str(self._index_path), _ENTRY, min(num_entries, num_rows))
+        self._num_rows = len(entries)
+        # Where an image has two rows, the later one was computed because the earlier is damaged.
+        self._places = {entry['sha256'].decode('ascii', 'replace'): (place, int(entry['crc32']))
+                        for place, entry in enumerate(entries)}
+
+    def __contains__(self, sha256):
+        return sha256 in self._places
+
+    def missing(self, sha256):
+        """Finds out which images have no row, or a damaged one, which is given up.
 
         Args:
-          parts: sequence of Images.
+          sha256: sequence of str, the images' checksums, hexadecimal.
 
         Returns:
-          list of (view, sums, paths), batch by batch, in an order that does not change.
+          list of str, each once, in the order given.
         """
-        batches = []
-        for view in dict.fromkeys(view for part in parts for view in part.views):
-            paths = {sum_: path for part in parts if view in part.views for path, sum_ in zip(part.paths, part.sums)}
-            absent = set()
-            for layer in self.layers:
-                absent.update(self._caches[layer, view].missing(list(paths)))
-            todo = [sum_ for sum_ in paths if sum_ in absent]
-            for start in range(0, len(todo), self.batch_size):
-                sums = todo[start:start + self.batch_size]
-                batches.append((view, sums, [paths[sum_] for sum_ in sums]))
-        return batches
+        wanted = list(dict.fromkeys(sha256))
+        present = [one for one in wanted if one in self._places]
+        damaged = [one for start in range(0, len(present), ROWS_AT_A_TIME)
+                   for one in self._damaged(present[start:start + ROWS_AT_A_TIME])]
+        for one in damaged:
+            del self._places[one]
+        if damaged:
+            self.problem = f'{self.problem + ", " if self.problem else ""}{len(damaged)} of the rows damaged'
+        return [one for one in wanted if one not in self._places]
 
-    def problems(self):
-        """Returns lines about rows that were there and cannot be used."""
-        return [f'{cache.folder}: {cache.problem}; made anew' for cache in self._caches.values() if cache.problem]
+    def _damaged(self, sha256):
+        return [one for one, row in zip(sha256, self.read(sha256)) if zlib.crc32(row) != self._places[one][1]]
 
-    def compute(self, batches, sess, model, load, quiet=False):
-        """Computes features and keeps them, batch by batch: what a kill leaves need not be done again.
+    def append(self, sha256, rows):
+        """Adds rows. A disk that is full leaves those that were there before.
 
         Args:
-          batches: from `missing`.
-          sess: tf.Session with the model's weights.
-          model: keras.Model that begins with networks.vgg_keras.vgg16's layers.
-          load: function of (paths, sums, view) to uint8 [batch, size, size, 3].
-          quiet: bool, no progress.
+          sha256: sequence of str, the images' checksums.
+          rows: float [len(sha256)] + row_shape; beyond the range of float16 they are clipped.
 
         Raises:
-          UnavailableError: not enough space on the disk.
-          OSError: the disk fills up all the same; what is whole is kept.
+          OSError: they cannot be written.
         """
-        self._check_space(batches)
-        outputs = {layer: model.get_layer(layer).output for layer in self.layers}
-        loaded = prefetch(lambda batch: load(batch[2], batch[1], batch[0]), batches)
-        with Progress(len(batches), unit='batch', quiet=quiet) as progress, contextlib.closing(loaded):
-            for (view, sums, _), images in zip(batches, loaded):
-                absent = {layer: [place for place, sum_ in enumerate(sums) if sum_ not in self._caches[layer, view]]
-                          for layer in self.layers}
-                found = sess.run({layer: outputs[layer] for layer in self.layers if absent[layer]},
-                                 {model.input: images})
-                for layer, rows in found.items():
-                    self._caches[layer, view].append([sums[k] for k in absent[layer]], rows[absent[layer]])
-                progress.update({'view': view})
+        rows = np.clip(rows, -LARGEST, LARGEST).astype(DTYPE)
+        entries = np.array([(one.encode('ascii'), zlib.crc32(row)) for one, row in zip(sha256, rows)], _ENTRY)
+        # What lies beyond, in either file, is half of something that a kill or a full disk cut off.
+        self._write_at(self._rows_path, self._num_rows * self.row_bytes, rows)
+        self._write_at(self._index_path, self._num_rows * _ENTRY.itemsize, entries)
+        for place, (one, entry) in enumerate(zip(sha256, entries), self._num_rows):
+            self._places[one] = place, int(entry['crc32'])
+        self._num_rows += len(rows)
 
-    def _check_space(self, batches):
-        needed = sum(self._caches[layer, view].row_bytes for view, sums, _ in batches for sum_ in sums
-                     for layer in self.layers if sum_ not in self._caches[layer, view])
-        free = shutil.disk_usage(str(self.folder)).free
-        if needed > free:
-            raise UnavailableError('%s: the features of %d images take %s bytes, but only %s are free there; name '
-                                   'another folder with --features-dir'
-                                   % (self.folder, sum(len(sums) for _, sums, _ in batches), format(needed, ','),
-                                      format(free, ',')))
+    @staticmethod
+    def _write_at(path, offset, array):
+        try:
+            with path.open('r+b', buffering=0) as file:
+                file.truncate(offset)
+                file.seek(offset)
+                content = memoryview(np.ascontiguousarray(array)).cast('B')
+                while content:  # a disk that fills up takes a part, and reports an error for the rest
+                    content = content[file.write(content):]
+        except OSError as error:
+            error.filename = error.filename or str(path)
+            raise
 
-    def read(self, layer, sums, views):
-        """Reads features.
+    def read(self, sha256):
+        """Reads the rows of images.
 
         Args:
-          layer: str.
-          sums: sequence of str, the images' SHA-256.
-          views: sequence of str, the view of each.
+          sha256: sequence of str, the images' checksums, all of them present.
 
         Returns:
-          float16 [len(sums), height, width, channels].
+          float16 [len(sha256)] + row_shape, a copy.
         """
-        sums, views = np.asarray(sums), np.asarray(views)
-        rows = None
-        for view in dict.fromkeys(views):
-            of_view = views == view
-            part = self._caches[layer, view].read(sums[of_view])
-            rows = np.empty((len(sums),) + part.shape[1:], part.dtype) if rows is None else rows
-            rows[of_view] = part
-        return rows
+        # Mapped for this call alone: its pages count as this process's memory.
+        rows = np.memmap(str(self._rows_path), DTYPE, 'r', shape=(self._num_rows,) + self.row_shape)
+        return rows[[self._places[one][0] for one in sha256]]

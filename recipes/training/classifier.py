@@ -1,4 +1,7 @@
 """What the recipes do with a classifier besides training it: predict, evaluate, draw, classify files, export."""
+import csv
+import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -6,6 +9,7 @@ import numpy as np
 
 from common import evaluation, files, plotting, runs
 from common.errors import InputError
+from common.images import find_images, load_image
 from common.session import tf
 
 BATCH_SIZE = 500        # images, of small ones
@@ -58,9 +62,68 @@ def evaluate(run_dir, labels, probabilities, class_names, load_images, **grid):
     return evaluation.accuracy(labels, predictions)
 
 
+def right_and_wrong(labels, probabilities, count, seed):
+    """Chooses images to explain: right predictions at random, and the most confident wrong ones.
+
+    Args:
+      labels: int [num_images].
+      probabilities: float [num_images, num_classes].
+      count: int, the most of each.
+      seed: int.
+
+    Returns:
+      {'right': int [at most count], 'wrong': int [at most count]}, indices.
+    """
+    right = np.flatnonzero(np.argmax(probabilities, axis=1) == labels)
+    right = right[np.random.RandomState(seed).permutation(len(right))[:count]]
+    return {'right': np.sort(right), 'wrong': evaluation.most_confident_mistakes(labels, probabilities, count)}
+
+
+def write_predictions(path, image_paths, probabilities, class_names, labels=None):
+    """Writes a table (CSV), a line per image: its file, class, the class's probability, the probability of each class.
+
+    Args:
+      path: Path.
+      image_paths: sequence of Path.
+      probabilities: float [num_images, num_classes].
+      class_names: sequence of str.
+      labels: int [num_images], for a column with the true classes.
+    """
+    with files.replacing(path) as beside, beside.open('w', newline='', encoding='utf-8', errors='surrogateescape') as f:
+        writer = csv.writer(f)
+        writer.writerow(['file', *(['true_class'] if labels is not None else []), 'class', 'probability',
+                         *(f'p_{name}' for name in class_names)])
+        for k, (image, row) in enumerate(zip(image_paths, probabilities)):
+            writer.writerow([str(image), *([class_names[labels[k]]] if labels is not None else []),
+                             class_names[np.argmax(row)], f'{row.max():.6f}', *(f'{p:.6f}' for p in row)])
+
+
 def accuracy_figures(accuracy, name='test_accuracy'):
     """Returns an evaluation.Accuracy as run.json has it: a dict of value, low and high by name."""
     return {name: accuracy.value, f'{name}_low': accuracy.low, f'{name}_high': accuracy.high}
+
+
+def record_results(run_dir, accuracies, state, started):
+    """Writes the results of a run into its run.json.
+
+    Args:
+      run_dir: Path.
+      accuracies: {name: evaluation.Accuracy}, 'test_accuracy' among them.
+      state: dict, of the training.run.TrainingRun at its end.
+      started: float, the time.time() at which the run would have started without interruptions.
+
+    Returns:
+      float, seconds since then.
+    """
+    figures, seconds = {}, time.time() - started
+    for name, accuracy in accuracies.items():
+        figures.update(accuracy_figures(accuracy, name))
+    for name in ('validation_accuracy', 'validation_loss', 'best_step', 'first_loss'):
+        figures[name] = state[name]
+    runs.write_record(run_dir, seconds=seconds, results=dict(
+        figures, test_images=accuracies['test_accuracy'].total, seconds=seconds,
+        seconds_per_step=state['training_seconds'] / max(state['step'], 1)))
+    return seconds
 
 
 def plot_training(run_dir, name='metrics', x='step', prefix='', title=''):
@@ -83,6 +146,32 @@ def plot_training(run_dir, name='metrics', x='step', prefix='', title=''):
             'training': curve(training), 'validation': curve(f'validation_{quantity}')},
             f'{title}{quantity.capitalize()} (training: mean over the steps, with dropout and augmentation)', x,
             {'loss': 'cross-entropy'}.get(quantity, quantity), log=log)
+
+
+def readable_images(arguments):
+    """Finds the images that --predict names, in files and folders; unreadable ones are reported and skipped.
+
+    Args:
+      arguments: list of Path.
+
+    Returns:
+      list of Path, at least one.
+
+    Raises:
+      InputError: the only file named cannot be read, or none of them.
+    """
+    paths = []
+    for path in find_images(arguments, '--predict'):
+        try:
+            load_image(path)
+            paths.append(path)
+        except InputError as error:
+            if arguments == [path]:
+                raise
+            print(f'skipped: {error}', file=sys.stderr)
+    if not paths:
+        raise InputError('--predict: none of the images can be read')
+    return paths
 
 
 class TrainedRun(NamedTuple):
@@ -108,6 +197,9 @@ def find_trained_run(output_dir, recipe, chosen=None, **wanted):
     Raises:
       InputError: there is no such run, or it has no trained weights yet.
     """
+    if not chosen and not (Path(output_dir) / recipe / runs.LATEST / runs.RECORD).exists():
+        raise InputError(f'--predict: no run in {Path(output_dir) / recipe} yet; train one first: '
+                         f'python recipes/{recipe}.py')
     option = '--run' if chosen else '--predict'
     run_dir = runs.locate(output_dir, recipe, chosen or True, option)
     settings = runs.read_record(run_dir)['settings']
@@ -120,7 +212,7 @@ def find_trained_run(output_dir, recipe, chosen=None, **wanted):
                for state, folder in zip(map(runs.load_state, folders), folders)
                if state and state.get('best_step') is not None]
     if not trained:
-        raise InputError(f'{option}: the run in {run_dir} has no trained weights yet; train with python '
+        raise InputError(f'{option}: the run in {run_dir} has no trained weights yet; train one first: python '
                          f'recipes/{recipe}.py, or name another run with --run DIR')
     _, folder, step = max(trained)
     return TrainedRun(run_dir=run_dir, folder=folder, step=step, settings=settings)

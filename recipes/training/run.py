@@ -68,9 +68,7 @@ class TrainingRun:
                  record_every=None, patience=0, best_by='validation_loss',
                  checkpoint_seconds=SECONDS_BETWEEN_CHECKPOINTS, name='metrics', graph=None, started=None,
                  quiet=False):
-        if state and set(NEW_STATE) - set(state):
-            raise InputError(f'{run_dir}: begun with an earlier version of this recipe, whose checkpoints lack '
-                             f'{", ".join(sorted(set(NEW_STATE) - set(state)))}; start a new run')
+        _check_state(run_dir, state)
         self.num_steps, self.validate, self.save = num_steps, validate, save
         self.validate_every, self.epoch_steps, self.record_every = validate_every, epoch_steps, record_every
         self.patience, self.best_by, self.checkpoint_seconds = patience, best_by, checkpoint_seconds
@@ -240,4 +238,27 @@ def open_run(run_dir, output_dir, recipe, *, settings, seed, device, source, num
                          f'{begun["source"]}; these are {num_images:,}, from {source}; name its --data-dir')
     runs.check_unchanged(run_dir, **facts)
     runs.write_record(run_dir, device=device)
-    return run_dir, runs.load_state(run_dir)
+    return run_dir, load_state(run_dir)
+
+
+def load_state(run_dir):
+    """Loads the state of a run's last checkpoint.
+
+    Args:
+      run_dir: Path.
+
+    Returns:
+      dict; None where the run has no checkpoint yet.
+
+    Raises:
+      InputError: the run was begun with an earlier version of the recipe.
+    """
+    return _check_state(run_dir, runs.load_state(run_dir))
+
+
+def _check_state(run_dir, state):
+    missing = sorted(set(NEW_STATE) - set(state)) if state else []
+    if missing:
+        raise InputError(f'{run_dir}: begun with an earlier version of this recipe, whose checkpoints lack '
+                         f'{", ".join(missing)}; start a new run')
+    return state

@@ -21,23 +21,30 @@ BOOK_EPOCHS = 50
 BOOK_STEPS = '''
 import sys, time
 import vgg16_transfer as recipe
-from common import session
-from common.session import keras, tf
-from datasets import photographs
+from common.session import tf
+from datasets import image_folder
 from networks import vgg, vgg_keras
 num_steps = int(sys.argv[1])
 args = recipe.parse_args(['--book', '--quiet'] + sys.argv[2:])
-data = photographs.load(args.data_dir, quiet=True)
+data = image_folder.load(args.data_dir, quiet=True)
 _, weights, _, _ = vgg.obtain_weights(args.models_dir, 'vgg16')
-with tf.Graph().as_default(), session.open_session() as sess:
-    keras.backend.set_session(sess)
-    model = recipe.build_model(args, len(data.class_names))
-    _, stage = recipe.build_stages(model, args, (0, num_steps), [1.0] * len(data.class_names))
+features = recipe.BottleneckFeatures(None, [], args.size, weights, args.threads)  # reads images
+clock = [time.time()]
+class Clock:  # in the place of TrainingRun: no validation, no checkpoint
+    state = {'step': 0}
+    def __init__(self, *unused, **too): pass
+    def __enter__(self): return self
+    def __exit__(self, *unused): pass
+    def steps(self): return range(num_steps)
+    def record(self, *unused): clock.append(time.time())
+recipe.TrainingRun = Clock
+with vgg_keras.open_session() as sess:
+    model = recipe.build_model(len(data.class_names), **{name: args.settings[name] for name in recipe.MODEL_OPTIONS})
+    stage = recipe.build_stage('stage2', model, None, num_steps=num_steps, learning_rate=args.learning_rate, book=True,
+                               class_weights=[1.0] * len(data.class_names))
     sess.run(tf.global_variables_initializer())
     vgg_keras.set_weights(model, weights, as_in_book=True)
-    clock = [time.time()]
-    recipe.train(sess, stage, lambda *images: photographs.read_images(*images, args.size, args.threads), data.train,
-                 num_steps, args, 0, lambda *unused: clock.append(time.time()))
+    recipe.train_stage(sess, stage, features, data, None, None, num_steps=num_steps, batch_size=args.batch_size)
     print(len(data.train.labels), ' '.join('%.3f' % (b - a) for a, b in zip(clock, clock[1:])))
 '''
 
@@ -73,9 +80,9 @@ def main():
     num_images, *seconds = result.split()
     step = sorted(map(float, seconds[2:]))[len(seconds[2:]) // 2]  # the first two warm up
     book = step / 16 * int(num_images) * BOOK_EPOCHS
-    print('the cookbook: %.2f s a step of 16 (median of %d: %s), so %.0f s for %d epochs of %s images' % (
-        step, len(seconds[2:]), result, book, BOOK_EPOCHS, num_images))
-    print('ratio: %.1f' % (book / whole))
+    print(f'the cookbook: {step:.2f} s a step of 16 (median of {len(seconds[2:])}: {result}), so {book:.0f} s for '
+          f'{BOOK_EPOCHS} epochs of {num_images} images')
+    print(f'ratio: {book / whole:.1f}')
 
 
 if __name__ == '__main__':

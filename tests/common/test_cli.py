@@ -206,6 +206,15 @@ def test_what_may_change_is_kept_unless_it_is_given_anew(run_dir):
     assert steps() == 7 and steps('--steps', '8') == 8
 
 
+def test_a_folder_may_change_too_and_is_a_path_again(tmp_path):
+    def parse_with_data(*argv):
+        parser = cli.make_parser('Doc.', data=True)
+        return cli.parse_args(parser, [*argv, '--output-dir', str(tmp_path)], 'recipe', changeable=('data_dir',))
+    runs.create(tmp_path, 'recipe', settings=parse_with_data('--data-dir', 'here').settings)
+    assert parse_with_data('--resume').data_dir == Path('here')
+    assert parse_with_data('--resume', '--data-dir', 'there').data_dir == Path('there')
+
+
 def test_resume_without_a_run_is_refused(tmp_path):
     with pytest.raises(InputError, match='no run in'):
         parse(['--output-dir', str(tmp_path), '--resume'])

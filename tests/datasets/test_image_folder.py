@@ -1,4 +1,5 @@
-"""Folders of labeled photographs: as people have them, with what is wrong in them, in one line each."""
+"""Folders of labeled images: as people have them, with what is wrong in them, in one line each."""
+import hashlib
 import io
 import os
 import shutil
@@ -17,8 +18,8 @@ from datasets import image_folder, layouts
 from packing import make_tar, make_zip
 
 
-def picture(number, size=(9, 7), kind='PNG', mode='RGB', **options):
-    """The bytes of a picture of its own, for every number."""
+def encoded(number, size=(9, 7), kind='PNG', mode='RGB', **options):
+    """Returns the bytes of an image file; each number gives another image."""
     pixels = np.random.RandomState(number).randint(0, 256, size[::-1] + (3,)).astype(np.uint8)
     encoded = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(encoded, kind, **options)
@@ -26,8 +27,8 @@ def picture(number, size=(9, 7), kind='PNG', mode='RGB', **options):
 
 
 def numbered(pattern, count, start=0):
-    """{pattern % number: a picture of its own}; the same number in the same pattern gives the same picture."""
-    return {pattern % number: picture(sum(map(ord, pattern)) * 1000 + number)
+    """Returns {pattern % number: an image of its own}; the same number in the same pattern gives the same image."""
+    return {pattern % number: encoded(sum(map(ord, pattern)) * 1000 + number)
             for number in range(start, start + count)}
 
 
@@ -41,6 +42,10 @@ def write(folder, contents):
 
 def names(split):
     return [path.name for path in split.paths]
+
+
+def all_paths(data):
+    return [path for split in (data.train, data.validation, data.test) for path in split.paths]
 
 
 def counts(data):
@@ -101,7 +106,7 @@ LAYOUTS = {
                         ', train, the class in the name; of each class in train, 15 % as validation and 15 % as test, '
                         'drawn with seed 0'),
     'Kaggle unpacked twice': (below('train/train', FLAT), '', [[14, 14], [3, 3], [3, 3]], None),
-    'many classes': ({'%02d/%d.png' % (k // 3, k): picture(k) for k in range(120)}, '', [[1] * 40] * 3,
+    'many classes': ({'%02d/%d.png' % (k // 3, k): encoded(k) for k in range(120)}, '', [[1] * 40] * 3,
                      ', one folder per class' + DRAWN),
 }
 
@@ -111,22 +116,20 @@ def test_layouts(tmp_path, layout):
     contents, inside, expected, how = LAYOUTS[layout]
     data = image_folder.load(write(tmp_path, contents), quiet=True)
     assert counts(data) == expected
-    assert how is None or data.how == f'{tmp_path}{inside}{how}'
-    assert data.class_names == tuple(sorted(data.class_names)) and data.left_out == ()
-    used = []
+    assert how is None or data.description == f'{tmp_path}{inside}{how}'
+    assert data.class_names == tuple(sorted(data.class_names)) and data.skipped == ()
     for split in data[1:4]:
         assert split.labels.dtype == np.int64 and len(split.labels) == len(split.paths)
-        for path, label in zip(split.paths, split.labels):
+        for path, label, checksum in zip(split.paths, split.labels, split.sha256):
             assert data.class_names[label] in str(path.relative_to(tmp_path))
-        used.extend(split.paths)
-    assert len(set(used)) == len(used) and set(data.sums) == set(used)
-    assert all(path.is_file() for path in used)
+            assert checksum == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert len(set(all_paths(data))) == len(all_paths(data))
 
 
 def test_given_parts_are_kept(tmp_path):
     data = image_folder.load(write(tmp_path, COOKBOOK), quiet=True)
     assert {path.relative_to(tmp_path).parts[0] for path in data.train.paths} == {'train'}
-    assert {path.relative_to(tmp_path).parts[0] for path in data.validation.paths + data.test.paths} == {'validation'}
+    assert {path.relative_to(tmp_path).parts[0] for split in data[2:4] for path in split.paths} == {'validation'}
 
 
 # Archives
@@ -151,13 +154,14 @@ def test_microsofts_zip(tmp_path, capsys, given):
     said = capsys.readouterr().out
     assert said.startswith('unpacking %s into %s\nfile %d/%d' % (archive, unpacked, len(MICROSOFT), len(MICROSOFT)))
     assert data.class_names == ('Cat', 'Dog') and counts(data) == [[6, 6], [2, 2], [2, 2]]
-    assert data.left_out == ((unpacked / 'PetImages/Cat/666.jpg', 'an empty file, not a picture'),
-                             (unpacked / 'PetImages/Dog/11702.jpg', 'an empty file, not a picture'))
+    assert [path.relative_to(unpacked).as_posix() for path, _ in data.skipped] == [
+        'PetImages/Cat/666.jpg', 'PetImages/Dog/11702.jpg']
+    assert all(why.startswith('an empty file') for _, why in data.skipped)
     assert archive.read_bytes() == packed
     assert sorted(os.listdir(str(tmp_path))) == [unpacked.name, archive.name]
     again = image_folder.load(tmp_path if given == 'folder' else archive)
     assert 'unpacking' not in capsys.readouterr().out
-    assert again.train.paths == data.train.paths
+    assert all_paths(again) == all_paths(data)
 
 
 def test_kaggles_zip_of_zips(tmp_path):
@@ -168,7 +172,7 @@ def test_kaggles_zip_of_zips(tmp_path):
     pack(data_dir / 'dogs-vs-cats.zip', contents)
     first, second = (image_folder.load(data_dir, quiet=True) for _ in range(2))
     assert first.class_names == ('cat', 'dog') and counts(first) == [[14, 14], [3, 3], [3, 3]]
-    assert first.train.paths == second.train.paths and names(first.test) == names(second.test)
+    assert all_paths(first) == all_paths(second)
     assert first.train.paths[0].parent == data_dir / 'dogs-vs-cats' / 'train' / 'train'
 
 
@@ -177,7 +181,7 @@ def test_any_archive(tmp_path, name):
     pack(tmp_path / name, {**below('flower_photos', {**CLASSES, **numbered('roses/%d.png', 3)}), 'LICENSE.txt': b'CC',
                            **{'__MACOSX/' + key: b'' for key in ('cats/._c1.png', 'dogs/._d1.png')}})
     data = image_folder.load(tmp_path / name, quiet=True)
-    assert data.class_names == ('cats', 'dogs', 'roses') and data.left_out == ()
+    assert data.class_names == ('cats', 'dogs', 'roses') and data.skipped == ()
     assert data.train.paths[0].parent == tmp_path / name.split('.')[0] / 'flower_photos' / 'cats'
 
 
@@ -193,7 +197,7 @@ def test_archives_of_other_things_are_left_alone(tmp_path, capsys):
     (lambda path: path.write_bytes(pack(path, CLASSES)[:-100]), r'a.zip: truncated or damaged \(.*\); get it again'),
     (lambda path: path.write_bytes(b'<html>'), r'a.zip: truncated or damaged \(.*\); get it again'),
     (lambda path: pack(path, {'../cats/1.png': b''}), "a.zip: the name '../cats/1.png' leads out of the folder"),
-])
+], ids=['cut short', 'a web page', 'a path that leads out'])
 def test_bad_archives_leave_nothing(tmp_path, make, message):
     make(tmp_path / 'a.zip')
     with pytest.raises(InputError, match=message) as caught:
@@ -214,8 +218,8 @@ def test_a_disk_too_small_for_an_archive(tmp_path, monkeypatch):
 
 def test_what_a_killed_process_left_is_replaced(tmp_path):
     pack(tmp_path / 'a.zip', CLASSES)
-    write(tmp_path / '.a.part', {'.unpacking-x/cats/old.png': picture(0), 'cats/old.png': picture(1)})
-    assert len(image_folder.load(tmp_path, quiet=True).sums) == 60
+    write(tmp_path / '.a.part', {'.unpacking-x/cats/old.png': encoded(0), 'cats/old.png': encoded(1)})
+    assert len(all_paths(image_folder.load(tmp_path, quiet=True))) == 60
     assert sorted(os.listdir(str(tmp_path))) == ['a', 'a.zip']
     assert sorted(os.listdir(str(tmp_path / 'a'))) == ['cats', 'dogs']
 
@@ -237,7 +241,7 @@ def test_two_processes_unpack_once(tmp_path, monkeypatch):
     assert sorted(os.listdir(str(tmp_path))) == ['a', 'a.zip']
 
 
-# What is left out
+# What is skipped
 
 
 def truncated(content):
@@ -245,22 +249,22 @@ def truncated(content):
 
 
 BAD = {
-    'cats/cut.jpg': (truncated(picture(1, (90, 70), 'JPEG')), 'the picture is damaged or cut short'),
-    'cats/cut.png': (truncated(picture(1, (90, 70))), 'the picture is damaged or cut short'),
-    'cats/empty.jpg': (b'', 'an empty file, not a picture'),
-    'dogs/page.jpeg': (b'<!DOCTYPE html><html>404</html>', 'not a picture, or of a kind that cannot be read here'),
-    'dogs/apple.heic': (b'\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'not a picture, or of a kind that cannot be read here'),
-    'loose.png': (picture(2), "lies in no class's folder"),
+    'cats/cut.jpg': (truncated(encoded(1, (90, 70), 'JPEG')), 'the '),
+    'cats/cut.png': (truncated(encoded(1, (90, 70))), 'the '),
+    'cats/empty.jpg': (b'', 'an empty file'),
+    'dogs/page.jpeg': (b'<!DOCTYPE html><html>404</html>', 'not a'),
+    'dogs/apple.heic': (b'\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'not a'),
+    'loose.png': (encoded(2), "not in a class's folder"),
 }
 
 
-def test_bad_pictures_are_listed_and_left_where_they_are(tmp_path):
+def test_unreadable_images_are_reported_and_left_where_they_are(tmp_path):
     write(tmp_path, {**CLASSES, **{name: content for name, (content, _) in BAD.items()}})
     (tmp_path / 'dogs' / 'nowhere.png').symlink_to(tmp_path / 'gone.png')
     os.mkfifo(str(tmp_path / 'dogs' / 'pipe.png'))
     data = image_folder.load(tmp_path, quiet=True)
-    reasons = {path.relative_to(tmp_path).as_posix(): why for path, why in data.left_out}
-    assert set(reasons) == set(BAD) | {'dogs/nowhere.png', 'dogs/pipe.png'} and len(data.left_out) == len(reasons)
+    reasons = {path.relative_to(tmp_path).as_posix(): why for path, why in data.skipped}
+    assert set(reasons) == set(BAD) | {'dogs/nowhere.png', 'dogs/pipe.png'} and len(data.skipped) == len(reasons)
     for name, (content, why) in BAD.items():
         assert reasons[name].startswith(why)
         assert (tmp_path / name).read_bytes() == content
@@ -269,18 +273,18 @@ def test_bad_pictures_are_listed_and_left_where_they_are(tmp_path):
     assert counts(data) == [[14, 28], [3, 6], [3, 6]]
 
 
-def test_what_is_no_picture_is_passed_over(tmp_path):
+def test_what_is_no_image_is_passed_over(tmp_path):
     others = {'cats/Thumbs.db': b'x', 'cats/.DS_Store': b'x', 'cats/._c1.png': b'x', '.ipynb_checkpoints/a.png': b'x',
               'cats/.hidden/a.png': b'x', 'dogs/list.txt': b'x', '@eaDir/a.png': b'x', 'cats/@eaDir/a.jpg': b'x',
               '__MACOSX/a.png': b'x', 'README': b'x', 'dogs/folder.png/d.txt': b'x'}
     data = image_folder.load(write(tmp_path, {**CLASSES, **others}), quiet=True)
-    assert data.class_names == ('cats', 'dogs') and data.left_out == () and len(data.sums) == 60
+    assert data.class_names == ('cats', 'dogs') and data.skipped == () and len(all_paths(data)) == 60
 
 
 def test_flat_names_without_a_class(tmp_path):
-    data = image_folder.load(write(tmp_path, {**FLAT, 'IMG_0001.jpg': picture(0)}), quiet=True)
+    data = image_folder.load(write(tmp_path, {**FLAT, 'IMG_0001.jpg': encoded(0)}), quiet=True)
     assert data.class_names == ('cat', 'dog')
-    assert data.left_out == ((tmp_path / 'IMG_0001.jpg', 'no class in its name; expected one like cat.123.jpg'),)
+    assert data.skipped == ((tmp_path / 'IMG_0001.jpg', 'no class in its name; expected one like cat.123.jpg'),)
 
 
 def test_links_are_followed_once(tmp_path):
@@ -293,16 +297,16 @@ def test_links_are_followed_once(tmp_path):
     (data_dir / 'dogs' / 'round').symlink_to(data_dir / 'dogs')
     (data_dir / 'dogs' / 'loop').symlink_to('loop')
     data = image_folder.load(data_dir, quiet=True)
-    assert len(data.sums) == 25 and data.left_out == ()
+    assert len(all_paths(data)) == 25 and data.skipped == ()
 
 
-def test_odd_pictures_are_good_ones(tmp_path):
-    odd = {'cats/one.png': picture(1, (1, 1)), 'cats/cmyk.jpg': picture(2, kind='JPEG', mode='CMYK'),
-           'cats/alpha.png': picture(3, mode='RGBA'), 'cats/gray.gif': picture(4, kind='GIF', mode='L'),
-           'cats/palette.png': picture(5, mode='P'), 'dogs/really-a-png.jpg': picture(6),
-           'dogs/LOUD.JPEG': picture(7, kind='JPEG'), 'dogs/a b.\u00e9.webp': picture(8, kind='WEBP')}
+def test_unusual_images_are_good_ones(tmp_path):
+    odd = {'cats/one.png': encoded(1, (1, 1)), 'cats/cmyk.jpg': encoded(2, kind='JPEG', mode='CMYK'),
+           'cats/alpha.png': encoded(3, mode='RGBA'), 'cats/gray.gif': encoded(4, kind='GIF', mode='L'),
+           'cats/palette.png': encoded(5, mode='P'), 'dogs/really-a-png.jpg': encoded(6),
+           'dogs/LOUD.JPEG': encoded(7, kind='JPEG'), 'dogs/a b.\u00e9.webp': encoded(8, kind='WEBP')}
     data = image_folder.load(write(tmp_path, odd), quiet=True)
-    assert len(data.sums) == 8 and data.left_out == ()
+    assert len(all_paths(data)) == 8 and data.skipped == ()
 
 
 # One line for each mistake
@@ -314,29 +318,29 @@ def without(contents, part):
 
 BROKEN = {name: b'no picture' if name.startswith('dogs') else content for name, content in CLASSES.items()}
 MISTAKES = {
-    'nothing': ({}, r'%s: no pictures; expected one folder of pictures per class'),
-    'no pictures': ({'train/cats/a.txt': b'', 'train/dogs/b.txt': b'', 'validation/cats/c.txt': b''},
-                    r'%s: no pictures; expected one folder of pictures per class'),
-    'pictures without a class': (numbered('IMG_%d.png', 3), '%s/IMG_0.png: no class in its name; expected one like'),
-    'one class only': (without(CLASSES, 'dogs'), "%s: one class only, 'cats'; expected the pictures of at least two"),
-    'one class only, split': (without(COOKBOOK, 'dogs'), "%s: one class only, 'cats'"),
-    'one flat class': (without(FLAT, 'dog'), "%s: one class only, 'cat'"),
-    'a single picture': ({**without(CLASSES, 'dogs'), 'dogs/d.png': picture(0)},
-                         "%s: class 'dogs': a single picture; expected at least 3; add some, or remove the class"),
-    'a single one to learn from': ({**without(COOKBOOK, 'train/dogs'), 'train/dogs/d.png': picture(0)},
-                                   "%s: class 'dogs': a single picture in train; expected at least 2"),
-    'a single one to choose by': ({**without(COOKBOOK, 'validation/cats'), 'validation/cats/d.png': picture(0)},
-                                  "%s: class 'cats': a single picture in validation; expected at least 2"),
-    'two pictures': ({**without(CLASSES, 'dogs'), **numbered('dogs/d%d.png', 2)},
-                     "%s: class 'dogs': only 2 pictures; expected at least 3"),
-    'all unreadable': (BROKEN, "%s: class 'dogs': none of its 40 pictures can be read; the first that cannot is "
-                       '%s/dogs/d0.png: not a picture'),
-    'one readable': ({**BROKEN, 'dogs/d7.png': picture(0)},
-                     "%s: class 'dogs': a single one of its 40 pictures can be read; the first that cannot is "
-                     '%s/dogs/d0.png: not a picture'),
+    'nothing': ({}, r'%s: no images; expected one folder of images per class'),
+    'no images': ({'train/cats/a.txt': b'', 'train/dogs/b.txt': b'', 'validation/cats/c.txt': b''},
+                  r'%s: no images; expected one folder of images per class'),
+    'images without a class': (numbered('IMG_%d.png', 3), '%s/IMG_0.png: no class in its name; expected one like'),
+    'one class only': (without(CLASSES, 'dogs'), "%s: only one class, 'cats'; expected at least two"),
+    'one class only, split': (without(COOKBOOK, 'dogs'), "%s: only one class, 'cats'"),
+    'one flat class': (without(FLAT, 'dog'), "%s: only one class, 'cat'"),
+    'a single image': ({**without(CLASSES, 'dogs'), 'dogs/d.png': encoded(0)},
+                       "%s: class 'dogs': only 1 image; expected at least 3; add some, or remove the class"),
+    'a single one to learn from': ({**without(COOKBOOK, 'train/dogs'), 'train/dogs/d.png': encoded(0)},
+                                   "%s: class 'dogs': only 1 image in train; expected at least 2"),
+    'a single one to choose by': ({**without(COOKBOOK, 'validation/cats'), 'validation/cats/d.png': encoded(0)},
+                                  "%s: class 'cats': only 1 image in validation; expected at least 2"),
+    'two images': ({**without(CLASSES, 'dogs'), **numbered('dogs/d%d.png', 2)},
+                   "%s: class 'dogs': only 2 images; expected at least 3"),
+    'all unreadable': (BROKEN, "%s: class 'dogs': none of its 40 images can be read; the first that cannot is "
+                       '%s/dogs/d0.png: not a'),
+    'one readable': ({**BROKEN, 'dogs/d7.png': encoded(0)},
+                     "%s: class 'dogs': 1 of its 40 images can be read; the first that cannot is "
+                     '%s/dogs/d0.png: not a'),
     'all of validation unreadable': ({name: b'x' if 'validation/c' in name else content
                                       for name, content in COOKBOOK.items()},
-                                     "%s: class 'cats': none of its 4 pictures in validation can be read"),
+                                     "%s: class 'cats': none of its 4 images in validation can be read"),
     'other classes': (renamed(COOKBOOK, 'validation/dogs', 'validation/wolves'),
                       r'%s: train and validation have different classes \(only in train: dogs; only in validation: '
                       r'wolves\); give both the same folders'),
@@ -346,10 +350,11 @@ MISTAKES = {
                                 r'%s: train and test have different classes \(only in test: birds\)'),
     'an empty validation': ({**without(COOKBOOK, 'validation'), 'validation/note.txt': b''},
                             r'%s: train and validation have different classes \(only in train: cats, dogs\)'),
-    'an empty class': ({**CLASSES, 'birds/note.txt': b''}, "%s: class 'birds' has no pictures; add some, or remove"),
+    'an empty class': ({**CLASSES, 'birds/note.txt': b''}, "%s: class 'birds' has no images; add some, or remove"),
     'an empty class in validation': ({**without(COOKBOOK, 'validation/dogs'), 'validation/dogs/note.txt': b''},
-                                     "%s: class 'dogs' has no pictures in validation"),
-    'validation without train': (without(COOKBOOK, 'train'), '%s: holds validation, but no train'),
+                                     "%s: class 'dogs' has no images in validation"),
+    'validation without train': (without(COOKBOOK, 'train'),
+                                 '%s: contains validation, but no train; rename the folder of training images'),
     'two names for a part': ({**COOKBOOK, **renamed(COOKBOOK, 'validation', 'val')},
                              '%s: both val and validation; expected one of them'),
     'two data sets': ({**below('a', COOKBOOK), **below('b', CLASSES)},
@@ -370,15 +375,15 @@ def test_mistakes(tmp_path, mistake):
 
 
 def test_paths_that_are_no_folder(tmp_path):
-    write(tmp_path, {'a.jpg': picture(0)})
-    with pytest.raises(InputError, match=r'a.jpg: a file; expected a folder of pictures, or an archive \(.zip'):
+    write(tmp_path, {'a.jpg': encoded(0)})
+    with pytest.raises(InputError, match=r'a.jpg: a file; expected a folder of images, or an archive \(.zip'):
         image_folder.load(tmp_path / 'a.jpg')
     for missing in (tmp_path / 'gone', tmp_path / 'a.jpg' / 'below'):
         with pytest.raises(InputError, match=f'{missing}: no such folder'):
             image_folder.load(missing)
 
 
-@pytest.mark.parametrize('closed', ['', 'train', 'train/cats', 'validation/dogs'])
+@pytest.mark.parametrize('closed', ['.', 'train', 'train/cats', 'validation/dogs'])
 def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch, closed):
     write(tmp_path, COOKBOOK)
 
@@ -395,8 +400,9 @@ def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch, closed):
 
 
 @pytest.mark.parametrize('contents', [
-    {}, {'mnist/train-images-idx3-ubyte.gz': b'x', '.gitkeep': b''}, numbered('sheets/%d.png', 3), None])
-def test_the_data_folder_without_photographs_says_how_to_get_some(tmp_path, monkeypatch, contents):
+    {}, {'mnist/train-images-idx3-ubyte.gz': b'x', '.gitkeep': b''}, numbered('sheets/%d.png', 3), None],
+    ids=['empty', 'other data', 'one folder', 'missing'])
+def test_the_data_folder_without_images_says_how_to_get_some(tmp_path, monkeypatch, contents):
     data_dir = tmp_path / 'data'
     monkeypatch.setenv('RECIPES_DATA_DIR', str(data_dir))
     if contents is not None:
@@ -429,11 +435,11 @@ def test_the_split_depends_on_seed_and_names_alone(tmp_path):
     assert placed(image_folder.load(tmp_path / 'here', 4, quiet=True)) != placed(here)
 
 
-def test_a_picture_more_or_less_moves_few(tmp_path):
+def test_an_image_more_or_less_moves_few(tmp_path):
     before = placed(image_folder.load(write(tmp_path, CLASSES), quiet=True))
     (tmp_path / 'cats' / 'c5.png').unlink()
     (tmp_path / 'dogs' / 'd9.png').write_bytes(b'')
-    write(tmp_path, {'dogs/new.png': picture(0)})
+    write(tmp_path, {'dogs/new.png': encoded(0)})
     after = placed(image_folder.load(tmp_path, quiet=True))
     assert sum(before[key] != after[key] for key in set(before) & set(after)) <= 4
 
@@ -445,32 +451,51 @@ def test_halves_of_validation(tmp_path):
     assert placed(data) != placed(image_folder.load(tmp_path, 2, quiet=True))
 
 
-# The same picture in more than one part
+def test_the_fingerprint_tells_data_sets_and_splits_apart(tmp_path):
+    data = image_folder.load(write(tmp_path, CLASSES), quiet=True)
+    assert image_folder.fingerprint(data) == image_folder.fingerprint(image_folder.load(tmp_path, quiet=True))
+    assert image_folder.fingerprint(data) != image_folder.fingerprint(image_folder.load(tmp_path, 3, quiet=True))
+    other = data._replace(train=data.train._replace(labels=1 - data.train.labels))
+    assert image_folder.fingerprint(data) != image_folder.fingerprint(other)
 
 
-def test_pictures_of_a_later_part_are_left_out_of_the_earlier(tmp_path, capsys):
+def test_some_of_a_splits_images(tmp_path):
+    train = image_folder.load(write(tmp_path, CLASSES), quiet=True).train
+    for chosen in ([3, 0], slice(1, 3)):
+        for found, whole in zip(image_folder.take(train, chosen), train):
+            np.testing.assert_array_equal(found, whole[chosen])
+
+
+# The same image in more than one part
+
+
+def assert_parts_share_nothing(data):
+    train, validation, test = [set(split.sha256) for split in (data.train, data.validation, data.test)]
+    assert not (train & validation or train & test or validation & test)
+
+
+def test_images_of_a_later_part_are_skipped_in_the_earlier(tmp_path, capsys):
     write(tmp_path, {**COOKBOOK, **TEST})
     for part, name in (('train', 'cats/copy1.png'), ('validation', 'dogs/copy2.png')):
         shutil.copy(str(tmp_path / 'test' / 'cats' / 'c0.png'), str(tmp_path / part / name))
     shutil.copy(str(tmp_path / 'validation' / 'cats' / 'c1.png'), str(tmp_path / 'train' / 'cats' / 'copy3.png'))
     shutil.copy(str(tmp_path / 'train' / 'cats' / 'c2.png'), str(tmp_path / 'train' / 'cats' / 'copy4.png'))
     data = image_folder.load(tmp_path, quiet=True)
-    assert dict(data.left_out) == {
-        tmp_path / 'train/cats/copy1.png': 'the same picture as %s' % (tmp_path / 'test/cats/c0.png'),
-        tmp_path / 'validation/dogs/copy2.png': 'the same picture as %s' % (tmp_path / 'test/cats/c0.png'),
-        tmp_path / 'train/cats/copy3.png': 'the same picture as %s' % (tmp_path / 'validation/cats/c1.png')}
+    assert dict(data.skipped) == {
+        tmp_path / 'train/cats/copy1.png': 'the same image as %s' % (tmp_path / 'test/cats/c0.png'),
+        tmp_path / 'validation/dogs/copy2.png': 'the same image as %s' % (tmp_path / 'test/cats/c0.png'),
+        tmp_path / 'train/cats/copy3.png': 'the same image as %s' % (tmp_path / 'validation/cats/c1.png')}
     assert counts(data) == [[6, 3], [4, 6], [2, 1]]  # a copy within a part does no harm
-    assert len(data.sums) == 22 and capsys.readouterr().err == ''
-    sums = [{data.sums[path] for path in split.paths} for split in data[1:4]]
-    assert not (sums[0] & sums[1] or sums[0] & sums[2] or sums[1] & sums[2])
+    assert len(all_paths(data)) == 22 and capsys.readouterr().err == ''
+    assert_parts_share_nothing(data)
 
 
 def test_copies_never_straddle_a_split_that_is_drawn(tmp_path):
     write(tmp_path, {**CLASSES, **{name.replace('/', '/copy-'): content for name, content in CLASSES.items()}})
     data = image_folder.load(tmp_path, quiet=True)
-    sums = [{data.sums[path] for path in split.paths} for split in data[1:4]]
-    assert not (sums[0] & sums[1] or sums[0] & sums[2] or sums[1] & sums[2])
-    assert len(set.union(*sums)) == 60 and len(data.sums) + len(data.left_out) == 120
+    assert_parts_share_nothing(data)
+    assert len({checksum for split in data[1:4] for checksum in split.sha256}) == 60
+    assert len(all_paths(data)) + len(data.skipped) == 120
 
 
 def test_a_training_set_that_is_the_validation_set(tmp_path, capsys):
@@ -478,24 +503,24 @@ def test_a_training_set_that_is_the_validation_set(tmp_path, capsys):
     write(tmp_path, {**contents, **renamed(contents, 'validation', 'train')})
     data = image_folder.load(tmp_path, quiet=True)
     warning = capsys.readouterr().err
-    assert warning.count('\n') == 1 and warning.startswith('warning: 10 pictures of train are in a later part too (')
-    assert counts(data)[0] == [4, 6] and data.left_out == ()
+    assert warning.count('\n') == 1 and warning.startswith('warning: 10 images of train are in a later part too (')
+    assert counts(data)[0] == [4, 6] and data.skipped == ()
 
 
 # Batches
 
 
 def test_batches_are_what_keras_reads(tmp_path):
-    write(tmp_path, {'wide.jpg': picture(1, (300, 120), 'JPEG', quality=95), 'small.png': picture(2, (20, 31))})
+    write(tmp_path, {'wide.jpg': encoded(1, (300, 120), 'JPEG', quality=95), 'small.png': encoded(2, (20, 31))})
     paths = [tmp_path / 'wide.jpg', tmp_path / 'small.png'] * 3
-    batch = image_folder.load_batch(paths, 64, threads=2)
+    batch = image_folder.load_images(paths, 64, threads=2)
     assert batch.dtype == np.uint8 and batch.shape == (6, 64, 64, 3)
     for path, image in zip(paths, batch):  # keras.preprocessing.image.load_img(path, target_size=(64, 64), 'bilinear')
         expected = Image.open(str(path)).convert('RGB').resize((64, 64), Image.Resampling.BILINEAR)
         np.testing.assert_array_equal(image, np.asarray(expected))
 
 
-def test_batches_of_odd_pictures(tmp_path):
+def test_batches_of_unusual_images(tmp_path):
     half = np.zeros((40, 60, 3), np.uint8)
     half[:, :30] = 200, 100, 50
     upright = Image.fromarray(half)
@@ -507,21 +532,21 @@ def test_batches_of_odd_pictures(tmp_path):
     alpha.save(str(tmp_path / 'alpha.png'))
     upright.convert('CMYK').save(str(tmp_path / 'cmyk.tif'))
     Image.new('L', (1, 1), 77).save(str(tmp_path / 'one.png'))
-    turned, alpha, cmyk, one = image_folder.load_batch(
+    turned, alpha, cmyk, one = image_folder.load_images(
         [tmp_path / name for name in ('turned.png', 'alpha.png', 'cmyk.tif', 'one.png')], 20, 4)
     for image, right in ((turned, 0), (alpha, 255), (cmyk, 0)):
         assert np.abs(image[:, :9].astype(int) - [200, 100, 50]).max() <= 2 and np.abs(image[:, 11:] - right).max() <= 2
     assert np.all(one == 77)
-    assert image_folder.load_batch([], 20, 2).shape == (0, 20, 20, 3)
+    assert image_folder.load_images([], 20, 2).shape == (0, 20, 20, 3)
 
 
-def test_a_batch_with_a_picture_that_went_bad(tmp_path):
-    write(tmp_path, {'a.png': picture(0), 'b.png': b''})
+def test_a_batch_with_an_image_that_went_bad(tmp_path):
+    write(tmp_path, {'a.png': encoded(0), 'b.png': b''})
     with pytest.raises(InputError, match='b.png: an empty file'):
-        image_folder.load_batch([tmp_path / 'a.png', tmp_path / 'b.png'], 8, 2)
+        image_folder.load_images([tmp_path / 'a.png', tmp_path / 'b.png'], 8, 2)
 
 
-def test_no_more_pictures_are_decoded_at_once_than_memory_bears(tmp_path, monkeypatch):
+def test_no_more_images_are_decoded_at_once_than_memory_allows(tmp_path, monkeypatch):
     at_work, most = [], []
 
     def load_image(path):
@@ -532,7 +557,7 @@ def test_no_more_pictures_are_decoded_at_once_than_memory_bears(tmp_path, monkey
         return np.zeros((1, 1, 3), np.float32)
 
     monkeypatch.setattr(images, 'load_image', load_image)
-    image_folder.load_batch(range(40), 8, threads=64)
+    image_folder.load_images(range(40), 8, threads=64)
     assert 1 < max(most) <= image_folder.MAX_THREADS
 
 
@@ -566,16 +591,16 @@ def test_progress_and_silence(tmp_path, capsys):
     assert capsys.readouterr() == ('', '')
 
 
-def test_pillows_warnings_are_not_the_users_business(tmp_path):
+def test_pillows_warnings_are_not_shown(tmp_path):
     damaged_exif = b'Exif\0\0II*\0' + struct.pack('<IHHHII', 8, 1, 0x010f, 2, 999, 9999)
-    odd = {'cats/c%d.jpg' % k: picture(k, kind='JPEG', exif=damaged_exif) for k in range(20)}
+    odd = {'cats/c%d.jpg' % k: encoded(k, kind='JPEG', exif=damaged_exif) for k in range(20)}
     write(tmp_path, {**CLASSES, **odd})
     filters = list(warnings.filters)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         data = image_folder.load(tmp_path, quiet=True)
-        image_folder.load_batch(data.train.paths, 8, 4)
-    assert caught == [] and len(data.sums) == 80
+        image_folder.load_images(data.train.paths, 8, 4)
+    assert caught == [] and len(all_paths(data)) == 80
     assert warnings.filters == filters
 
 
@@ -585,9 +610,9 @@ def test_real_cats_and_dogs(real_data_dir):
     if not folder.is_dir():
         pytest.skip(f'no dogs_and_cats in {real_data_dir}')
     data = image_folder.load(folder, quiet=True)
-    assert data.class_names == ('cats', 'dogs') and data.left_out == ()
+    assert data.class_names == ('cats', 'dogs') and data.skipped == ()
     assert counts(data) == [[1000, 1000], [200, 200], [200, 200]]
-    batch = image_folder.load_batch(data.test.paths[:8], 224, 2)
+    batch = image_folder.load_images(data.test.paths[:8], 224, 2)
     assert batch.std(axis=(1, 2, 3)).min() > 20
 
 

@@ -108,9 +108,9 @@ def test_gradient_is_tensorflows_own(tiny_vgg_weights, pooling, padding):
 
 
 def test_gradient_of_l2_pooling_is_finite_where_nothing_is_active(tiny_vgg_weights):
-    silent = {name: (0 * kernel, 0 * bias) for name, (kernel, bias) in tiny_vgg_weights.items()}
+    inactive = {name: (0 * kernel, 0 * bias) for name, (kernel, bias) in tiny_vgg_weights.items()}
     images = tf.constant(random_image(8, 8))
-    end_points = vgg.vgg(images, silent, 'vgg19', 'conv2_1', pooling='l2')
+    end_points = vgg.vgg(images, inactive, 'vgg19', 'conv2_1', pooling='l2')
     with tf.Session() as session:
         assert np.all(session.run(tf.gradients(end_points['conv2_1'], images)[0]) == 0)
 
@@ -123,7 +123,7 @@ def test_average_pooling_is_exact(tiny_vgg_weights):
     np.testing.assert_allclose(after[1, 2], before[2:4, 4].mean(axis=0), rtol=1e-6)  # the odd column by itself
 
 
-def test_mean_picture_stays_flat_up_to_its_border(tiny_vgg_weights):
+def test_mean_image_stays_flat_up_to_its_border(tiny_vgg_weights):
     # zero padding pads with the mean: with it folded into the bias, the border would see black
     images = np.broadcast_to(np.float32([123.68, 116.779, 103.939]), [1, 6, 6, 3])
     with tf.Session() as session:
@@ -204,22 +204,22 @@ def error_of_loading(path, network='vgg19'):
     return str(error.value)
 
 
-@pytest.mark.parametrize('network, wanted', [
-    ('vgg19', 'wanted: the weights of VGG-19, vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5 '
+@pytest.mark.parametrize('network, expected', [
+    ('vgg19', 'expected the weights of VGG-19, vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5 '
      '(https://github.com/fchollet/deep-learning-models/releases/download/v0.1/) or imagenet-vgg-verydeep-19.mat '
      '(http://www.vlfeat.org/matconvnet/models/)'),
-    ('vgg16', 'wanted: the weights of VGG-16, vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5 '
+    ('vgg16', 'expected the weights of VGG-16, vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5 '
      '(https://github.com/fchollet/deep-learning-models/releases/download/v0.1/) or imagenet-vgg-verydeep-16.mat '
      '(http://www.vlfeat.org/matconvnet/models/)')])
-def test_errors_say_what_was_found_which_file_is_wanted_and_where_it_is(tmp_path, narrow, network, wanted):
+def test_errors_say_what_was_found_which_file_is_expected_and_where_it_is(tmp_path, narrow, network, expected):
     other = {'vgg16': 'vgg19', 'vgg19': 'vgg16'}[network]
     path = write_weights(tmp_path / 'weights.h5', narrow[other])
     title = {'vgg16': 'VGG-16', 'vgg19': 'VGG-19'}
     found = f'the weights of {title[other]}, not of {title[network]}'
-    assert error_of_loading(path, network) == f'{path}: {found}; {wanted}'
+    assert error_of_loading(path, network) == f'{path}: {found}; {expected}'
     path.write_bytes(b'<html>Not Found</html>')
     found = 'a web page, such as a failed download leaves behind'
-    assert error_of_loading(path, network) == f'{path}: {found}; {wanted}'
+    assert error_of_loading(path, network) == f'{path}: {found}; {expected}'
 
 
 def change(weights, layer, kernel=None, bias=None):
@@ -228,7 +228,7 @@ def change(weights, layer, kernel=None, bias=None):
 
 
 @pytest.mark.parametrize('spoil, said', [
-    (lambda w: {}, 'no convolution of a VGG network in it'),
+    (lambda w: {}, 'does not contain the convolutions of a VGG network'),
     (lambda w: {k: v for k, v in w.items() if k != 'conv4_3'}, 'conv4_3 is missing'),
     (lambda w: change(w, 'conv1_1', np.zeros([3, 3, 1, 2])),
      'conv1_1 has a kernel of (3, 3, 1, 2) and a bias of (2,), not (3, 3, 3, 2) and (2,)'),
@@ -238,10 +238,10 @@ def change(weights, layer, kernel=None, bias=None):
      'conv2_1 has a kernel of (2, 2, 3, 3) and a bias of (2,), not (3, 3, 2, 2) and (2,) (Theano\'s order)'),
     (lambda w: change(w, 'conv3_1', np.full([3, 3, 2, 2], np.nan)), 'conv3_1 has weights that are not finite'),
     (lambda w: change(w, 'conv5_4', bias=np.array([np.inf, 0])), 'conv5_4 has weights that are not finite'),
-])
+], ids=['empty', 'a layer missing', 'one input channel', 'a long bias', 'Theano', 'NaN', 'infinite'])
 def test_wrong_weights(tmp_path, narrow, spoil, said):
     path = write_weights(tmp_path / 'weights.h5', spoil(narrow['vgg19']))
-    assert error_of_loading(path).startswith(f'{path}: {said}; wanted: the weights of VGG-19')
+    assert error_of_loading(path).startswith(f'{path}: {said}; expected the weights of VGG-19')
 
 
 # The order of sources
@@ -252,7 +252,7 @@ KERAS_16, ONNX_16 = [asset.name for asset in vgg.ASSETS['vgg16']]
 
 @pytest.fixture
 def sources(monkeypatch, tmp_path, narrow):
-    """Stands in for mirrors and package index: `sources` names what can be had, `asked` lists what was asked for."""
+    """Stands in for mirrors and package index: `sources` names what is available, `asked` lists what was asked for."""
     class Sources(list):
         models_dir = tmp_path / 'models'
         weights = narrow
@@ -300,7 +300,7 @@ def test_a_file_in_the_folder_is_found_by_its_known_names(sources, name, capsys)
     assert 'VGG-16' not in capsys.readouterr().err
 
 
-def test_vgg19_is_fetched_by_default(sources, capsys):
+def test_vgg19_is_downloaded_by_default(sources, capsys):
     sources += [KERAS_19, KERAS_16, ONNX_16]
     network, weights, source, sha256 = vgg.obtain_weights(sources.models_dir)
     assert (network, len(weights), source, sha256) == ('vgg19', 16, 'downloaded', 'its sum')
@@ -312,7 +312,7 @@ def test_falls_back_to_vgg16_with_one_warning(sources, capsys):
     assert vgg.obtain_weights(sources.models_dir, quiet=True)[0] == 'vgg16'
     assert sources.asked == [KERAS_19, KERAS_16, ONNX_16]
     assert capsys.readouterr().err == (
-        'warning: VGG-19 cannot be had, so VGG-16 is used (https://mirror: nobody there)\n')
+        'warning: VGG-19 is unavailable; using VGG-16 (https://mirror: nobody there)\n')
 
 
 def test_vgg16_in_the_folder_spares_the_wait_for_vgg19(sources, capsys):
@@ -320,17 +320,17 @@ def test_vgg16_in_the_folder_spares_the_wait_for_vgg19(sources, capsys):
     assert vgg.obtain_weights(sources.models_dir)[0] == 'vgg16'
     assert sources.asked == []
     warning, = capsys.readouterr().err.splitlines()
-    assert warning.startswith(f'warning: no VGG-19 in {sources.models_dir}, so VGG-16 is used')
+    assert warning.startswith(f'warning: no VGG-19 in {sources.models_dir}; using VGG-16')
 
 
-def test_named_network_that_cannot_be_had_is_an_error(sources):
+def test_named_network_that_is_unavailable_is_an_error(sources):
     sources += [KERAS_16, ONNX_16]
     with pytest.raises(UnavailableError, match='cannot get ' + KERAS_19):
         vgg.obtain_weights(sources.models_dir, 'vgg19')
     assert sources.asked == [KERAS_19]
 
 
-def test_nothing_to_be_had_lists_all_that_was_tried(sources):
+def test_no_source_lists_all_that_was_tried(sources):
     with pytest.raises(UnavailableError) as error:
         vgg.obtain_weights(sources.models_dir)
     assert [str(error.value).count(name) for name in (KERAS_19, KERAS_16, ONNX_16)] == [1, 1, 1]

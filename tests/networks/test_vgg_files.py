@@ -116,8 +116,8 @@ def message(path):
 @pytest.mark.parametrize('content, said', [
     (b'', 'an empty file'),
     (b'\n <!DOCTYPE html><html>404</html>', 'a web page'),
-    (b'\x89PNG\r\n\x1a\n', 'a picture'),
-    (b'\xff\xd8\xff\xe0', 'a picture'),
+    (b'\x89PNG\r\n\x1a\n', 'an image'),
+    (b'\xff\xd8\xff\xe0', 'an image'),
     (b'\x80\x02}q\x00', 'a Python pickle'),
     (b'\x93NUMPY\x01\x00', 'a NumPy array'),
     (b'\x1f\x8b\x08\x00', 'a gzip archive'),
@@ -126,7 +126,8 @@ def message(path):
     (b'\x08\x07', 'neither MatConvNet, Keras (HDF5) nor ONNX'),
     (b'\x08\x07' + b'\xff' * 90, 'truncated or damaged'),
     (b'PK\x03\x04 and no more', 'truncated or damaged'),
-])
+], ids=['empty', 'web page', 'PNG', 'JPEG', 'pickle', 'NumPy', 'gzip', 'MATLAB 7.3', 'text', 'no protobuf', 'bad ONNX',
+        'bad zip'])
 def test_files_of_other_kinds(tmp_path, content, said):
     path = tmp_path / 'imagenet-vgg-verydeep-19.mat'
     path.write_bytes(content)

@@ -1,8 +1,11 @@
-"""What is said about a classifier's test images."""
+"""What is done with a classifier besides training it."""
 import numpy as np
+import pytest
 
-from common import images
+from common import evaluation, images, runs
+from common.errors import InputError
 from training import classifier
+from training.run import NEW_STATE
 
 
 def test_a_report_measures_and_draws(tmp_path):
@@ -27,3 +30,46 @@ def test_a_report_without_mistakes(tmp_path):
     accuracy = classifier.evaluate(tmp_path, np.array([1, 0]), np.eye(2)[[1, 0]], ('ant', 'bee'),
                                    lambda none: np.zeros((0, 8, 8)))
     assert accuracy.value == 1 and (tmp_path / 'mistakes.png').exists()
+
+
+PROBABILITIES = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3], [0.01, 0.99]])
+LABELS = np.array([0, 1, 0, 0, 0])
+
+
+def test_right_predictions_are_drawn_and_wrong_ones_are_the_most_confident():
+    found = classifier.right_and_wrong(LABELS, PROBABILITIES, 2, seed=1)
+    assert list(found['wrong']) == [4, 2]
+    assert set(found['right']) < {0, 1, 3} and list(found['right']) == sorted(found['right'])
+    assert len(classifier.right_and_wrong(LABELS, PROBABILITIES, 9, seed=1)['right']) == 3
+
+
+@pytest.mark.parametrize('labels, lines', [
+    (LABELS[:2], ['file,true_class,class,probability,p_ant,p_bee', 'a.png,ant,ant,0.900000,0.900000,0.100000',
+                  'b.png,bee,bee,0.800000,0.200000,0.800000']),
+    (None, ['file,class,probability,p_ant,p_bee', 'a.png,ant,0.900000,0.900000,0.100000',
+            'b.png,bee,0.800000,0.200000,0.800000'])], ids=['test images', 'own images'])
+def test_predictions_are_a_table(tmp_path, labels, lines):
+    classifier.write_predictions(tmp_path / 'a.csv', ['a.png', 'b.png'], PROBABILITIES[:2], ['ant', 'bee'], labels)
+    assert (tmp_path / 'a.csv').read_text().splitlines() == lines
+
+
+def test_unreadable_images_are_skipped_unless_nothing_else_is_named(tmp_path, capsys):
+    (tmp_path / 'bad.png').write_text('text')
+    with pytest.raises(InputError, match='none of the images can be read'):
+        classifier.readable_images([tmp_path])
+    images.save_image(tmp_path / 'good.png', np.zeros([4, 4, 3]))
+    assert classifier.readable_images([tmp_path]) == [tmp_path / 'good.png']
+    assert f'skipped: {tmp_path / "bad.png"}: ' in capsys.readouterr().err
+    with pytest.raises(InputError, match='bad.png'):
+        classifier.readable_images([tmp_path / 'bad.png'])
+
+
+def test_results_are_recorded(tmp_path):
+    state = dict(NEW_STATE, step=4, best_step=2, training_seconds=8.0, validation_accuracy=0.5, validation_loss=0.7)
+    accuracies = {'test_accuracy': evaluation.accuracy(LABELS, LABELS), 'tta_accuracy': evaluation.accuracy([0], [1])}
+    run_dir = runs.create(tmp_path, 'recipe')
+    assert classifier.record_results(run_dir, accuracies, state, started=0.0) > 1e9
+    results = runs.read_record(run_dir)['results']
+    assert results['test_accuracy'] == 1 and results['test_images'] == 5 and results['tta_accuracy_low'] == 0
+    runs.release_all()
+    assert results['seconds_per_step'] == 2 and results['best_step'] == 2 and results['validation_loss'] == 0.7

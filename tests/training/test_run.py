@@ -1,4 +1,5 @@
 """What a training run keeps while its loop runs."""
+import json
 import os
 import signal
 from fractions import Fraction
@@ -9,7 +10,7 @@ import pytest
 from common import cli, runs
 from common.errors import ComputationError, InputError
 from common.session import tf
-from training.run import NEW_STATE, TrainingRun, measure_predictions, open_run
+from training.run import NEW_STATE, TrainingRun, load_state, measure_predictions, open_run
 
 LABELS = np.array([0, 1, 1, 0])
 NUM_STEPS = 8
@@ -155,6 +156,17 @@ def test_a_finished_run_takes_no_step(tmp_path):
 def test_a_state_of_an_earlier_version_is_refused(tmp_path):
     with pytest.raises(InputError, match='earlier version.*without_improvement.*start a new run'):
         Training(tmp_path, [], state={'step': 3, 'best_step': 2, 'disappointments': 0})
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path):
+    assert load_state(tmp_path) is None
+    (tmp_path / 'checkpoints').mkdir()
+    state_path = tmp_path / 'checkpoints' / 'state.json'
+    state_path.write_text(json.dumps({'step': 3, 'best_step': 2}))
+    with pytest.raises(InputError, match='earlier version.*without_improvement.*start a new run'):
+        load_state(tmp_path)
+    state_path.write_text(json.dumps(NEW_STATE))
+    assert load_state(tmp_path) == NEW_STATE
 
 
 def test_tensorboard_gets_every_row(tmp_path):
