@@ -363,7 +363,7 @@ def open_inputs(args, load_image):
     if frames.is_wanted(args):
         source = frames.open_source(args, load_image)
         jobs, _ = content.plan_jobs([source.path], lambda path: source.first, plan, args.book)
-        return jobs, source, source.mistakes
+        return jobs, source, source.problems
     single = '--all-layers' if args.all_layers else args.output and f'--output {args.output}'
     jobs, skipped = content.plan_jobs(content.find(args.content), load_image, plan, args.book, single)
     return jobs, None, skipped

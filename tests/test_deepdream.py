@@ -481,7 +481,9 @@ def test_a_film_killed_and_resumed(dreams, dream_and_die, picture, clip, tmp_pat
     assert dreams('--resume', fast=False) == 0
     assert frames_of(run_dir) == whole
     assert [row['frame'] for row in runs.read_metrics(run_dir / 'metrics.csv')] == [1, 2, 3, 4, 5]
+    seconds = runs.read_record(run_dir)['seconds']
     assert dreams('--resume', '--output', tmp_path / 'again', fast=False) == 0  # a film that is done, in another form
+    assert runs.read_record(run_dir)['seconds'] == seconds
     assert [path.read_bytes() for path in sorted((tmp_path / 'again').iterdir())] == whole
 
 

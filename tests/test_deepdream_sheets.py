@@ -179,7 +179,9 @@ def test_killed_and_resumed(dreams, run_dir, picture, tmp_path, tiny_inception_p
     rows = runs.read_metrics(run_dir / 'metrics.csv')
     assert [row['step'] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert all(0 < one['seconds'] < other['seconds'] for one, other in zip(rows, rows[1:]))
-    assert runs.read_record(run_dir)['results']['seconds'] > rows[-1]['seconds']
+    results = runs.read_record(run_dir)['results']
+    assert results['seconds'] > rows[-1]['seconds']
+    assert dreams('--resume', fast=False) == 0 and runs.read_record(run_dir)['results'] == results  # it was done
 
 
 def test_resume_refuses_other_batches(dreams, run_dir, monkeypatch, capsys):

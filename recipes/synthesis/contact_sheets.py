@@ -285,6 +285,7 @@ class SheetRun(InterruptibleRun):
         super().__init__(run_dir, METRICS, sum(num_steps), done, quiet=quiet)
         self.saved_at = self.began = time.time()
         self.seconds_resumed = self.log.rows[-1]['seconds'] if self.log.rows else 0.0
+        self.recorded_seconds = done == sum(num_steps) and record.get('seconds')
 
     def make_batches(self, image, ascend, finish):
         """Dreams on the batches that are not done.
@@ -360,7 +361,7 @@ class SheetRun(InterruptibleRun):
             for path, copy in zip(paths, copies):
                 images.save_image(copy, images.load_image(path))
             paths = copies
-        seconds = time.time() - started + self.seconds_resumed
+        seconds = self.recorded_seconds or time.time() - started + self.seconds_resumed
         runs.write_record(self.run_dir, seconds=seconds, sheets=paths, versions=runs.versions(),
                           results={'pictures': len(self.tiles), 'inactive': inactive, 'seconds': seconds})
         print(f'{len(self.tiles)} {"channels" if image is None else "layers"} in {seconds:.0f} s: '

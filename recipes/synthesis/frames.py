@@ -90,7 +90,7 @@ def open_source(args, load_image):
         raise InputError(f'--{"rotate" if args.zoom is None else "zoom"} needs an image; {path} is a film')
     source = VideoSource(film.open_film(path, args.fps, args.frames),
                          FRAME_BLEND if args.frame_blend is None else args.frame_blend, args.size)
-    if args.frames and args.frames > source.num_frames and not source.mistakes:
+    if args.frames and args.frames > source.num_frames and not source.problems:
         print(f'warning: --frames {args.frames}: the film has only {source.num_frames}', file=sys.stderr)
     if source.blend and motion.opencv() is None:
         print('warning: no OpenCV, so a change stays where it is when what it was made to moves: pip install '
@@ -112,7 +112,7 @@ class ImageSource:
     Attributes: those of VideoSource; blend is 0, sound is None.
     """
 
-    blend, sound, mistakes = 0.0, None, []
+    blend, sound, problems = 0.0, None, []
 
     def __init__(self, path, image, num_frames, zoom=1.0, degrees=0.0, fps=None):
         self.path, self.first, self.num_frames = path, image, num_frames
@@ -150,7 +150,7 @@ class VideoSource:
       num_frames, fps.
       blend: the fraction of a frame's work that its start saves.
       sound: Path of the video whose sound goes with it; None for a folder's frames.
-      mistakes: list of str, what of it cannot be read and why.
+      problems: list of str, what of it cannot be read and why.
     """
 
     def __init__(self, source, blend=0.0, size=None):
@@ -158,7 +158,7 @@ class VideoSource:
         self.size = source.height, source.width
         if size:
             self.size = images.fit_size(*self.size, longer_side=size, upscale=True)
-        self.num_frames, self.fps, self.mistakes = source.num_frames, source.fps, source.problems
+        self.num_frames, self.fps, self.problems = source.num_frames, source.fps, source.problems
         self.sound = None if source.paths else source.path
         self.first, self._filmed, self._old = next(self._read(0)), None, None
 
@@ -216,8 +216,10 @@ class FilmRun(InterruptibleRun):
     def __init__(self, run_dir, source, quiet=False):
         self.folder, self.source = run_dir / FRAMES, source
         self.folder.mkdir(exist_ok=True)
-        super().__init__(run_dir, METRICS, source.num_frames, film.count_frames(self.folder), 'frame', quiet)
+        done = film.count_frames(self.folder)
+        super().__init__(run_dir, METRICS, source.num_frames, done, 'frame', quiet)
         self.seconds_resumed = sum(self.log.column('seconds')[1])
+        self.recorded_seconds = done == source.num_frames and runs.read_record(run_dir).get('seconds')
 
     def make_frames(self, octaves, seed, ascend, finish):
         """Dreams on the frames that are not saved yet, each started from the one before as it is saved.
@@ -268,7 +270,8 @@ class FilmRun(InterruptibleRun):
           int, the exit code: 2 where something was skipped, else 0.
         """
         film.write_film(path, self.folder, self.source.num_frames, self.source.fps, self.source.sound)
-        seconds, per_frame = self.seconds_resumed + time.time() - started, np.mean(self.log.column('seconds')[1])
+        seconds = self.recorded_seconds or self.seconds_resumed + time.time() - started
+        per_frame = np.mean(self.log.column('seconds')[1])
         height, width = self.source.first.shape[:2]
         figures = {'frames': self.source.num_frames, 'seconds_per_frame': per_frame}
         record = dict(figures, content=self.source.path, path=path, height=height, width=width,
