@@ -459,7 +459,7 @@ def test_a_still_video_flickers_less_with_the_blend(dreams, picture, tmp_path, r
     random = np.random.RandomState(0)
     still = images.load_image(picture)
     for number in range(5):
-        images.save_image(tmp_path / 'still' / ('%d.png' % number), still + random.normal(0, 2, still.shape))
+        images.save_image(tmp_path / 'still' / f'{number}.png', still + random.normal(0, 2, still.shape))
     flicker, strength = [], []
     for blend in ('0', '0.8'):
         assert dreams('--content', tmp_path / 'still', '--frame-blend', blend, '--steps', '10') == 0

@@ -85,9 +85,9 @@ def test_channels_make_a_sheet_and_a_tile_each(finished):
 @pytest.mark.parametrize('options', [[], ['--tile-size', '512', '--laplacian-levels', '0', '--seed', '7']])
 def test_a_tile_of_a_batch_is_the_single_dream(dreams, run_dir, options):
     assert dreams('--channels', 'mixed4c:0-1,5', *options) == 0
-    together = [images.load_image(run_dir / 'pictures' / ('mixed4c_000%d.png' % channel)) for channel in (1, 5)]
+    together = [images.load_image(run_dir / 'pictures' / f'mixed4c_000{channel}.png') for channel in (1, 5)]
     for channel, picture in zip((1, 5), together):
-        assert dreams('--content', 'noise', '--objective', 'mixed4c:%d' % channel, *options) == 0
+        assert dreams('--content', 'noise', '--objective', f'mixed4c:{channel}', *options) == 0
         alone = images.load_image(run_dir / 'noise_dream.png')
         assert np.abs(picture - alone).max() <= 1 and alone.std() > 10
     assert np.abs(together[0] - together[1]).mean() > 1
@@ -100,7 +100,7 @@ def test_all_layers_from_low_to_high(dreams, run_dir, picture, capsys):
     assert '5 layers in ' in capsys.readouterr().out
     content = images.resize_image(images.load_image(picture), 68, 90)
     for number, layer in enumerate(layers, 1):
-        dream = images.load_image(run_dir / 'pictures' / ('%03d_%s.png' % (number, layer)))
+        dream = images.load_image(run_dir / 'pictures' / f'{number:03d}_{layer}.png')
         assert dream.shape == content.shape and np.abs(dream - content).mean() > 1
 
 
@@ -133,7 +133,7 @@ def test_stopped_and_resumed(dreams, finished, run_dir, monkeypatch, capsys, sto
     monkeypatch.setattr(deepdream, 'ascent_step', stop_after_steps)
     assert dreams(*CHANNELS) == 130
     message = capsys.readouterr().err
-    assert 'after %d of 16 steps' % stop_after in message and 'Resume with: ' in message
+    assert f'after {stop_after} of 16 steps' in message and 'Resume with: ' in message
     assert message.count('\n') == 1 and not (run_dir / 'sheet.png').exists()
     assert dreams('--resume', *CHANNELS) == 0
     assert len(steps) == 16 and files(run_dir) == files(finished[0])

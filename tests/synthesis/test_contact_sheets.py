@@ -75,7 +75,7 @@ def test_channels_of_two_branches_of_a_module_do_not_share_a_batch():
 
 
 def test_layers_share_batches():
-    tiles = [SheetTile('layer%d' % number) for number in range(5)]
+    tiles = [SheetTile(f'layer{number}') for number in range(5)]
     assert [len(batch) for batch in contact_sheets.in_batches(tiles, {}, 192, 256)] == [2, 3]
 
 
@@ -89,7 +89,7 @@ def test_a_batch_of_channels_is_what_each_is_alone(size, shape):
     layer = tf.placeholder(tf.float32, [None] * (len(shape) - 1) + [4])
     tile_shape, channels = tf.constant(size), tf.placeholder(tf.int32, [None])
     batched = contact_sheets.batch_objective([SheetTile('a', 0)], {'a': layer}, channels, tile_shape)
-    single = [objectives.total([objectives.parse('a:%d' % channel)], {'a': layer}, tile_shape) for channel in range(4)]
+    single = [objectives.total([objectives.parse(f'a:{channel}')], {'a': layer}, tile_shape) for channel in range(4)]
     rows = len(values) // 3
     with tf.Session() as sess:
         together = sess.run(batched, {layer: values, channels: [3, 0, 3]})
@@ -169,7 +169,7 @@ def test_many_channels_take_several_sheets(run_of):
 
 
 def test_layers_follow_the_picture_and_modules_stay_together(run_of):
-    layers = ['conv1', 'pool1', *('mixed3a_%d' % number for number in range(7)), 'top']
+    layers = ['conv1', 'pool1', *(f'mixed3a_{number}' for number in range(7)), 'top']
     tiles = [SheetTile(layer) for layer in layers]
     path, = contact_sheets.draw_sheets(run_of(tiles), 'Layers', np.full([64, 64, 3], 200, np.float32))
     corners = places(path, 10)
@@ -181,7 +181,7 @@ def test_layers_follow_the_picture_and_modules_stay_together(run_of):
 
 
 def test_names_below_narrow_pictures_do_not_run_into_each_other(run_of):
-    run_dir = run_of([SheetTile('mixed4c_3x3_bottleneck_%d' % number) for number in range(4)], size=(128, 64))
+    run_dir = run_of([SheetTile(f'mixed4c_3x3_bottleneck_{number}') for number in range(4)], size=(128, 64))
     path, = contact_sheets.draw_sheets(run_dir, 'Layers', np.full([128, 64, 3], 200, np.float32))
     sheet = images.load_image(path)
     for row, left in places(path, 4)[:3]:

@@ -24,7 +24,7 @@ def folder(tmp_path):
     """Path of a folder with the frames of a film, the last after a cut."""
     path = tmp_path / 'film'
     for number, seed in enumerate((0, 0, 0, 1)):
-        images.save_image(path / ('%d.png' % number), picture(seed))
+        images.save_image(path / f'{number}.png', picture(seed))
     return path
 
 
