@@ -422,7 +422,8 @@ def main(argv=None):
                 run.make_frames(jobs[0].octaves, args.seed, ascend, finished)
             return run.conclude(args.output or run_dir / f'{jobs[0].name}.mp4', skipped, started)
         with PictureRun(run_dir, [octaves.total_steps(job.octaves) for job in jobs], ('octave', 'objective'),
-                        save_every=args.save_every, output=args.output, quiet=args.quiet, started=started) as run:
+                        shown={'objective': 'objective'}, save_every=args.save_every, output=args.output,
+                        quiet=args.quiet, started=started) as run:
             dream_images(run, jobs, load_image, ascend, finished)
     return conclude(run, skipped)
 

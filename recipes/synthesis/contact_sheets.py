@@ -312,10 +312,10 @@ class SheetRun(InterruptibleRun):
             self.saved = None
 
     def _report(self, state):
-        octaves, done = self.batches[self.number].octaves, len(self.tiles)
-        octave, objective = octaves[state.octave], state.values[state.octave, 1].mean()
+        octave, done = self.batches[self.number].octaves[state.octave], len(self.tiles)
+        objective = state.values[state.octave, 1].mean()
         self.progress.update({f'tiles {done + 1}-{self.num_tiles[self.number]} of': str(self.num_tiles[-1]),
-                              'octave': f'{state.octave + 1}/{len(octaves)}', 'objective': objective})
+                              'objective': objective})
         self.log.append(step=self.progress.done, batch=self.number + 1, octave=state.octave + 1, height=octave.height,
                         width=octave.width, objective=objective,
                         seconds=round(self.seconds_resumed + time.time() - self.began, 3))
