@@ -159,23 +159,13 @@ def build_stage(name, model, layer, *, num_steps, learning_rate, class_weights, 
                  loss=loss, accuracy=accuracy, learning_rate=rate, train_op=train_op, variables=tuple(variables))
 
 
-def class_weights(labels, balanced=True):
-    """Returns float [num_classes], factors of the loss; balanced ones let every class count the same, rare or not."""
-    counts = np.bincount(labels)
-    return counts.sum() / (len(counts) * counts) if balanced else np.ones(len(counts))
-
-
 # ---- Features once ----
 
 def compute_features(features, data, num_augmented=0, tta=False, **options):
-    """Computes the features that training and evaluation need, as far as they are not stored yet.
+    """Computes the BottleneckFeatures that the stages and the evaluation read, as far as they are not stored yet.
 
-    Args:
-      features: BottleneckFeatures.
-      data: image_folder.ImageFolder.
-      num_augmented: int, augmented copies of each training image, besides itself and its mirror image.
-      tta: bool, also of the test images' mirror images.
-      **options: of BottleneckFeatures.compute.
+    Of the training images' mirror images, too, and of `num_augmented` copies of each, changed at random; with `tta` of
+    the test images' mirror images. Options: see BottleneckFeatures.compute.
     """
     copies = copy_names(num_augmented)
     features.compute([(data.train, copies), (data.validation, copies[:1]), (data.test, copies[:1 + tta])], **options)
@@ -183,18 +173,17 @@ def compute_features(features, data, num_augmented=0, tta=False, **options):
 
 # ---- Training ----
 
-def train(sess, head_stage, fine_stage, features, data, run_dir, *, num_steps, epoch_steps, state=None, **options):
+def train(sess, head_stage, fine_stage, features, data, run_dir, *, num_steps, epoch_steps, state=None, say=print,
+          **options):
     """Trains the head, then the convolutions with it, from the last checkpoint where there is one.
 
     Args:
       sess: tf.Session with initialized variables, which are the best ones in the end.
       head_stage, fine_stage: Stage; the second None for the head alone.
-      features: BottleneckFeatures.
-      data: image_folder.ImageFolder.
-      run_dir: Path.
-      num_steps: (int, int), of stage 1 and of stage 2.
-      epoch_steps: int.
+      features, data, run_dir: BottleneckFeatures, image_folder.ImageFolder, Path.
+      num_steps, epoch_steps: (int, int), of stage 1 and of stage 2; int.
       state: dict, of the last checkpoint; None at the start.
+      say: function that prints a line.
       **options: of train_stage and of TrainingRun.
 
     Returns:
@@ -213,6 +202,7 @@ def train(sess, head_stage, fine_stage, features, data, run_dir, *, num_steps, e
     if state:
         runs.restore_checkpoint(run_dir, saver, sess, state['step'])
     elif num_steps[0]:  # takes a minute, so that an interrupted stage 1 starts again
+        say('stage 1: training the head')
         found = train_stage(sess, head_stage, features, data, run_dir, save_in_memory, name='stage1',
                             num_steps=num_steps[0], epoch_steps=epoch_steps, validate_every=epoch_steps,
                             checkpoint_seconds=None, **options)
@@ -223,6 +213,7 @@ def train(sess, head_stage, fine_stage, features, data, run_dir, *, num_steps, e
         state = dict(NEW_STATE, **figures, best_step=0, seconds=found['seconds'])  # which stage 2 has to improve on
         save(state)
     if fine_stage:
+        say(f'stage 2: fine-tuning from {fine_stage.layer or "the images"} on')
         state = train_stage(sess, fine_stage, features, data, run_dir, save, name='stage2', num_steps=num_steps[1],
                             epoch_steps=epoch_steps, validate_every=-(-epoch_steps // VALIDATIONS_PER_EPOCH),
                             state=state, **options)
@@ -280,8 +271,7 @@ def evaluate(sess, stage, explainer, features, data, run_dir, *, seed=0, tta=Fal
 
     Args:
       sess, features, data, run_dir: see train.
-      stage: Stage, the last that was trained.
-      explainer: from vgg_keras.explain.
+      stage, explainer: Stage, the last that was trained; from vgg_keras.explain.
       seed: int, of which right predictions are explained.
       tta: bool, measure the mean over each image and its mirror image, too.
 
@@ -339,10 +329,12 @@ def parse_args(argv):
     add('--weights', dest='weights_path', type=Path, metavar='FILE',
         help='of VGG-16: .h5 (Keras), .mat (MatConvNet) or .onnx; default: downloaded')
     add('--size', type=count(vgg_keras.SMALLEST_SIZE, 1024), default=224, help='pixels of a side, after resizing')
-    add('--pooling', choices=tuple(POOLING), default='average', help="of each channel, the head's first layer")
+    add('--pooling', choices=tuple(POOLING), default='average',
+        help="first layer of the head: each channel's mean or maximum, or all positions")
     add('--hidden-units', type=count(0), default=256, help="of the head's hidden layer; 0: none")
     add = parser.add_argument_group('training').add_argument
-    add('--fine-tune', choices=tuple(FROZEN_UP_TO), default='block5', help='lowest block that stage 2 trains')
+    add('--fine-tune', choices=tuple(FROZEN_UP_TO), default='block5',
+        help='lowest block of convolutions that stage 2 trains; none: no stage 2')
     add('--views', type=count(0, 99), default=0, metavar='N',
         help='augmented copies of each training image, besides itself and its mirror image')
     add('--head-epochs', type=count(0), default=20, metavar='N', help='epochs of stage 1')
@@ -418,7 +410,7 @@ def main(argv=None):
     with vgg_keras.open_session(args.device, args.threads, args.xla == 'on') as sess:
         tf.set_random_seed(args.seed)
         model = build_model(len(data.class_names), **{name: args.settings[name] for name in MODEL_OPTIONS})
-        build = partial(build_stage, model=model, seed=args.seed, class_weights=class_weights(
+        build = partial(build_stage, model=model, seed=args.seed, class_weights=optimization.class_weights(
             data.train.labels, balanced=args.class_weights))
         head_stage = build('stage1', layer=TOP_LAYER, num_steps=num_steps[0], learning_rate=args.head_learning_rate)
         fine_stage = None if args.fine_tune == 'none' else build(
@@ -430,7 +422,8 @@ def main(argv=None):
         state = train(sess, head_stage, fine_stage, features, data, run_dir, num_steps=num_steps,
                       epoch_steps=epoch_steps, state=state, batch_size=batch_size, keep_prob=args.keep_prob,
                       num_augmented=args.views, seed=args.seed, patience=args.early_stopping, started=started,
-                      quiet=args.quiet)
+                      say=say, quiet=args.quiet)
+        say(f'evaluating {len(data.test.labels):,} test images')
         accuracies = evaluate(sess, fine_stage or head_stage, explainer, features, data, run_dir, seed=args.seed,
                               tta=args.tta)
     if args.export:

@@ -209,12 +209,6 @@ def test_class_weights_scale_the_loss_of_each_class():
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
 
 
-def test_balanced_class_weights_count_each_class_the_same():
-    weights = recipe.class_weights([0, 1, 1, 1, 2, 2])
-    np.testing.assert_allclose(weights * [1, 3, 2], 2)
-    assert list(recipe.class_weights([0, 1, 1], balanced=False)) == [1, 1]
-
-
 @pytest.mark.parametrize('book, rates', [(False, [0.2, 0.1]), (True, [0.2, 0.2])], ids=['cosine', 'book'])
 def test_the_learning_rate_of_a_stage(book, rates):
     with vgg_keras.open_session() as sess:
@@ -446,7 +440,7 @@ def load_elsewhere(code, exported, run_dir, tmp_path):
     paths = [Path(row['file']) for row in predictions(run_dir)]
     np.save(str(tmp_path / 'pixels.npy'), image_folder.load_images(paths, 32, 1).astype(np.float32))
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(run_dir / exported),
-                           str(tmp_path / 'pixels.npy')], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+                           str(tmp_path / 'pixels.npy')], capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     return done.stdout.decode()
 
@@ -572,7 +566,7 @@ def test_weights_of_another_network(tmp_path, arguments):
     (tmp_path / 'weights.h5').write_text('text')
     code = ('import sys, vgg16_transfer; sys.exit(vgg16_transfer.main(sys.argv[1:]))')
     done = subprocess.run([sys.executable, '-c', code] + arguments('out', '--weights', str(tmp_path / 'weights.h5')),
-                          cwd=str(SCRIPT.parent), stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+                          cwd=str(SCRIPT.parent), capture_output=True, timeout=120)
     assert done.returncode == 2 and b'weights.h5: a file that is neither' in done.stderr
     assert b'Traceback' not in done.stderr and not (tmp_path / 'out').exists()
 
@@ -583,7 +577,7 @@ def test_a_disk_that_fills_up(tmp_path, arguments, limit, text):
             'sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__")')
     command = [sys.executable, '-c', code, str(DRIVER)] + arguments('out', '--quiet', '--hidden-units', '9000')
     done = subprocess.run(command, env=dict(os.environ, PYTHONPATH=str(SCRIPT.parent)), timeout=120,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                          capture_output=True)
     lines = done.stderr.decode().splitlines()
     assert done.returncode == 3 and text in lines[-1], done.stderr
     assert not any('Traceback' in line for line in lines)
@@ -602,7 +596,7 @@ def test_a_disk_that_fills_up_while_exporting(tmp_path, arguments, limit_before,
             'sys.exit(recipe.main(sys.argv[1:]))')
     done = subprocess.run([sys.executable, '-c', code] + arguments('out', '--quiet', '--export', '--fine-tune', 'none'),
                           env=dict(os.environ, PYTHONPATH=f'{SCRIPT.parent}:{DRIVER.parent}'), timeout=120,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                          capture_output=True)
     lines = done.stderr.decode().splitlines()
     assert done.returncode == 3 and 'cannot write' in lines[-1] and text in lines[-1], done.stderr
     assert not any('Traceback' in line for line in lines)

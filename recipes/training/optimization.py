@@ -1,4 +1,4 @@
-"""Learning rates as tensors of the step, which a resumed run restores; and weight decay beside the gradient."""
+"""Learning rates as tensors of the step, which a resumed run restores; weight decay; class weights."""
 import numpy as np
 
 from common.session import tf
@@ -66,3 +66,17 @@ def minimize_with_decay(loss, optimizer, global_step, decay=None):
         decayed = [kernel.assign(kernel * (1.0 - decay)) for kernel in kernels]
     with tf.control_dependencies(before + decayed):
         return optimizer.apply_gradients(gradients, global_step)
+
+
+def class_weights(labels, balanced=True):
+    """Computes the factors with which the classes enter the loss.
+
+    Args:
+      labels: int [num_images].
+      balanced: bool, let every class count the same, rare or not; else all factors are 1.
+
+    Returns:
+      float [num_classes].
+    """
+    counts = np.bincount(labels)
+    return counts.sum() / (len(counts) * counts) if balanced else np.ones(len(counts))

@@ -106,7 +106,7 @@ LAYOUTS = {
                         ', train, the class in the name; of each class in train, 15 % as validation and 15 % as test, '
                         'drawn with seed 0'),
     'Kaggle unpacked twice': (below('train/train', FLAT), '', [[14, 14], [3, 3], [3, 3]], None),
-    'many classes': ({'%02d/%d.png' % (k // 3, k): encoded(k) for k in range(120)}, '', [[1] * 40] * 3,
+    'many classes': ({f'{k // 3:02d}/{k}.png': encoded(k) for k in range(120)}, '', [[1] * 40] * 3,
                      ', one folder per class' + DRAWN),
 }
 
@@ -152,7 +152,7 @@ def test_microsofts_zip(tmp_path, capsys, given):
     data = image_folder.load(tmp_path if given == 'folder' else archive)
     unpacked = tmp_path / 'kagglecatsanddogs_5340'
     said = capsys.readouterr().out
-    assert said.startswith('unpacking %s into %s\nfile %d/%d' % (archive, unpacked, len(MICROSOFT), len(MICROSOFT)))
+    assert said.startswith(f'unpacking {archive} into {unpacked}\nfile {len(MICROSOFT)}/{len(MICROSOFT)}')
     assert data.class_names == ('Cat', 'Dog') and counts(data) == [[6, 6], [2, 2], [2, 2]]
     assert [path.relative_to(unpacked).as_posix() for path, _ in data.skipped] == [
         'PetImages/Cat/666.jpg', 'PetImages/Dog/11702.jpg']
@@ -293,7 +293,7 @@ def test_links_are_followed_once(tmp_path):
     (data_dir / 'dogs').mkdir(parents=True)
     (data_dir / 'cats').symlink_to(tmp_path / 'elsewhere' / 'cats')
     for k in range(5):
-        (data_dir / 'dogs' / ('d%d.png' % k)).symlink_to(tmp_path / 'elsewhere' / 'dogs' / ('d%d.png' % k))
+        (data_dir / 'dogs' / f'd{k}.png').symlink_to(tmp_path / 'elsewhere' / 'dogs' / f'd{k}.png')
     (data_dir / 'dogs' / 'round').symlink_to(data_dir / 'dogs')
     (data_dir / 'dogs' / 'loop').symlink_to('loop')
     data = image_folder.load(data_dir, quiet=True)
@@ -593,7 +593,7 @@ def test_progress_and_silence(tmp_path, capsys):
 
 def test_pillows_warnings_are_not_shown(tmp_path):
     damaged_exif = b'Exif\0\0II*\0' + struct.pack('<IHHHII', 8, 1, 0x010f, 2, 999, 9999)
-    odd = {'cats/c%d.jpg' % k: encoded(k, kind='JPEG', exif=damaged_exif) for k in range(20)}
+    odd = {f'cats/c{k}.jpg': encoded(k, kind='JPEG', exif=damaged_exif) for k in range(20)}
     write(tmp_path, {**CLASSES, **odd})
     filters = list(warnings.filters)
     with warnings.catch_warnings(record=True) as caught:

@@ -181,7 +181,7 @@ def test_a_file_of_the_real_size_has_as_many_parameters_as_published(tmp_path, n
         depth = 3
         for block, count in enumerate(vgg.CONVOLUTIONS[network], 1):
             for number in range(1, count + 1):
-                name = 'block%d_conv%d' % (block, number)
+                name = f'block{block}_conv{number}'
                 file.create_dataset(name + '/kernel:0', [3, 3, depth, vgg.CHANNELS[block - 1]], 'f')
                 file.create_dataset(name + '/bias:0', [vgg.CHANNELS[block - 1]], 'f')
                 depth = vgg.CHANNELS[block - 1]
@@ -353,7 +353,7 @@ def test_real_weights_give_what_keras_gives(real_vgg):
     network, weights = real_vgg
     with cbook.get_sample_data('grace_hopper.jpg') as file:
         images = np.asarray(Image.open(file).convert('RGB').resize((160, 192)), np.float32)[None]
-    last = 'conv5_%d' % vgg.CONVOLUTIONS[network][-1]
+    last = f'conv5_{vgg.CONVOLUTIONS[network][-1]}'
     with tf.Graph().as_default(), tf.Session() as session:
         ours = session.run(vgg.vgg(tf.constant(images), weights, network, last, pooling='max')[last])
     with tf.Graph().as_default(), tf.Session().as_default():

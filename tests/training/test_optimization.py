@@ -50,3 +50,8 @@ def test_the_gradient_is_of_the_weights_before_they_decay():
     weight = tf.Variable([[2.0]])
     found = after_a_step(weight, tf.reduce_sum(weight ** 2), tf.train.GradientDescentOptimizer(0.1), 0.05)
     np.testing.assert_allclose(found, 2 * 0.95 - 0.1 * 4)
+
+
+def test_balanced_class_weights_count_each_class_the_same():
+    np.testing.assert_allclose(optimization.class_weights([0, 1, 1, 1, 2, 2]) * [1, 3, 2], 2)
+    assert list(optimization.class_weights([0, 1, 1], balanced=False)) == [1, 1]
