@@ -82,8 +82,7 @@ def new_figure(width, height, **options):
 
 def new_axes(width, height):
     """Makes a Figure of this many pixels with one plot in it; labels and titles find their room by themselves."""
-    figure = new_figure(width, height, constrained_layout=True)
-    figure.set_constrained_layout_pads(w_pad=MARGIN / DPI, h_pad=MARGIN / DPI)
+    figure = new_figure(width, height, constrained_layout={'w_pad': MARGIN / DPI, 'h_pad': MARGIN / DPI})
     return figure, figure.add_subplot()
 
 

@@ -1,7 +1,7 @@
 """The two formats of CIFAR-10's files: a pickle made by Python 2, and fixed records of bytes.
 
 To unpickle is to run a small program, which may call any function of Python. This reader lets it build numbers,
-strings, lists, dicts and arrays of bytes; the three names of numpy's that it may use stand for functions of this
+strings, lists, dicts and arrays of bytes; the names of numpy's and Python's that it may use stand for functions of this
 module. A pickle that asks for another is refused before anything is imported or called.
 
 Source: https://www.cs.toronto.edu/~kriz/cifar.html; https://docs.python.org/3.7/library/pickle.html#restricting-globals
@@ -89,7 +89,17 @@ def _unpickle(content, name):
 
 # The one in Python, not the one in C, which ten bytes can make ask for gigabytes. It takes 0.1 s longer for a batch.
 class _BatchUnpickler(pickle._Unpickler):
-    """Gives a pickle this module's stand-ins for numpy's functions, and nothing else of Python."""
+    """Gives a pickle this module's stand-ins for numpy's functions, and nothing else of Python.
+
+    It knows the opcodes up to protocol 4: ten bytes of BYTEARRAY8, which Python 3.8 added in 5, ask for a gigabyte.
+    """
+    dispatch = {opcode: load for opcode, load in pickle._Unpickler.dispatch.items() if opcode < 0x96}
+
+    def load_proto(self):
+        protocol = self.read(1)[0]
+        if protocol > 4:
+            raise ValueError(f'unsupported pickle protocol: {protocol}')
+    dispatch[pickle.PROTO[0]] = load_proto
 
     def find_class(self, module, name):
         if (module, name) not in STAND_INS:
@@ -132,5 +142,13 @@ def _make_type(code, *unused):
     return _UInt8()
 
 
-STAND_INS = {('numpy.core.multiarray', '_reconstruct'): _make_array, ('numpy', 'ndarray'): 'ndarray',
-             ('numpy', 'dtype'): _make_type}
+def _make_bytes(text='', encoding='latin1'):
+    if encoding != 'latin1':
+        raise InputError(f'bytes written as {reprlib.repr(encoding)}')
+    return text.encode(encoding)
+
+
+STAND_INS = {('numpy.core.multiarray', '_reconstruct'): _make_array,
+             ('numpy._core.multiarray', '_reconstruct'): _make_array,  # its name since numpy 2
+             ('numpy', 'ndarray'): 'ndarray', ('numpy', 'dtype'): _make_type,
+             ('_codecs', 'encode'): _make_bytes, ('__builtin__', 'bytes'): _make_bytes}  # how protocol 2 has bytes

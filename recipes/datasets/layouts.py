@@ -4,7 +4,6 @@ Known are one folder per class, with or without train/, validation/ and test/ ar
 `cat.123.jpg`; and archives of any of these, which are unpacked beside themselves. No image is moved, copied or opened.
 """
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -16,6 +15,11 @@ from common import archives, files
 from common.errors import InputError, UnavailableError
 from common.images import IMAGE_EXTENSIONS
 from common.progress import Progress
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 # What the folders of a split are called, in lower case.
 PART_NAMES = {'train': ('train', 'training'), 'validation': ('validation', 'valid', 'val'), 'test': ('test', 'testing')}
@@ -229,7 +233,7 @@ def _find_in_archive(archive, quiet):
     if not folder.exists():
         files.make_dir(folder.parent, f'unpacking {archive.name}:')
         with archive.open('rb') as locked:
-            with contextlib.suppress(OSError):  # some network file systems have no locks
+            with contextlib.suppress(OSError, AttributeError):  # some network file systems have no locks, nor has Windows
                 fcntl.flock(locked, fcntl.LOCK_EX)
             if not folder.exists():  # by now: another process may have made it
                 _unpack(archive, folder, quiet)

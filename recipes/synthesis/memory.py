@@ -1,33 +1,33 @@
 """How much memory there is, how much this process has taken, and which tiles fit into it."""
-import resource
+import sys
 from pathlib import Path
 
+import psutil
+
 from common.errors import UnavailableError
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 TILE_SIZES = (1536, 1024, 768, 512, 384, 256, 128)  # pixels; larger ones repeat less work in their halos
 USABLE = 0.8  # of what is free
 CGROUP_FILES = (('memory.max', 'memory.current'), ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes'))
 
 
-def available(proc=Path('/proc'), cgroup=Path('/sys/fs/cgroup')):
+def available(cgroup=Path('/sys/fs/cgroup')):
     """Returns the bytes that a process may still take: what the machine has free, or a container's limit leaves.
 
     Args:
-      proc: Where the kernel tells of the machine.
-      cgroup: Where it tells of this container's limit, version 2 or 1.
-
-    Returns:
-      int; None where the system does not say.
+      cgroup: Path where Linux tells of this container's limit, version 2 or 1.
     """
-    found = []
-    for line in _read(proc / 'meminfo').splitlines():
-        if line.startswith('MemAvailable:'):
-            found.append(int(line.split()[1]) * 1024)
+    found = [psutil.virtual_memory().available]
     for limit, usage in CGROUP_FILES:
         limit, usage = _read(cgroup / limit).strip(), _read(cgroup / usage).strip()
         if limit.isdigit() and usage.isdigit():
             found.append(max(int(limit) - int(usage), 0))
-    return min(found) if found else None
+    return min(found)
 
 
 def _read(path):
@@ -38,16 +38,15 @@ def _read(path):
 
 
 def current():
-    """Returns the bytes of memory that this process holds; None where the system does not say."""
-    for line in _read(Path('/proc/self/status')).splitlines():
-        if line.startswith('VmRSS:'):
-            return int(line.split()[1]) * 1024
-    return None
+    """Returns the bytes of memory that this process holds."""
+    return psutil.Process().memory_info().rss
 
 
 def peak():
     """Returns the most bytes of memory that this process has held at once."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if resource is None:
+        return psutil.Process().memory_info().peak_wset
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
 
 
 def choose_tile_size(longer_side, estimate, only=None):
@@ -68,8 +67,8 @@ def choose_tile_size(longer_side, estimate, only=None):
     for tile_size in only or [None, *(size for size in TILE_SIZES if size < longer_side)]:
         need = estimate(tile_size=tile_size)
         tiled = f'tiles of {tile_size} px' if tile_size and tile_size < longer_side else 'no tiles'
-        if free is None or need <= free * USABLE:
-            there_is = '' if free is None else f', {free / 1e9:.1f} GB free'
-            return tile_size, need, f'about {need / 1e9:.1f} GB of memory will be needed{there_is}: {tiled}'
+        if need <= free * USABLE:
+            return tile_size, need, (f'about {need / 1e9:.1f} GB of memory will be needed, {free / 1e9:.1f} GB free: '
+                                     f'{tiled}')
     raise UnavailableError(f'a picture of {longer_side} px needs about {need / 1e9:.1f} GB of memory with {tiled}, and '
                            f'{free / 1e9:.1f} GB are free; ask for a smaller --size')

@@ -44,6 +44,10 @@ def python3_batch(**fields):
     return pickle.dumps(dict({'data': PIXELS, 'labels': LABELS}, **fields), protocol=3)
 
 
+def renamed(content, before, after):
+    return content.replace(b'c' + before + b'.', b'c' + after + b'.')
+
+
 def binary_batch(pixels=PIXELS, labels=LABELS):
     return np.hstack([np.array(labels, np.uint8)[:, np.newaxis], pixels]).tobytes()
 
@@ -52,8 +56,12 @@ def binary_batch(pixels=PIXELS, labels=LABELS):
     (python2_batch(), cifar10_batches.read_pickled),
     (python3_batch(), cifar10_batches.read_pickled),
     (pickle.dumps({b'data': PIXELS, b'labels': LABELS}, protocol=4), cifar10_batches.read_pickled),
+    (pickle.dumps({b'data': PIXELS, b'labels': LABELS}, protocol=2), cifar10_batches.read_pickled),
+    (pickle.dumps({'data': PIXELS, 'labels': LABELS, 'nothing': b''}, protocol=0), cifar10_batches.read_pickled),
+    (renamed(python3_batch(), b'numpy.core', b'numpy._core'), cifar10_batches.read_pickled),
+    (renamed(python3_batch(), b'numpy._core', b'numpy.core'), cifar10_batches.read_pickled),
     (binary_batch(), cifar10_batches.read_binary),
-], ids=['Python 2', 'Python 3, str', 'Python 3, bytes', 'binary'])
+], ids=['Python 2', 'Python 3, str', 'Python 3, bytes', 'protocol 2', 'protocol 0', 'numpy 2', 'numpy 1', 'binary'])
 def test_reads(content, read):
     labels, pixels = read(content, 'a-batch')
     assert labels.dtype == pixels.dtype == np.uint8
@@ -123,6 +131,9 @@ def test_every_way_to_name_something_is_refused(content):
     (python2_batch()[:-1], 'its pickle is damaged'),
     (python2_batch()[:5000], 'its pickle is damaged'),
     (b'\x80\x05N.', 'its pickle is damaged (ValueError: unsupported pickle protocol: 5)'),
+    (pickle.dumps({'data': PIXELS}, 4).replace(b'\x80\x04', b'\x80\x05', 1), 'unsupported pickle protocol: 5)'),
+    (b'\x96\x09\0\0\0\0\0\0\0123456789.', 'its pickle is damaged (KeyError: 150)'),
+    (b'\x80\x02c_codecs\nencode\n' + string('x') + string('rot13') + b'\x86R.', "bytes written as b'rot13'"),
     (b'\x80\x02\x82\x01.', 'its pickle is damaged (ValueError: unregistered extension code 1)'),
     (b'\x80\x02cnumpy\nndarray\n)R.', "its pickle is damaged (TypeError: 'str' object is not callable)"),
     (b'\x80\x02cnumpy\nndarray\n)\x81.', 'its pickle is damaged'),
@@ -160,12 +171,14 @@ def test_content_of_another_length_than_its_shape():
 
 
 def test_a_pickle_of_ten_bytes_asks_for_no_gigabytes():
-    # LONG_BINPUT: remember None as number 2 ** 28. The unpickler in C makes a table with twice as many places.
+    # LONG_BINPUT: remember None as number 2 ** 28; the unpickler in C makes a table twice as long. BYTEARRAY8:
+    # that many bytes follow; the unpickler in Python makes room for them before it looks.
     in_use = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
     limits = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (in_use + (1 << 30), limits[1]))
     try:
         assert 'a pickled NoneType, expected a dict' in refused(b'\x80\x02Nr\0\0\0\x10.')
+        assert 'its pickle is damaged' in refused(b'\x80\x04\x96\0\0\0\0\x10\0\0\0.')
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
 
