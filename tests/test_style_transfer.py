@@ -16,10 +16,10 @@ from common import images, runs, session
 from common.errors import ComputationError
 from common.session import tf
 from networks import vgg
-from synthesis import memory, sizes, tiles
-from synthesis import jobs as pairs
-from synthesis.lbfgs import LBFGS
+from synthesis import jobs, memory, sizes, tiles
+from synthesis.optimizers import LBFGS
 from synthesis.picture_run import PictureRun
+from synthesis.tiled_loss import make_evaluate
 
 RECIPES = Path(style_transfer.__file__).parent
 STYLE_LAYERS = {'conv1_1': 0.2, 'conv2_1': 0.3, 'conv3_1': 0.1, 'conv4_1': 0.2, 'conv5_1': 0.2}
@@ -27,7 +27,7 @@ STYLE_LAYERS = {'conv1_1': 0.2, 'conv2_1': 0.3, 'conv3_1': 0.1, 'conv4_1': 0.2, 
 
 @pytest.fixture
 def network(tiny_vgg_weights):
-    return style_transfer.Network('vgg19', tiny_vgg_weights, 'average', 'zero')
+    return style_transfer.Network(name='vgg19', weights=tiny_vgg_weights)
 
 
 @pytest.fixture
@@ -47,33 +47,34 @@ def pictures(tmp_path):
     return tmp_path / 'photo.png', tmp_path / 'painting.png'
 
 
-def objective(loss='mean', content_layers=None):
-    return style_transfer.Objective(content_layers or {'conv4_2': 1.0}, STYLE_LAYERS, 3.0, 50.0, 2.0, loss)
+def loss_weights(loss='mean', content_layers=None, **others):
+    return style_transfer.LossWeights(content_layers=content_layers or {'conv4_2': 1.0}, style_layers=STYLE_LAYERS,
+                                      content_weight=3.0, style_weight=50.0, tv_weight=2.0, loss=loss)
 
 
-def random_picture(height, width, seed):
+def random_image(height, width, seed):
     return np.random.RandomState(seed).uniform(0, 255, (height, width, 3)).astype(np.float32)
 
 
 @contextlib.contextmanager
-def session_for(network, objective, tile_size=None):
-    """Gives a function of content, styles and blend to the function that is minimized."""
+def session_for(network, weights, tile_size=None):
+    """Gives a function of a content image and style images to the function that is minimized."""
     with tf.Graph().as_default():
-        graph = style_transfer.build_graph(network, objective, tile_size is not None)
+        graph = style_transfer.build_graph(network, weights, tiled=tile_size is not None)
         with session.open_session(threads=1) as sess:
             halo = (vgg.halo('conv5_1') - 16) // 2
-            cover = functools.partial(tiles.make_tiles, tile_size=tile_size or 4096, halo=halo)
+            make_tiles = functools.partial(tiles.make_tiles, tile_size=tile_size, halo=halo)
 
-            def prepare(content, styles, blend=(1.0,)):
-                targets = style_transfer.compute_targets(sess, graph, content, styles, blend, cover)
-                return style_transfer.make_evaluate(sess, graph, content.shape[:2], cover(*content.shape[:2]), *targets)
-            prepare.sess, prepare.graph, prepare.cover = sess, graph, cover
+            def prepare(content, styles):
+                targets = style_transfer.compute_targets(sess, graph, content, styles, make_tiles=make_tiles)
+                return make_evaluate(sess, graph, content.shape[:2], make_tiles(*content.shape[:2]), *targets)
+            prepare.sess, prepare.graph = sess, graph
             yield prepare
 
 
 def evaluate_once(network, picture, tile_size=None, loss='mean', content_layers=None):
-    with session_for(network, objective(loss, content_layers), tile_size) as prepare:
-        return prepare(random_picture(*picture.shape[:2], 1), [random_picture(90, 110, 2)])(picture.ravel())
+    with session_for(network, loss_weights(loss, content_layers), tile_size) as prepare:
+        return prepare(random_image(*picture.shape[:2], 1), [random_image(90, 110, 2)])(picture.ravel())
 
 
 # The arithmetic of the losses.
@@ -104,29 +105,29 @@ def test_style_loss_agrees_with_equation_4():
     assert both[1] == pytest.approx(np.mean((gram / 60 - target / 60) ** 2), rel=1e-4)
 
 
-def test_squared_variation_of_known_pixels_and_its_sum_over_tiles():
+def test_total_variation_of_known_pixels_and_its_sum_over_tiles():
     image = tf.constant(np.arange(12, dtype=np.float32).reshape(1, 2, 2, 3))
-    assert run(style_transfer.squared_variation(image, None)) == 6 * 36 + 6 * 9
-    picture = random_picture(70, 50, 0)
-    whole = run(style_transfer.squared_variation(tf.constant(picture[np.newaxis]), None))
-    parts = [run(style_transfer.squared_variation(tf.constant(picture[tile.crop][np.newaxis]),
-                                                  tf.constant(tile.interior_bounds)))
+    assert run(style_transfer.total_variation(image)) == 6 * 36 + 6 * 9
+    picture = random_image(70, 50, 0)
+    whole = run(style_transfer.total_variation(tf.constant(picture[np.newaxis])))
+    parts = [run(style_transfer.total_variation(tf.constant(picture[tile.crop][np.newaxis]),
+                                                tf.constant(tile.interior_bounds)))
              for tile in tiles.make_tiles(70, 50, 32, halo=16)]
     assert len(parts) == 6 and sum(parts) == pytest.approx(whole, rel=1e-5)
 
 
 def test_losses_do_not_depend_on_the_size_of_the_picture(network):
-    small, large = random_picture(64, 64, 0), np.tile(random_picture(64, 64, 0), (3, 3, 1))
-    shallow = objective(content_layers={'conv2_1': 1.0})._replace(style_layers={'conv1_1': 0.5, 'conv2_1': 0.5})
+    small, large = random_image(64, 64, 0), np.tile(random_image(64, 64, 0), (3, 3, 1))
+    shallow = loss_weights(content_layers={'conv2_1': 1.0})._replace(style_layers={'conv1_1': 0.5, 'conv2_1': 0.5})
     with session_for(network._replace(padding='reflect'), shallow) as prepare:
-        losses = [prepare(np.zeros_like(picture), [random_picture(64, 64, 1) / 2])(picture.ravel())[0]
+        losses = [prepare(np.zeros_like(picture), [random_image(64, 64, 1) / 2])(picture.ravel())[0]
                   for picture in (small, large)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=0.05)  # but for the borders
 
 
 def test_a_picture_that_is_its_own_target_has_no_loss(network):
-    picture = random_picture(48, 64, 0)
-    with session_for(network, objective()._replace(tv_weight=0.0)) as prepare:
+    picture = random_image(48, 64, 0)
+    with session_for(network, loss_weights()._replace(tv_weight=0.0)) as prepare:
         losses, gradient = prepare(picture, [picture])(picture.ravel())
     other_losses, other_gradient = evaluate_once(network, picture)
     assert max(losses) < 1e-8 * max(other_losses)
@@ -135,7 +136,7 @@ def test_a_picture_that_is_its_own_target_has_no_loss(network):
 
 @pytest.mark.parametrize('loss', ['mean', 'book'])
 def test_the_gradient_agrees_with_finite_differences(network, loss):
-    picture = random_picture(40, 48, 0)
+    picture = random_image(40, 48, 0)
     _, gradient = evaluate_once(network, picture, loss=loss)
     direction = np.random.RandomState(3).randn(*picture.shape).astype(np.float32)
     up, down = (evaluate_once(network, picture + step * direction, loss=loss)[0].total for step in (0.05, -0.05))
@@ -148,7 +149,7 @@ def test_the_gradient_agrees_with_finite_differences(network, loss):
     ((160, 144), 'zero', {'conv4_2': 1.0}), ((157, 131), 'zero', {'conv5_1': 0.5, 'conv2_2': 0.5}),
     ((157, 131), 'reflect', {'conv4_2': 1.0})])
 def test_tiled_and_untiled_gradients_agree(network, size, padding, content_layers):
-    picture = random_picture(*size, 0)
+    picture = random_image(*size, 0)
     network = network._replace(padding=padding)
     losses, gradient = evaluate_once(network, picture, content_layers=content_layers)
     tiled_losses, tiled_gradient = evaluate_once(network, picture, 64, content_layers=content_layers)
@@ -157,7 +158,7 @@ def test_tiled_and_untiled_gradients_agree(network, size, padding, content_layer
 
 
 def test_one_tile_is_the_whole_picture_to_the_bit(network):
-    picture = random_picture(64, 80, 0)
+    picture = random_image(64, 80, 0)
     losses, gradient = evaluate_once(network, picture)
     one_losses, one_gradient = evaluate_once(network, picture, 512)
     assert losses == one_losses and (gradient == one_gradient).all()
@@ -166,37 +167,35 @@ def test_one_tile_is_the_whole_picture_to_the_bit(network):
 @pytest.mark.real_data
 def test_tiled_and_untiled_gradients_agree_with_real_weights(real_vgg):
     name, weights = real_vgg
-    network, picture = style_transfer.Network(name, weights, 'average', 'zero'), random_picture(176, 160, 0)
+    network, picture = style_transfer.Network(name=name, weights=weights), random_image(176, 160, 0)
     gradients = [evaluate_once(network, picture, tile_size)[1] for tile_size in (None, 96)]
     assert np.linalg.norm(gradients[1] - gradients[0]) / np.linalg.norm(gradients[0]) < 1e-4
 
 
 # Starts.
 
-def test_starting_pictures():
-    base = random_picture(60, 40, 0)
-    start = style_transfer.starting_picture((30, 30), base, 0.0, seed=0)
+def test_starting_images():
+    base = random_image(60, 40, 0)
+    start = style_transfer.starting_image((30, 30), base, 0.0, seed=0)
     assert start.shape == (30, 30, 3) and start.dtype == np.float32
     np.testing.assert_allclose(start, sizes.fill(base, 30, 30), atol=1e-3)
-    noise = style_transfer.starting_picture((30, 30), base, 1.0, seed=0)
+    noise = style_transfer.starting_image((30, 30), base, 1.0, seed=0)
     assert 19 < np.abs(noise - np.array(vgg.MEAN_RGB)).max() <= 20.001
-    np.testing.assert_array_equal(noise, style_transfer.starting_picture((30, 30), base, 1.0, seed=0))
+    np.testing.assert_array_equal(noise, style_transfer.starting_image((30, 30), base, 1.0, seed=0))
 
 
 # The loop.
 
-def stylize(network, record=lambda *args, **losses: None, checkpoint=None, iterations=8, make_optimizer=LBFGS):
-    with session_for(network, objective()) as prepare:
-        plan = sizes.plan(64, 48, iterations, 2)
-        content = random_picture(64, 48, 0)
-        start = style_transfer.starting_picture(plan[0].size, content, 0.0, 0)
-        return style_transfer.stylize(prepare.sess, prepare.graph, prepare.cover, content, [random_picture(70, 90, 1)],
-                                      plan, start, make_optimizer, record, checkpoint=checkpoint)
+def stylize(network, iterations=8, **options):
+    with session_for(network, loss_weights()) as prepare:
+        content, style = random_image(64, 48, 0), random_image(70, 90, 1)
+        return style_transfer.stylize(prepare.sess, prepare.graph, content, [style],
+                                      sizes.plan_scales(64, 48, iterations, 2), **options)
 
 
 def test_the_loss_falls_within_five_steps(network):
     totals = []
-    stylize(network, lambda step, image, state, total, **others: totals.append(total), iterations=16)
+    stylize(network, 16, record=lambda step, image, state, total, **others: totals.append(total))
     assert totals[4] < totals[0] / 2
 
 
@@ -214,7 +213,7 @@ def test_stopped_and_resumed_equals_never_stopped(network, stop_after):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        stylize(network, stop)
+        stylize(network, record=stop)
     picture, losses = stylize(network, checkpoint=kept[0])
     whole_picture, whole_losses = stylize(network)
     assert picture.tobytes() == whole_picture.tobytes() and losses == whole_losses
@@ -237,7 +236,7 @@ def test_a_run_leaves_picture_sheet_curves_and_record(recipe, pictures, tmp_path
                   '--save-every', 3)
     assert code == 0
     last_line = capsys.readouterr().out.splitlines()[-1]
-    assert last_line.startswith('painted in ') and last_line.endswith('out.jpg') and 'GB of memory' in last_line
+    assert last_line.startswith('painted in ') and last_line.endswith('out.jpg') and 'peak memory' in last_line
     run_dir = latest(tmp_path)
     result = images.load_image(run_dir / 'photo_painting.png')
     assert result.shape == (48, 64, 3) and result.std() > 5
@@ -294,9 +293,9 @@ def test_every_pair_is_painted_and_a_failed_picture_is_left_out(recipe, pictures
     (folder / 'c.jpg').write_bytes(b'not a picture')
     code = recipe('--content', folder, '--style', style, content, '--iterations', 2)
     out, err = capsys.readouterr()
-    assert code == 2 and 'left out: ' in err and 'c.jpg' in err and err.count('left out') == 1
+    assert code == 2 and 'skipped: ' in err and 'c.jpg' in err and err.count('skipped') == 1
     assert {path.name for path in latest(tmp_path).glob('[ab]_*o.png')} == {'a_photo.png', 'b_photo.png'}
-    assert '4 pictures painted' in out and len(runs.read_record(latest(tmp_path))['pictures']) == 4
+    assert '4 images painted' in out and len(runs.read_record(latest(tmp_path))['pictures']) == 4
 
 
 def test_styles_are_blended_into_one(recipe, pictures, tmp_path):
@@ -307,7 +306,7 @@ def test_styles_are_blended_into_one(recipe, pictures, tmp_path):
 
 
 def test_without_options_the_portrait_is_painted_like_the_flow_field(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(pairs, 'PAINTING_SIZE', (64, 80))
+    monkeypatch.setattr(jobs, 'PAINTING_SIZE', (64, 80))
     assert recipe('--iterations', 2, '--size', 64) == 0
     assert (latest(tmp_path) / 'grace_hopper_flow_field.png').exists()
 
@@ -426,9 +425,10 @@ def test_the_seconds_before_an_interruption_count(recipe, pictures, tmp_path, mo
     (['--content', 'missing.jpg'], 'missing.jpg: no such file or folder'),
     (['--style', 'empty'], 'no picture in this folder'),
     (['--style', 'text.jpg'], 'text.jpg: not a picture'),
-    (['--size', '40'], '40 x 30 pixels at the size asked for; the shorter side has to be 32 at least'),
+    (['--size', '40'], '40 x 30 pixels at the size asked for; the shorter side must have at least 32'),
     (['--style-scale', '0.3'], 'pixels at the size asked for'),
-    (['--style-blend', '1', '2'], '--style-blend 1 2: expected a share for each of the 1 styles, one of them above 0'),
+    (['--style-blend', '1', '2'],
+     '--style-blend 1 2: expected a weight for each of the 1 styles, at least one of them above 0'),
     (['--style-blend', '0'], 'one of them above 0'),
     (['--style-blend', '-1'], 'expected a number of at least 0'),
     (['--style-layers', 'conv9_1'], "no layer 'conv9_1'"),
@@ -440,7 +440,7 @@ def test_the_seconds_before_an_interruption_count(recipe, pictures, tmp_path, mo
     (['--output', 'text.jpg/out.png'], 'text.jpg/out.png: cannot write there'),
     (['--output', 'out.xyz'], "no picture format has the extension '.xyz'"),
     (['--output', 'photo.png'], 'is also an input file'),
-    (['--style', 'painting.png', 'photo.png', '--output', 'out.png'], 'one file for 2 pictures'),
+    (['--style', 'painting.png', 'photo.png', '--output', 'out.png'], 'one file for 2 images'),
     (['--init', 'missing.png'], 'missing.png: no such file'),
     (['--init', 'text.jpg'], 'text.jpg: not a picture'),
     (['--iterations', '0'], 'expected a whole number of at least 1'),
@@ -479,7 +479,7 @@ def test_a_picture_too_large_for_memory_is_tiled_or_refused(recipe, pictures, tm
     assert recipe(*args) == 3
     assert 'GB of memory with tiles of 128 px, and 0.0 GB are free' in capsys.readouterr().err
     assert not (tmp_path / 'output').exists()
-    monkeypatch.setattr(style_transfer, 'estimate_memory', lambda *args, tile_size: 10 if tile_size else 10 ** 6)
+    monkeypatch.setattr(memory, 'estimate', lambda *args: 10 if args[-1] else 10 ** 6)
     assert recipe(*args) == 0
     assert '0.0 GB free: tiles of 128 px' in capsys.readouterr().out
     assert runs.read_record(latest(tmp_path))['tile_size'] == 128

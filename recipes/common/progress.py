@@ -43,7 +43,7 @@ class Progress:
         seconds = (time.time() - self.started) / (self.done - self.initial)
         left = tqdm.format_interval(seconds * (self.total - self.done))
         figures = _format(figures) + ', ' if figures else ''
-        return f'{self.unit} {self.done}/{self.total}, {figures}{seconds:.3g} s per {self.unit}, {left} left'
+        return f'{self.unit} {self.done}/{self.total}, {figures}{seconds:.2g} s each, {left} left'
 
     def close(self):
         """Leaves the bar as it is and ends its line."""

@@ -1,17 +1,43 @@
-"""The colors of one picture given to another.
+"""The colors of one image given to another: what --preserve-color does.
 
 Source: Gatys, Bethge, Hertzmann, Shechtman 2016, Preserving Color in Neural Artistic Style Transfer, arXiv 1606.05897.
 """
 
 import numpy as np
 
+from common.images import resize_image
 from common.images import to_gray as luminance  # the Y of YIQ
 
 SMALLEST_VARIANCE = 1e-3  # gray levels squared: below this a direction of color holds rounding errors only
 
 
+def prepare(content, styles, preserve_color):
+    """Gives images the colors with which style transfer is to see them.
+
+    Args:
+      content: float32 [height, width, 3], RGB in [0, 255].
+      styles: list of float32 [any height, any width, 3].
+      preserve_color: 'luminance': both in gray; 'histogram': the styles in the content's colors; 'no': as they are.
+
+    Returns:
+      (content image, list of style images).
+    """
+    if preserve_color == 'luminance':
+        return gray(content), [match_luminance(style, content) for style in styles]
+    if preserve_color == 'histogram':
+        return content, [match_histogram(style, content) for style in styles]
+    return content, styles
+
+
+def restore(image, content, preserve_color):
+    """Returns a painted image, float32 [height, width, 3], as it is to be saved: see `prepare`."""
+    if preserve_color == 'luminance':
+        return keep_luminance(resize_image(content, *image.shape[:2]), image)
+    return image
+
+
 def gray(image):
-    """Returns the picture without its colors: float32 [height, width, 3], three times the luminance."""
+    """Returns the image without its colors: float32 [height, width, 3], three times the luminance."""
     return np.repeat(luminance(image)[..., np.newaxis], 3, axis=-1)
 
 
@@ -61,14 +87,14 @@ def match_histogram(source, target):
     """Moves the source's colors so that their mean and covariance are the target's.
 
     Args:
-      source: float32 [height, width, 3], RGB in [0, 255]: in style transfer the style picture.
-      target: float32 [any height, any width, 3]: the content picture, whose colors are to be kept.
+      source: float32 [height, width, 3], RGB in [0, 255]: in style transfer the style image.
+      target: float32 [any height, any width, 3]: the content image, whose colors are to be kept.
 
     Returns:
       float32 of the source's shape, in [0, 255].
 
     Source: section 3.1 of the paper: p' = A p + b with A = (covariance of target)^1/2 (covariance of source)^-1/2,
-      the symmetric roots, which turn the colors least. A direction in which the source does not vary (a gray picture
+      the symmetric roots, which turn the colors least. A direction in which the source does not vary (a gray image
       has two) stays flat.
     """
     own, aim = (image.reshape(-1, 3).astype(np.float64) for image in (source, target))

@@ -1,12 +1,15 @@
-"""Which photographs are painted in which styles: files, folders, every pair, and what cannot be painted."""
+"""What style transfer is asked to paint: which images in which styles, under which names, by which layers."""
 import collections
 import hashlib
 import itertools
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Tuple
 
-from common import images
+from matplotlib import cbook
+
+from common import cli, files, images
 from common.errors import InputError
+from networks import vgg
 from synthesis import flow_field
 from synthesis.sizes import SMALLEST_SIDE
 
@@ -14,39 +17,58 @@ PAINTING_SIZE = (640, 800)  # (height, width) of the painting drawn by code
 
 
 class Job(NamedTuple):
-    """One picture to paint."""
+    """One image to paint."""
 
     name: str  # of the result, without extension
     content: Path
     styles: tuple  # of Path; None stands for the painting drawn by code
-    size: tuple  # (height, width)
+    size: Tuple[int, int]  # (height, width) of the result
+
+
+def add_options(parser):
+    """Adds the options that name the images."""
+    add = parser.add_argument_group('input and output').add_argument
+    add('--content', nargs='+', type=Path, metavar='FILE',
+        help='photographs: files or folders (default: a portrait that comes with matplotlib)')
+    add('--style', nargs='+', type=Path, metavar='FILE',
+        help='paintings: files or folders, each applied to every photograph (default: one drawn by code)')
+    add('--output', type=Path, metavar='FILE', help="the result, in addition to the one in the run's folder")
+    add('--size', type=cli.whole_number(SMALLEST_SIDE), default=512, help='longer side, pixels')
+    add('--upscale', action='store_true', help='enlarge images that are smaller than --size')
+    add('--style-scale', type=cli.real_number(0.05, 10), default=1.0, metavar='S',
+        help='longer side of the style, relative to the content; smaller: finer strokes')
+    add('--stretch-style', action='store_true', help="stretch the style to the content's shape")
+    add('--style-blend', nargs='*', type=cli.real_number(0), metavar='WEIGHT',
+        help='blend all styles into one; without numbers, equally')
+    add('--save-every', type=cli.whole_number(1), metavar='N', help='save every N-th intermediate image')
 
 
 def find_jobs(contents, styles, size, style_scale=1.0, blend=None, upscale=False, stretch=False):
-    """Pairs photographs with paintings and looks at every picture.
+    """Pairs content images with style images and reads every one of them.
 
     Args:
-      contents: List of Path, files or folders.
-      styles: List of Path, files or folders; None: the painting drawn by code.
-      size: Longer side of the results in pixels.
-      style_scale: Longer side of the styles, in the content's.
-      blend: None to paint every photograph in each style; else every photograph is painted in all at once: their
-        shares, or [] for equal ones.
-      upscale: Whether a picture may grow to its size.
-      stretch: Whether styles take the content's shape.
+      contents: list of Path, files or folders; None for a portrait that comes with matplotlib.
+      styles: list of Path, files or folders; None for a painting drawn by code.
+      size: longer side of the results in pixels.
+      style_scale: longer side of the styles, relative to the content's.
+      blend: None to paint every content image in each style; to paint it in all at once, list of the styles' weights,
+        [] for equal ones.
+      upscale: whether an image may be enlarged to its size.
+      stretch: whether styles take the content's shape.
 
     Returns:
-      (list of `Job`, list of str: why the others are left out).
+      (list of Job, list of str: why the others are skipped).
 
     Raises:
-      InputError: Nothing is left to paint, or shares and styles do not match.
+      InputError: nothing is left to paint, or weights and styles do not match.
     """
-    contents = images.find_images(contents, '--content')
+    portrait = Path(cbook.get_sample_data('grace_hopper.jpg', asfileobj=False))  # US Navy, public domain
+    contents = images.find_images(contents, '--content') if contents else [portrait]
     styles = images.find_images(styles, '--style') if styles else [None]
     if blend and (len(blend) != len(styles) or not sum(blend)):
-        raise InputError(f'--style-blend {" ".join(f"{share:g}" for share in blend)}: expected a share for each of the '
-                         f'{len(styles)} styles, one of them above 0')
-    jobs, mistakes, shapes = [], [], {}
+        raise InputError(f'--style-blend {" ".join(f"{weight:g}" for weight in blend)}: expected a weight for each of '
+                         f'the {len(styles)} styles, at least one of them above 0')
+    jobs, skipped, shapes = [], [], {}
     for content in contents:
         for style_set in [(style,) for style in styles] if blend is None else [tuple(styles)]:
             try:
@@ -55,48 +77,114 @@ def find_jobs(contents, styles, size, style_scale=1.0, blend=None, upscale=False
                     _fitting_size(style, '--style', size if stretch else round(style_scale * max(final)),
                                   upscale or stretch, shapes)
             except InputError as error:
-                mistakes.append(str(error))
+                skipped.append(str(error))
                 continue
-            jobs.append(Job(_free_name(content, style_set, jobs), content, style_set, final))
+            jobs.append(Job(name=_free_name(content, style_set, jobs), content=content, styles=style_set, size=final))
     if not jobs:
-        raise InputError(mistakes[0])
-    return jobs, list(collections.OrderedDict.fromkeys(mistakes))
+        raise InputError(skipped[0])
+    return jobs, list(collections.OrderedDict.fromkeys(skipped))
 
 
 def _fitting_size(path, option, longer_side, upscale, shapes):
-    """Returns the (height, width) that a picture will have; `shapes` remembers what was read."""
+    """Returns the (height, width) that an image will have; `shapes` remembers what was read."""
     if path not in shapes:
         try:
-            shapes[path] = load_picture(path).shape[:2] if path else PAINTING_SIZE
+            shapes[path] = load_image(path).shape[:2] if path else PAINTING_SIZE
         except InputError as error:
             shapes[path] = error
     if isinstance(shapes[path], InputError):
         raise shapes[path]
     height, width = images.fit_size(*shapes[path], longer_side, upscale)
     if min(height, width) < SMALLEST_SIDE:
-        raise InputError(f'{option} {path}: {width} x {height} pixels at the size asked for; the shorter side has to '
-                         f'be {SMALLEST_SIDE} at least')
+        raise InputError(f'{option} {path or "(drawn by code)"}: {width} x {height} pixels at the size asked for; the '
+                         f'shorter side must have at least {SMALLEST_SIDE}')
     return height, width
 
 
 def _free_name(content, styles, jobs):
-    """Names a result after its pictures; a second one of the same name gets a number."""
+    """Names a result after its images; a second one of the same name gets a number."""
     name = '_'.join([content.stem, '+'.join(style.stem if style else 'flow_field' for style in styles)])
     taken = {job.name for job in jobs}
     numbered = (f'{name}-{number}' for number in itertools.count(2))
     return next(free for free in itertools.chain([name], numbered) if free not in taken)
 
 
-def load_picture(path):
+def load_image(path):
     """Returns float32 [height, width, 3] in [0, 255]; for None the painting drawn by code."""
     return images.load_image(path) if path else flow_field.paint(*PAINTING_SIZE)
 
 
-def files(jobs):
-    """Returns the sorted Paths of all pictures that go in."""
+def load_start(name, content_image=None, style_images=(None,)):
+    """Returns what --init stands for: the content image, the first of the style images, or an image file."""
+    known = {'content': content_image, 'noise': content_image, 'style': style_images[0]}
+    return known[name] if name in known else images.load_image(name)
+
+
+def input_files(jobs):
+    """Returns the sorted Paths of all images that are read."""
     return sorted({path for job in jobs for path in (job.content, *job.styles) if path})
 
 
 def fingerprints(jobs):
-    """Returns the SHA-256 of every picture that goes in, by its path."""
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files(jobs)}
+    """Returns the SHA-256 of every image that is read, by its path."""
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in input_files(jobs)}
+
+
+def check_output(path, jobs):
+    """Finds out, before the work, whether the result can be written where the user wants it, over none of the inputs.
+
+    Args:
+      path: Path that --output names, or None.
+      jobs: list of Job.
+
+    Raises:
+      InputError: it cannot be.
+    """
+    if path is None:
+        return
+    if path.is_dir() or not path.suffix:
+        kind, example = ('a folder', path / 'result.png') if path.is_dir() else ('no extension', f'{path}.png')
+        raise InputError(f'--output {path}: {kind}; expected an image file such as {example}')
+    images.check_output(path, '--output')
+    if len(jobs) > 1:
+        raise InputError(f"--output {path}: one file for {len(jobs)} images; leave it out: they are saved in the run's "
+                         'folder')
+    files.check_no_input(path, input_files(jobs), '--output')
+
+
+def note_small(jobs, size):
+    """Returns a list of at most one line, which says which images are not enlarged to the size asked for."""
+    small = [job for job in {job.content: job for job in jobs}.values() if max(job.size) < size]
+    if not small:
+        return []
+    height, width = small[0].size
+    which = f'{small[0].content.name} ({width} x {height} pixels) is' if len(small) == 1 else f'{len(small)} images are'
+    return [f'{which} smaller than --size {size} and not enlarged; --upscale enlarges']
+
+
+def parse_layers(texts, network=None, normalize=True):
+    """Reads layers and their weights.
+
+    Args:
+      texts: list of 'conv1_1' or 'conv1_1:0.5'.
+      network: 'vgg16', 'vgg19', or None where either may be used.
+      normalize: whether the weights are scaled to sum to 1.
+
+    Returns:
+      OrderedDict from layer name to weight.
+
+    Raises:
+      InputError: no such layer, or a weight that is no number above 0.
+    """
+    weights = collections.OrderedDict()
+    for text in texts:
+        layer, _, weight = text.partition(':')
+        vgg.check_layer(layer, network or 'vgg19')
+        try:
+            weights[layer] = float(weight or 1)
+        except ValueError:
+            weights[layer] = 0
+        if not 0 < weights[layer] < float('inf'):
+            raise InputError(f'{text}: the weight of a layer is a number above 0, as in {layer}:0.5')
+    total = sum(weights.values()) if normalize else 1
+    return collections.OrderedDict((layer, weight / total) for layer, weight in weights.items())

@@ -1,30 +1,89 @@
-"""How much memory there is, how much this process has taken, and which tiles fit into it."""
+"""How much memory there is, how much an optimization on a VGG network takes, and which tiles fit."""
 import sys
 from pathlib import Path
+from typing import NamedTuple, Optional
 
 import psutil
 
+from common import runs
 from common.errors import UnavailableError
-
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None
+from networks import vgg
+from synthesis import tiles
+from synthesis.tiled_loss import num_positions
 
 TILE_SIZES = (1536, 1024, 768, 512, 384, 256, 128)  # pixels; larger ones repeat less work in their halos
 USABLE = 0.8  # of what is free
 CGROUP_FILES = (('memory.max', 'memory.current'), ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes'))
+# Fitted to measured peaks: TensorFlow itself in bytes, copies of every activation (with what the allocator does not
+# give back from scale to scale) and of the weights, vectors of the image's size.
+FIXED, ACTIVATION_COPIES, WEIGHT_COPIES = 3.3e8, 2.75, 4.0
+VECTORS = {'lbfgs': 28, 'adam': 12}
+
+
+class Tiling(NamedTuple):
+    """Tiles that fit into memory."""
+
+    tile_size: Optional[int]  # pixels; None for no tiles
+    halo: int  # pixels
+    bytes_needed: int
+    reason: str  # a line that says so
+
+    def make_tiles(self, height, width):
+        """Covers an image with these tiles; returns a list of tiles.Tile."""
+        return tiles.make_tiles(height, width, self.tile_size, halo=self.halo)
+
+
+def choose_tiles(size, network, weights, layers, optimizer, tile_size=None, run_dir=None):
+    """Chooses no tiles where memory suffices, else the largest tiles for which it does.
+
+    Args:
+      size: (height, width) of the largest image.
+      network: 'vgg16' or 'vgg19'.
+      weights: dict from the name of a convolution that is used to (kernel, bias).
+      layers: names of the layers that the loss uses.
+      optimizer: 'lbfgs' or 'adam'.
+      tile_size: pixels, the one to use; None to choose.
+      run_dir: Path of a run that is resumed, which keeps the tiles that it began with; None for a new one.
+
+    Returns:
+      Tiling.
+
+    Raises:
+      UnavailableError: memory does not suffice even for the smallest tiles.
+    """
+    # How far to each side an interior's activations depend on pixels: the receptive field less the position's own.
+    halo = max((vgg.halo(layer, network) - vgg.stride(layer, network)) // 2 for layer in layers)
+    free, longer_side = available(), max(size)
+    choices = [tile_size] if tile_size else [None, *(pixels for pixels in TILE_SIZES if pixels < longer_side)]
+    begun = runs.read_record(run_dir) if run_dir else {}
+    for tile_size in [begun['tile_size']] if 'tile_size' in begun else choices:
+        needed = estimate(size, weights, optimizer, halo, tile_size)
+        how = f'tiles of {tile_size} px' if tile_size and tile_size < longer_side else 'no tiles'
+        if needed <= free * USABLE:
+            return Tiling(tile_size=tile_size, halo=halo, bytes_needed=needed,
+                          reason=f'memory: about {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free: {how}')
+    raise UnavailableError(f'an image of {longer_side} px needs about {needed / 1e9:.1f} GB of memory with {how}, and '
+                           f'{free / 1e9:.1f} GB are free; choose a smaller --size')
+
+
+def estimate(size, weights, optimizer='lbfgs', halo=0, tile_size=None):
+    """Estimates the bytes that an optimization takes above what loading the weights took; see `choose_tiles`."""
+    crop = [min(side, tile_size + 2 * tiles.round_up(halo, 16)) if tile_size else side for side in size]
+    activations = sum(num_positions(crop, vgg.stride(layer)) * bias.size for layer, (_, bias) in weights.items())
+    vectors = VECTORS[optimizer] * 3 * size[0] * size[1]
+    kernels = sum(kernel.size for kernel, _ in weights.values())
+    return int(FIXED + 4 * (ACTIVATION_COPIES * activations + vectors + WEIGHT_COPIES * kernels))
 
 
 def available(cgroup=Path('/sys/fs/cgroup')):
     """Returns the bytes that a process may still take: what the machine has free, or a container's limit leaves.
 
     Args:
-      cgroup: Path where Linux tells of this container's limit, version 2 or 1.
+      cgroup: Path, where Linux tells of this container's limit, version 2 or 1.
     """
     found = [psutil.virtual_memory().available]
     for limit, usage in CGROUP_FILES:
-        limit, usage = _read(cgroup / limit).strip(), _read(cgroup / usage).strip()
+        limit, usage = _read(cgroup / limit), _read(cgroup / usage)
         if limit.isdigit() and usage.isdigit():
             found.append(max(int(limit) - int(usage), 0))
     return min(found)
@@ -32,7 +91,7 @@ def available(cgroup=Path('/sys/fs/cgroup')):
 
 def _read(path):
     try:
-        return path.read_text()
+        return path.read_text().strip()
     except OSError:
         return ''
 
@@ -44,31 +103,7 @@ def current():
 
 def peak():
     """Returns the most bytes of memory that this process has held at once."""
-    if resource is None:
+    if sys.platform == 'win32':
         return psutil.Process().memory_info().peak_wset
+    import resource  # not on Windows
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
-
-
-def choose_tile_size(longer_side, estimate, only=None):
-    """Chooses the tile size: no tiles where memory serves, else the largest tiles that it serves.
-
-    Args:
-      longer_side: Of the picture, in pixels.
-      estimate: Function of a tile size, None for no tiles, to the bytes needed.
-      only: List of the tile sizes to choose from; None for all.
-
-    Returns:
-      (tile size or None, the bytes needed, str that says all this).
-
-    Raises:
-      UnavailableError: Memory does not serve, not for the smallest tiles either.
-    """
-    free = available()
-    for tile_size in only or [None, *(size for size in TILE_SIZES if size < longer_side)]:
-        need = estimate(tile_size=tile_size)
-        tiled = f'tiles of {tile_size} px' if tile_size and tile_size < longer_side else 'no tiles'
-        if need <= free * USABLE:
-            return tile_size, need, (f'about {need / 1e9:.1f} GB of memory will be needed, {free / 1e9:.1f} GB free: '
-                                     f'{tiled}')
-    raise UnavailableError(f'a picture of {longer_side} px needs about {need / 1e9:.1f} GB of memory with {tiled}, and '
-                           f'{free / 1e9:.1f} GB are free; ask for a smaller --size')

@@ -93,6 +93,7 @@ class PictureRun(InterruptibleRun):
         checkpoint = runs.load_arrays(self.checkpoint_path) if self.checkpoint_path.exists() else None
         self.checkpoint = checkpoint if checkpoint and int(checkpoint['picture']) == len(self.pictures) else None
         self.started = started or time.time()
+        # A run that was finished before repeats its result.
         self.recorded_seconds = record.get('seconds') if len(self.pictures) == len(num_steps) else None
         self.seconds_resumed = sum(picture.get('seconds', 0.0) for picture in self.pictures) + (
             float(self.checkpoint['seconds']) if self.checkpoint else 0.0)
@@ -155,7 +156,7 @@ class PictureRun(InterruptibleRun):
         height, width = image.shape[:2]
         self.log.append(step=self._steps_before() + step, picture=len(self.pictures), height=height, width=width,
                         seconds=round(self.picture_seconds(), 3), **figures)
-        which = {'picture': f'{len(self.pictures) + 1}/{len(self.num_steps)}'} if len(self.num_steps) > 1 else {}
+        which = {'image': f'{len(self.pictures) + 1}/{len(self.num_steps)}'} if len(self.num_steps) > 1 else {}
         shown = {label: figures[column] for label, column in self.shown.items()}
         self.progress.update({**which, 'size': f'{width}x{height}', **shown})
         if self.save_every and step % self.save_every == 0:
@@ -229,7 +230,8 @@ class PictureRun(InterruptibleRun):
           int, the exit code: 1 where pictures have failed, 2 where some were skipped, else 0.
         """
         seconds = self.seconds()
-        runs.write_record(self.run_dir, seconds=seconds, left_out=list(skipped), versions=runs.versions(),
-                          results=dict(results, pictures=len(self.finished), seconds=seconds))
-        print(line)
+        if self.recorded_seconds is None:
+            runs.write_record(self.run_dir, seconds=seconds, left_out=list(skipped), versions=runs.versions(),
+                              results=dict(results, pictures=len(self.finished), seconds=seconds))
+        print(line if self.recorded_seconds is None else f'finished before: {line}')
         return 1 if len(self.finished) < len(self.pictures) else 2 if skipped else 0

@@ -1,4 +1,4 @@
-"""From coarse to fine: a small picture settles what goes where, each larger one adds its own detail.
+"""From coarse to fine: a small image settles what goes where, each larger one adds its own detail.
 
 Source: Gatys, Ecker, Bethge, Hertzmann, Shechtman 2017, Controlling Perceptual Factors in Neural Style Transfer,
   arXiv 1611.07865, section 6. Steps of √2 as in crowsonkb/style-transfer-pytorch.
@@ -15,7 +15,7 @@ SMALLEST_SIDE = 32  # pixels, two positions in the fifth block of a VGG network
 
 
 class Scale(NamedTuple):
-    """One stage from coarse to fine."""
+    """One size from coarse to fine."""
 
     height: int
     width: int
@@ -27,61 +27,61 @@ class Scale(NamedTuple):
         return self.height, self.width
 
 
-def plan(height, width, iterations, num_scales=None):
-    """Shares iterations out over sizes that grow by √2.
+def plan_scales(height, width, iterations, num_scales=None):
+    """Distributes iterations over sizes that grow by √2.
 
     A scale gets 1/√2 of the iterations of the one before and costs √2 times as much: an iteration's cost grows with
     the pixels.
 
     Args:
-      height, width: Pixels of the finished picture.
-      iterations: In all, at least 1.
+      height, width: pixels of the finished image.
+      iterations: in all, at least 1.
       num_scales: None for as many as fit between `COARSEST` and the full size.
 
     Returns:
-      List of `Scale`, the full size last. None is without iterations or has a side below `SMALLEST_SIDE`, but for the
-      full size.
+      list of Scale, the full size last. Each has iterations and, but for the full size, no side below `SMALLEST_SIDE`.
     """
     if num_scales is None:
         num_scales = 1 + max(0, round(2 * math.log2(max(height, width) / COARSEST)))
     factors = [2 ** (-steps / 2) for steps in reversed(range(num_scales))]
     sizes = [(round(height * factor), round(width * factor)) for factor in factors]
     sizes = [size for size in sizes[:-1] if min(size) >= SMALLEST_SIDE] + sizes[-1:]
-    shares = np.array([2 ** (-index / 2) for index in range(len(sizes))])
-    counts = np.diff([0, *np.rint(np.cumsum(shares / shares.sum()) * (iterations - 1)).astype(int)])
+    fractions = np.array([2 ** (-index / 2) for index in range(len(sizes))])
+    counts = np.diff([0, *np.rint(np.cumsum(fractions / fractions.sum()) * (iterations - 1)).astype(int)])
     counts[-1] += 1  # however few there are, the full size has one
-    return [Scale(*size, int(count)) for size, count in zip(sizes, counts) if count > 0]
+    return [Scale(height=height, width=width, iterations=int(count))
+            for (height, width), count in zip(sizes, counts) if count > 0]
 
 
 def fill(image, height, width):
-    """Scales a picture to cover height x width and cuts off what sticks out, evenly on both sides.
+    """Scales an image until height x width is filled and crops what sticks out, evenly on both sides.
 
     Args:
       image: float32 [any height, any width, 3].
-      height, width: Pixels.
+      height, width: pixels.
 
     Returns:
       float32 [height, width, 3].
     """
     factor = max(height / image.shape[0], width / image.shape[1])
-    covering = images.resize_image(image, max(height, round(image.shape[0] * factor)),
-                                   max(width, round(image.shape[1] * factor)))
-    top, left = (covering.shape[0] - height) // 2, (covering.shape[1] - width) // 2
-    return covering[top:top + height, left:left + width]
+    filling = images.resize_image(image, max(height, round(image.shape[0] * factor)),
+                                  max(width, round(image.shape[1] * factor)))
+    top, left = (filling.shape[0] - height) // 2, (filling.shape[1] - width) // 2
+    return filling[top:top + height, left:left + width]
 
 
 def style_size(own, content, style_scale=1.0, stretch=False, upscale=False):
-    """Computes the size of a style picture that goes with a content picture.
+    """Computes the size at which a style image goes with a content image.
 
     Args:
-      own: (height, width) of the style picture.
-      content: (height, width) of the content picture at this scale.
-      style_scale: Longer side in longer sides of the content.
-      stretch: Whether the style takes the content's shape instead, as in the cookbook.
-      upscale: Whether it may grow.
+      own: (height, width) of the style image.
+      content: (height, width) of the content image at this scale.
+      style_scale: longer side, relative to the content's.
+      stretch: whether the style takes the content's shape instead, as in the cookbook.
+      upscale: whether it may be enlarged.
 
     Returns:
-      (height, width); a narrow picture is widened to what the network can be shown.
+      (height, width); a narrow image is widened to what the network needs.
     """
     size = content if stretch else images.fit_size(*own, round(style_scale * max(content)), upscale)
     return tuple(max(side, SMALLEST_SIDE) for side in size)

@@ -1,24 +1,46 @@
 """A loss made of sums over positions, and its gradient, evaluated tile by tile.
 
-Style and content losses depend on the picture through sums only: Gram matrices, squared differences. So a first pass
-adds the sums up over the tiles' cores. The second has the whole sums and takes from each tile the gradient of the
-whole loss with respect to the tile's crop: what the loss changes with a sum, times what the tile's part of that sum
-changes with a pixel. A core's sums depend on pixels of the halo too; the crops overlap, and their gradients add up.
-That is the chain rule, not an approximation: seams have nowhere to come from.
+Style and content losses depend on the image through sums only: Gram matrices, squared differences. So a first pass adds
+these up over the tiles' interiors. The second has the totals of the whole image, and takes from each tile the gradient
+of the whole loss with respect to the tile's crop: the derivative of the loss with respect to a total, times that of
+the tile's part of the total with respect to a pixel. An interior's sums depend on pixels of the halo too; the crops
+overlap, and their gradients add up. That is the chain rule, not an approximation: there are no seams.
 """
 import numpy as np
 
+from common.session import tf
 
-def sum_over_tiles(sess, fetches, feeds):
-    """Runs the same tensors for every tile and adds up what comes.
+
+def num_positions(size, stride):
+    """Returns how many positions a layer has in an image of (height, width): a float, or a tensor for tensors."""
+    count = ((size[0] + stride - 1) // stride) * ((size[1] + stride - 1) // stride)  # an odd border is rounded up
+    return float(count) if isinstance(count, int) else tf.cast(count, tf.float32)
+
+
+def interior_of(activations, bounds, stride):
+    """Cuts a tile's interior from the activations of its crop.
 
     Args:
-      sess: Session.
-      fetches: List of tensors.
-      feeds: List of feed dicts, one per tile.
+      activations: float32 [1, height, width, channels].
+      bounds: int32 [4], (top, left, bottom, right) in pixels of the crop; None where the crop is the whole image.
+      stride: pixels from one position to the next.
+    """
+    if bounds is None:
+        return activations
+    top, left, bottom, right = tf.unstack((bounds + [0, 0, stride - 1, stride - 1]) // stride)
+    return activations[:, top:bottom, left:right]
+
+
+def sum_over_tiles(sess, fetches, feeds):
+    """Runs the same tensors for every tile and adds up the results.
+
+    Args:
+      sess: tf.Session.
+      fetches: list of tensors.
+      feeds: list of feed dicts, one per tile.
 
     Returns:
-      List of float64 arrays.
+      list of float64 arrays.
     """
     totals = [np.float64(0)] * len(fetches)
     for feed in feeds:
@@ -26,34 +48,40 @@ def sum_over_tiles(sess, fetches, feeds):
     return totals
 
 
-def make_evaluate(sess, graph, size, cover, fixed, fixed_per_tile):
+def tile_feeds(graph, image, image_tiles):
+    """Returns the feed dicts that show a graph (see `make_evaluate`) an image, float32 [height, width, 3], in tiles."""
+    return [{graph.image: image[tile.crop][np.newaxis],
+             **({} if graph.interior is None else {graph.interior: tile.interior_bounds})} for tile in image_tiles]
+
+
+def make_evaluate(sess, graph, size, image_tiles, feed, tile_targets):
     """Makes the function that an optimizer minimizes.
 
     Args:
-      sess: Session on the graph.
-      graph: Tensors: `image`, the placeholder of a crop; `size`, that of the whole picture's size; `core`, that of the
-        core's bounds in the crop, None where there are no tiles; `sums`, what the core adds; `whole_sums`, the same for
-        the whole picture, which can be fed; `losses`, a NamedTuple; `gradient`, with respect to the image.
-      size: (height, width) of the picture.
-      cover: List of `tiles.Tile`.
-      fixed: Feed dict of what is the same in every run.
-      fixed_per_tile: List of feed dicts of what a tile needs besides.
+      sess: tf.Session.
+      graph: has the tensors `image`, placeholder of a crop; `size`, placeholder of the whole image's (height, width);
+        `interior`, placeholder of the interior's bounds in the crop, None where there are no tiles; `tile_totals`, what
+        the interior adds; `image_totals`, the same for the whole image, which can be fed; `losses`, a NamedTuple; and
+        `gradient`, with respect to the crop.
+      size: (height, width) of the image.
+      image_tiles: list of tiles.Tile.
+      feed: dict, fed in every run.
+      tile_targets: list of dicts, fed besides with each tile.
 
     Returns:
-      Function of a picture, float32 [height * width * 3], to (losses as floats, float32 gradient of the same shape).
+      function of an image, float32 [height * width * 3], to (losses as floats, float32 gradient of the same shape).
     """
-    fixed = [{graph.size: size, **fixed, **of_tile} for of_tile in fixed_per_tile]
-    if graph.core is not None:
-        fixed = [{graph.core: tile.interior_bounds, **of_tile} for tile, of_tile in zip(cover, fixed)]
-
     def evaluate(x):
-        picture = x.reshape(1, *size, 3)
-        feeds = [{graph.image: picture[(slice(None), *tile.crop)], **of_tile} for tile, of_tile in zip(cover, fixed)]
-        whole = dict(zip(graph.whole_sums, sum_over_tiles(sess, graph.sums, feeds))) if len(cover) > 1 else {}
-        gradient = np.zeros(picture.shape, np.float32)
-        for feed, tile in zip(feeds, cover):
-            losses, of_crop = sess.run([graph.losses, graph.gradient], {**feed, **whole})
-            gradient[(slice(None), *tile.crop)] += of_crop
+        image = x.reshape(*size, 3)
+        feeds = [{graph.size: size, **feed, **crop, **targets}
+                 for crop, targets in zip(tile_feeds(graph, image, image_tiles), tile_targets)]
+        totals = {}
+        if len(image_tiles) > 1:
+            totals = dict(zip(graph.image_totals, sum_over_tiles(sess, graph.tile_totals, feeds)))
+        gradient = np.zeros(image.shape, np.float32)
+        for tile, tile_feed in zip(image_tiles, feeds):
+            losses, crop_gradient = sess.run([graph.losses, graph.gradient], {**tile_feed, **totals})
+            gradient[tile.crop] += crop_gradient[0]
         return type(graph.losses)(*map(float, losses)), gradient.ravel()
 
     return evaluate

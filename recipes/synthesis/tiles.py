@@ -1,8 +1,8 @@
 """Covers an image with tiles, every pixel once, so that memory does not grow with the image.
 
-The network is shown a tile's crop: the tile's interior and around it a halo as wide as the receptive field, so that what
-it computes for the interior equals what it would have computed for the whole image. Cuts lie on the network's grid (the
-stride of its deepest layer): a crop that starts off the grid would be pooled in other pairs than the whole image.
+The network is shown a tile's crop: the tile's interior and around it a halo as wide as the receptive field, so that
+what it computes for the interior equals what it would have computed for the whole image. Cuts lie on the network's grid
+(the stride of its deepest layer): a crop that starts off the grid would be pooled in other pairs than the whole image.
 """
 from typing import NamedTuple
 

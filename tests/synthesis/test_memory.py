@@ -1,38 +1,69 @@
+import json
 from types import SimpleNamespace
 
+import numpy as np
 import psutil
 import pytest
 
 from common.errors import UnavailableError
+from networks import vgg
 from synthesis import memory
 
+MACHINE = 20000 * 1024  # bytes free
 
-@pytest.mark.parametrize('cgroup, expected', [
-    ({}, 20000),
-    ({'memory.max': 'max\n', 'memory.current': '5\n'}, 20000),
+
+@pytest.mark.parametrize('limits, expected', [
+    ({}, MACHINE),
+    ({'memory.max': 'max\n', 'memory.current': '5\n'}, MACHINE),
     ({'memory.max': '9000\n', 'memory.current': '5000\n'}, 4000),
     ({'memory/memory.limit_in_bytes': '9000\n', 'memory/memory.usage_in_bytes': '9500\n'}, 0)],
-    ids=['machine', 'no limit', 'version 2', 'version 1'])
-def test_what_is_free_is_what_the_machine_or_the_container_leaves(tmp_path, monkeypatch, cgroup, expected):
-    monkeypatch.setattr(psutil, 'virtual_memory', lambda: SimpleNamespace(available=20000))
+    ids=['no container', 'no limit', 'version 2', 'version 1, exceeded'])
+def test_what_is_free_is_what_the_machine_or_the_container_leaves(tmp_path, monkeypatch, limits, expected):
+    monkeypatch.setattr(psutil, 'virtual_memory', lambda: SimpleNamespace(available=MACHINE))
     (tmp_path / 'memory').mkdir()
-    for name, text in cgroup.items():
+    for name, text in limits.items():
         (tmp_path / name).write_text(text)
     assert memory.available(tmp_path) == expected
 
 
+def choose_tiles(monkeypatch, free, bytes_per_pixel, **chosen):
+    monkeypatch.setattr(memory, 'available', lambda: free)
+    monkeypatch.setattr(memory, 'estimate', lambda size, weights, optimizer, halo, tile_size:
+                        int((tile_size or 2000) * bytes_per_pixel))
+    return memory.choose_tiles((750, 1000), 'vgg19', {}, ['conv1_1', 'conv5_1'], 'lbfgs', **chosen)
+
+
 @pytest.mark.parametrize('gigabytes, expected', [(10, None), (1.1, 512), (0.6, 256), (0.26, 128)])
 def test_the_largest_tiles_that_memory_serves(monkeypatch, gigabytes, expected):
-    monkeypatch.setattr(memory, 'available', lambda: gigabytes * 1e9)
-    tile_size, need, line = memory.choose_tile_size(1000, lambda tile_size: (tile_size or 2000) / 640 * 1e9)
-    assert tile_size == expected and need <= gigabytes * 0.8e9
-    assert line.endswith(f'tiles of {expected} px' if expected else 'no tiles')
+    tiling = choose_tiles(monkeypatch, gigabytes * 1e9, 1e9 / 640)
+    assert tiling.tile_size == expected and tiling.bytes_needed <= gigabytes * 0.8e9
+    assert tiling.halo == (vgg.halo('conv5_1') - 16) // 2
+    assert tiling.reason.endswith(f'tiles of {expected} px' if expected else 'no tiles')
+    assert len(tiling.make_tiles(750, 1000)) == {None: 1, 512: 4, 256: 12, 128: 48}[expected]
+
+
+def test_a_tile_size_that_was_chosen_stays(monkeypatch, tmp_path):
+    assert choose_tiles(monkeypatch, 1e9, 1, tile_size=96).tile_size == 96
+    for begun_with in None, 64:
+        (tmp_path / 'run.json').write_text(json.dumps({'recipe': 'style_transfer', 'tile_size': begun_with}))
+        assert choose_tiles(monkeypatch, 1e9, 1, run_dir=tmp_path).tile_size == begun_with
 
 
 def test_too_little_memory_even_for_tiles(monkeypatch):
-    monkeypatch.setattr(memory, 'available', lambda: 10 ** 9)
     with pytest.raises(UnavailableError, match='about 8.0 GB of memory with tiles of 128 px, and 1.0 GB are free'):
-        memory.choose_tile_size(1000, lambda tile_size: 8e9)
+        choose_tiles(monkeypatch, 1e9, 8e9 / 128)
+
+
+def test_the_estimate_counts_activations_of_the_crop_and_vectors_of_the_image():
+    weights = {'conv1_1': (np.zeros((3, 3, 3, 64)), np.zeros(64)),
+               'conv2_1': (np.zeros((3, 3, 64, 128)), np.zeros(128))}
+    kernels = 4 * memory.WEIGHT_COPIES * (9 * 3 * 64 + 9 * 64 * 128)
+    activations = 4 * memory.ACTIVATION_COPIES * (100 * 60 * 64 + 50 * 30 * 128)
+    expected = memory.FIXED + kernels + activations + 4 * memory.VECTORS['lbfgs'] * 3 * 100 * 60
+    assert memory.estimate((100, 60), weights) == pytest.approx(expected)
+    assert memory.estimate((1000, 600), weights, 'adam', halo=16, tile_size=64) == pytest.approx(
+        memory.FIXED + kernels + 4 * memory.ACTIVATION_COPIES * (96 * 96 * 64 + 48 * 48 * 128)
+        + 4 * memory.VECTORS['adam'] * 3 * 1000 * 600)
 
 
 def test_this_process_takes_memory():

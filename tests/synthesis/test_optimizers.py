@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from synthesis.adam import Adam
-from synthesis.lbfgs import LBFGS, dot
+from synthesis.optimizers import LBFGS, Adam, dot
 
 
 def rosenbrock(x):
