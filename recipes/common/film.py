@@ -286,6 +286,6 @@ def ffmpeg():
         import imageio_ffmpeg
         return imageio_ffmpeg.get_ffmpeg_exe()
     except (ImportError, RuntimeError):
-        raise UnavailableError('no ffmpeg, which reads and writes videos and GIFs: pip install imageio-ffmpeg==0.4.9, '
+        raise UnavailableError('no ffmpeg, which reads and writes videos and GIFs: pip install imageio-ffmpeg, '
                                "or install your system's ffmpeg; a folder of PNG frames (an --output without "
                                'extension) needs none')

@@ -73,7 +73,9 @@ def test_a_single_frame(frames, tmp_path):
     folder = frames(1)
     for name in ('one.gif', 'one.mp4', 'one'):
         film.write_film(tmp_path / name, folder, 1, fps=25)
-        assert film.open_film(tmp_path / name).num_frames == 1
+        found = film.open_film(tmp_path / name)
+        # newer ffmpegs guess a hundred frames a second from a GIF's only frame
+        assert found.num_frames == 1 or name == 'one.gif' and found.num_frames / found.fps == 1 / 25
 
 
 def test_a_gif_loops_without_flicker(frames, tmp_path):
@@ -141,7 +143,9 @@ def test_a_missing_end_that_ffmpeg_does_not_miss(video, name):
     path.write_bytes(whole[:len(whole) * 3 // 4])
     found = film.open_film(path)
     assert 10 < found.num_frames < 100
-    assert found.problems == [f'what is missing of {path}, which breaks off; {found.num_frames} frames can be read']
+    mistake, = found.problems  # newer ffmpegs do say it of a GIF
+    said = f'what (is missing|cannot be read) of {path}, which breaks off.*; {found.num_frames} frames can'
+    assert re.match(said, mistake)
     assert film.open_film(path, most=5).problems == []
 
 
@@ -192,9 +196,9 @@ def test_other_sizes_fill_the_first_ones_and_are_not_stretched(tmp_path):
 
 
 def test_what_counts_as_a_video(tmp_path):
-    image = Image.new('P', (8, 8))
+    image = Image.new('RGB', (8, 8))
     image.save(str(tmp_path / 'still.gif'))
-    image.save(str(tmp_path / 'moving.gif'), save_all=True, append_images=[Image.new('P', (8, 8), 3)])
+    image.save(str(tmp_path / 'moving.gif'), save_all=True, append_images=[Image.new('RGB', (8, 8), 'red')])
     assert film.is_video(tmp_path / 'moving.gif') and film.is_video('some.MOV')
     assert not film.is_video(tmp_path / 'still.gif') and not film.is_video('none.gif') and not film.is_video('a.png')
 
