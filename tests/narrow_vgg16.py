@@ -17,7 +17,7 @@ def weights():
         for number in range(1, count + 1):
             kernel = random.normal(0, 0.2 * np.sqrt(2 / (9 * depth)), [3, 3, depth, WIDTH]).astype(np.float32)
             kernel[1, 1] += np.eye(depth, WIDTH)
-            found['conv%d_%d' % (block, number)] = kernel, random.uniform(0, 1, WIDTH).astype(np.float32)
+            found[f'conv{block}_{number}'] = kernel, random.uniform(0, 1, WIDTH).astype(np.float32)
             depth = WIDTH
     return found
 
@@ -30,8 +30,8 @@ def build(size):
     for block, count in enumerate(CONVOLUTIONS, 1):
         for number in range(1, count + 1):
             x = keras.layers.Conv2D(WIDTH, 3, padding='same', activation='relu',
-                                    name='block%d_conv%d' % (block, number))(x)
-        x = keras.layers.MaxPooling2D(name='block%d_pool' % block)(x)
+                                    name=f'block{block}_conv{number}')(x)
+        x = keras.layers.MaxPooling2D(name=f'block{block}_pool')(x)
     return keras.Model(images, x)
 
 

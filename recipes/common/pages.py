@@ -103,8 +103,8 @@ def save(path, figure):
 
 
 def plain(text):
-    """Keeps matplotlib from taking a dollar sign, in a file's name for instance, for the start of a formula."""
-    return str(text).replace('$', r'\$')
+    """Keeps matplotlib from stumbling over a file's name: a dollar sign starts a formula, other bytes are no text."""
+    return str(text).encode(errors='replace').decode().replace('$', r'\$')
 
 
 def number(value):

@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 from common import cli, runs
-from common.errors import ComputationError, InputError
+from common.errors import ComputationError, InputError, UnavailableError
 from common.progress import Progress
 from common.session import tf
 
@@ -90,7 +90,7 @@ class TrainingRun:
         self._stop_requested.__exit__(kind, *exception)
         self.progress.close()
         self.metrics.close()
-        self.writer.close()
+        self._write_log(self.writer.close, is_last=kind is not None)
         if kind is None and not self.finished:
             self._interrupt()
 
@@ -173,7 +173,16 @@ class TrainingRun:
         self.metrics.append(step=step, epoch=round(float(step / self.epoch_steps), 4), **figures)
         self.writer.add_summary(tf.Summary(value=[tf.Summary.Value(tag=tag, simple_value=value)
                                                   for tag, value in figures.items()]), step)
-        self.writer.flush()
+        self._write_log(self.writer.flush)
+
+    def _write_log(self, write, is_last=False):
+        """Writes TensorBoard's log; where TensorFlow cannot, it raises errors of any kind, from another thread."""
+        try:
+            write()
+        except Exception as error:
+            if not is_last:  # else another error ends the run already
+                raise UnavailableError(f'cannot write {self.writer.get_logdir()}: {str(error).splitlines()[0]}; '
+                                       f'{self._what_is_saved()}')
 
     def _save(self):
         self.state['seconds'] = time.time() - self.started
@@ -189,8 +198,10 @@ class TrainingRun:
         raise cli.Interrupted(f'{where} is saved')
 
     def _diverged(self, what):
-        saved = 'the last checkpoint is kept' if self.saved else 'there is no checkpoint yet'
-        return ComputationError(f'{what}; {saved}; try a smaller --learning-rate')
+        return ComputationError(f'{what}; {self._what_is_saved()}; try a smaller --learning-rate')
+
+    def _what_is_saved(self):
+        return 'the last checkpoint is kept' if self.saved else 'there is no checkpoint yet'
 
 
 def measure_predictions(probabilities, labels):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from common import cli, runs
-from common.errors import ComputationError, InputError
+from common.errors import ComputationError, InputError, UnavailableError
 from common.session import tf
 from training.run import NEW_STATE, TrainingRun, load_state, measure_predictions, open_run
 
@@ -167,6 +167,17 @@ def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path):
         load_state(tmp_path)
     state_path.write_text(json.dumps(NEW_STATE))
     assert load_state(tmp_path) == NEW_STATE
+
+
+def test_a_log_that_cannot_be_written_ends_the_run_in_one_line(tmp_path, monkeypatch):
+    training = Training(tmp_path, [0.6])
+
+    def full(*unused):
+        raise IndexError('disk full\nFailed to flush')
+    monkeypatch.setattr(training.run.writer, 'flush', full)
+    monkeypatch.setattr(training.run.writer, 'close', full)
+    with pytest.raises(UnavailableError, match='^cannot write .*tensorboard.*: disk full; there is no checkpoint yet$'):
+        training.train()
 
 
 def test_tensorboard_gets_every_row(tmp_path):
