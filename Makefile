@@ -1,7 +1,7 @@
 # Every target makes .venv first (make_venv.sh), which costs a moment when it is there. Options for a recipe go in ARGS.
 
 .DEFAULT_GOAL := help
-.PHONY: help mnist cifar10 style dream transfer test lint venv clean-venv clean-features
+.PHONY: help mnist cifar10 style dream transfer test lint docs-pictures venv clean-venv clean-features
 # .venv's Python is to find the packages of .venv alone
 unexport PYTHONHOME PYTHONPATH
 
@@ -34,6 +34,9 @@ test:  ## run the tests
 lint:  ## check the style of the code
 	@./make_venv.sh --dev
 	.venv/bin/python -m flake8
+
+docs-pictures: venv  ## make the pictures of docs/ anew, from docs/samples/ and the runs in output/
+	.venv/bin/python docs/make_pictures.py $(ARGS)
 
 venv:  ## make .venv: Python 3.7 and the packages of requirements.txt
 	@./make_venv.sh

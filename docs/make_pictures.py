@@ -140,7 +140,7 @@ def make(name):
                        check=True)
         run_dir = run_dir or finished_run(recipe, options)
     if picture.draw:
-        picture.draw(run_dir).save(str(PICTURES_DIR / name), quality=88, optimize=True)
+        picture.draw(run_dir).save(str(PICTURES_DIR / name), quality=80, optimize=True)
     print(f'{name}: done')
     return True
 
