@@ -135,7 +135,7 @@ def _in_threads(function, paths, threads):
     """Gives an iterator over function(path); when it is left early, what has not begun is not done."""
     with warnings.catch_warnings(), ThreadPoolExecutor(min(threads, MAX_THREADS)) as pool:
         warnings.filterwarnings('ignore', module='PIL')  # of odd EXIF data, say; what matters is an error
-        with contextlib.closing(pool.map(function, paths)) as results:
+        with contextlib.closing(pool.map(function, paths)) as results:  # type: ignore[type-var]  # a generator
             yield results
 
 

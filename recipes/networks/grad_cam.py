@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 
-from common import images as pictures
 from common import plotting
+from common.images import resize_image
 from common.session import tf
 
 OPACITY = 0.55      # of the heat map where it is strongest
@@ -67,7 +67,7 @@ def overlay(image, heat_map):
     Returns:
       float32 [height, width, 3], in [0, 255].
     """
-    strength = pictures.resize_image(heat_map / max(float(heat_map.max()), 1e-12), *image.shape[:2])
+    strength = resize_image(heat_map / max(float(heat_map.max()), 1e-12), *image.shape[:2])
     colors = 255 * matplotlib.colormaps['jet'](strength)[..., :3]
     return np.asarray((1 - OPACITY) * np.asarray(image, np.float32) + OPACITY * colors, np.float32)
 
