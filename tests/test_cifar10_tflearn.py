@@ -22,6 +22,7 @@ from training import classifier
 from training.run import TrainingRun
 
 TESTS = Path(__file__).resolve().parent
+PLAIN_CLIENT = TESTS / 'plain_client.py'
 TINY = ['--epochs', '2', '--batch-size', '24']
 STEPS = 10  # of TINY
 LOAD = cifar10.load  # the true one
@@ -202,10 +203,7 @@ def test_a_training_learns_colors_and_the_best_weights_are_reported(trained):
 def test_a_plain_client_loads_the_saved_model_which_has_no_optimizer(trained):
     data = small_cifar10.data()
     np.save(str(trained / 'images.npy'), data.test_images)
-    code = ('import sys, numpy as np, tensorflow as tf\n'
-            'model = tf.contrib.predictor.from_saved_model(sys.argv[1])\n'
-            'print(",".join(map(str, model({"images": np.load(sys.argv[2])})["classes"])))')
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(latest(trained) / 'saved_model'),
+    done = subprocess.run([sys.executable, '-W', 'ignore', str(PLAIN_CLIENT), str(latest(trained) / 'saved_model'),
                            str(trained / 'images.npy')], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     classes = np.array(done.stdout.decode().split(','), int)

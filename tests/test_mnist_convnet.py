@@ -18,6 +18,7 @@ from training import batches, classifier
 from training.run import TrainingRun
 
 SCRIPT = Path(recipe.__file__)
+PLAIN_CLIENT = Path(__file__).with_name('plain_client.py')
 TINY = ['--steps', '4', '--batch-size', '8', '--validate-every', '2']
 
 
@@ -220,10 +221,7 @@ def test_tensorboard_has_scalars_graph_and_filters(trained):
 def test_a_plain_client_loads_the_saved_model(trained):
     digits = mnist.load_sample().test_images[:50]
     np.save(str(trained / 'digits.npy'), digits)
-    code = ('import sys, numpy as np, tensorflow as tf\n'
-            'model = tf.contrib.predictor.from_saved_model(sys.argv[1])\n'
-            'print(",".join(map(str, model({"images": np.load(sys.argv[2])})["classes"])))')
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(latest(trained) / 'saved_model'),
+    done = subprocess.run([sys.executable, '-W', 'ignore', str(PLAIN_CLIENT), str(latest(trained) / 'saved_model'),
                            str(trained / 'digits.npy')], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     classes = np.array(done.stdout.decode().split(','), int)

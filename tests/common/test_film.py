@@ -75,7 +75,7 @@ def test_a_single_frame(frames, tmp_path):
         film.write_film(tmp_path / name, folder, 1, fps=25)
         found = film.open_film(tmp_path / name)
         # newer ffmpegs guess a hundred frames a second from a GIF's only frame
-        assert found.num_frames == 1 or name == 'one.gif' and found.num_frames / found.fps == 1 / 25
+        assert found.num_frames == 1 or name == 'one.gif' and found.num_frames / found.fps == Fraction(1, 25)
 
 
 def test_a_gif_loops_without_flicker(frames, tmp_path):
@@ -274,7 +274,7 @@ def test_no_ffmpeg(frames, tmp_path, monkeypatch, missing):
     if missing == 'the package':
         monkeypatch.setitem(sys.modules, 'imageio_ffmpeg', None)
     monkeypatch.setattr(imageio_ffmpeg, 'get_ffmpeg_exe', none)
-    with pytest.raises(UnavailableError, match='no ffmpeg.*pip install imageio-ffmpeg==.*without extension'):
+    with pytest.raises(UnavailableError, match='no ffmpeg.*pip install imageio-ffmpeg, .*without extension'):
         film.check_output(tmp_path / 'a.mp4')
     film.check_output(tmp_path / 'a')
     film.write_film(tmp_path / 'a', frames(2), 2, fps=5)
