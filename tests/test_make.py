@@ -9,18 +9,18 @@ import pytest
 from packaging.markers import Marker
 
 PROJECT = Path(__file__).resolve().parent.parent
-TOOLS = ('awk bash cat cksum cp dirname echo env flock grep head kill ls make mkdir mv rm sed sh sleep tail touch '
-         'xargs').split()
+TOOLS = 'awk bash cat cp dirname echo env flock grep head kill ln ls make mkdir mv readlink rm sed sh sleep touch xargs'.split()
 REQUIREMENTS = 'pip==24.0\nsetuptools==68.0.0  # builds\nwheel==0.42.0\n# science\nnumpy==1.18.5\n'
 DEV_REQUIREMENTS = 'pytest==7.4.4\n'
 
-# Started as a program: notes that in $LOG and does as Python does with -c, -m venv, -m pip and a script.
-PYTHON_3_7 = r'''#!/bin/sh
-site=${0%/bin/python}/lib/python3.7/site-packages
+# Started as a program: notes that in $LOG and does as a Python of VERSION does with -c, -m venv, -m pip and a script.
+PYTHON = r'''#!/bin/sh
+site=${0%/bin/python}/lib/pythonVERSION/site-packages
 case "$1 $2" in
-    "-c "*ensurepip*) echo "start NAME" >>"$LOG"; echo "$0" ;;
-    "-c "*sys.prefix*) [ -f .venv/pyvenv.cfg ] ;;
-    "-m venv") echo "venv by NAME" >>"$LOG"; mkdir -p "$3/bin" "$3/lib/python3.7/site-packages/pip" "$3/other"
+    "-c "*ensurepip*) echo "start NAME" >>"$LOG"
+        case " $3 " in *" VERSION "*) echo "$0" ;; *) echo "is Python VERSION" >&2; exit 1 ;; esac ;;
+    "-c "*sys.prefix*) [ -f "${0%/bin/python}/pyvenv.cfg" ] ;;
+    "-m venv") echo "venv by NAME" >>"$LOG"; mkdir -p "$3/bin" "$3/lib/pythonVERSION/site-packages/pip" "$3/other"
         touch "$3/pyvenv.cfg"; cp "$0" "$3/bin/python" ;;
     "-m pip")
         shift 2
@@ -38,6 +38,7 @@ case "$1 $2" in
     *) echo "run $*" >>"$LOG"; echo "PYTHONPATH=${PYTHONPATH-}"; exit "${RECIPE_ENDS_WITH-0}" ;;
 esac
 '''
+PYTHON_3_7 = PYTHON.replace('VERSION', '3.7')
 NO_PYTHON_3_7 = '#!/bin/sh\necho "start NAME" >>"$LOG"\necho "pyenv: python3.7: command not found" >&2\nexit 127\n'
 # uv on the path: FIND and INSTALL are what its two commands do; a Python it installs is `managed`.
 UV = r'''#!/bin/sh
@@ -51,6 +52,7 @@ esac
 '''
 UV_FINDS = 'echo "$HOME/found/python3.7"'
 UV_INSTALLS = 'touch "$HOME/managed/ready"'
+UV_FAILS = 'echo "uv: no network" >&2; exit 2'
 # Some Python 3 whose pip has uv
 PYTHON_3_WITH_UV = r'''#!/bin/sh
 case "$1 $2" in
@@ -66,7 +68,8 @@ class Checkout:
     def __init__(self, folder):
         self.home, self.bin, self.log = folder / 'home', folder / 'bin', folder / 'log'
         self.root = folder / 'a checkout'
-        self.venv = self.root / '.venv'
+        self.environ = {'PATH': str(self.bin), 'HOME': str(self.home), 'LOG': str(self.log)}
+        self.venv, self.link = self.root / '.venv-tf1', self.root / '.venv'
         for made in (self.home / 'found', self.home / 'managed', self.bin, self.root):
             made.mkdir(parents=True)
         for tool in TOOLS:
@@ -74,14 +77,22 @@ class Checkout:
                 (self.bin / tool).symlink_to(shutil.which(tool))
         for name in ('make_venv.sh', 'Makefile'):
             shutil.copy(str(PROJECT / name), str(self.root))
-        (self.root / 'requirements.txt').write_text(REQUIREMENTS)
-        (self.root / 'requirements-dev.txt').write_text(DEV_REQUIREMENTS)
-        self.environ = {'PATH': str(self.bin), 'HOME': str(self.home), 'LOG': str(self.log)}
+        for stack, numpy in (('', '1.18.5'), ('-tf2', '2.2.6')):
+            (self.root / f'requirements{stack}.txt').write_text(REQUIREMENTS.replace('1.18.5', numpy))
+            (self.root / f'requirements{stack}-dev.txt').write_text(DEV_REQUIREMENTS)
+        (self.root / 'requirements-tf2-cuda.txt').write_text('nvidia-cuda==12.9\n')
+        self.machine('Linux', 'x86_64')
 
     def program(self, path, text):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         path.chmod(0o755)
+
+    def machine(self, system, processor):
+        self.program(self.bin / 'uname', f'#!/bin/sh\n[ "$1" = -s ] && echo {system} || echo {processor}\n')
+
+    def python(self, name, version):
+        self.program(self.bin / name, PYTHON.replace('VERSION', version).replace('NAME', name))
 
     def run(self, *command, **environ):
         return subprocess.run(command, cwd=str(self.root), env=dict(self.environ, **environ), stdin=subprocess.DEVNULL,
@@ -117,96 +128,165 @@ def machine(checkout):
 
 # ---- Which Python ----
 
-CANDIDATES = ('PYTHON', 'python3.7', 'pyenv', 'uv find', 'uv install', 'uv of pip')
+CANDIDATES = 'python3.7', 'pyenv', 'uv find', 'uv install', 'uv of pip'
 
 
 def give_pythons(checkout, working):
     """Gives the checkout's machine every candidate; those in `working` start, the others are there and fail."""
     texts = {name: (PYTHON_3_7 if name in working else NO_PYTHON_3_7).replace('NAME', name) for name in CANDIDATES}
-    checkout.environ['PYTHON'] = str(checkout.home / 'mine')
-    checkout.program(checkout.home / 'mine', texts['PYTHON'])
     checkout.program(checkout.bin / 'python3.7', texts['python3.7'])
     checkout.program(checkout.home / '.pyenv/versions/3.7.16/bin/python3.7', texts['pyenv'])
-    checkout.program(checkout.home / '.pyenv/versions/3.11.7/bin/python3.11', '#!/bin/sh\nexit 1\n')
     checkout.program(checkout.home / 'found/python3.7', texts['uv find'])
     managed = 'uv install' if 'uv install' in working else 'uv of pip'
     checkout.program(checkout.home / 'managed/python3.7', texts[managed])
     uv = UV.replace('FIND', UV_FINDS)
-    checkout.program(checkout.bin / 'uv', uv.replace('INSTALL', UV_INSTALLS if 'uv install' in working else 'exit 2'))
+    checkout.program(checkout.bin / 'uv', uv.replace('INSTALL', UV_INSTALLS if 'uv install' in working else UV_FAILS))
     checkout.program(checkout.home / 'uv-of-pip',
-                     uv.replace('INSTALL', UV_INSTALLS if 'uv of pip' in working else 'exit 2'))
+                     uv.replace('INSTALL', UV_INSTALLS if 'uv of pip' in working else UV_FAILS))
     checkout.program(checkout.bin / 'python3', PYTHON_3_WITH_UV)
 
 
 @pytest.mark.parametrize('number', range(len(CANDIDATES)))
 def test_the_first_that_starts_is_taken(checkout, number):
     give_pythons(checkout, CANDIDATES[number:])
-    noted = checkout.make_venv()
+    noted = checkout.make_venv(STACK='tf1')
     assert [line for line in noted if line.startswith('venv')] == ['venv by ' + CANDIDATES[number]]
     # those before it were started too, in this order, and none after it
     started = [line[len('start '):] for line in noted if line.startswith('start')]
-    assert started == list(CANDIDATES[:min(number, 4)]) + [CANDIDATES[number]]
+    assert started == list(CANDIDATES[:min(number, 3)]) + [CANDIDATES[number]]
 
 
-def test_uv_is_asked_to_install_only_when_it_finds_none(checkout):
+def test_uv_is_asked_to_install_only_for_tf1_when_it_finds_none(checkout):
     give_pythons(checkout, ('uv install',))
-    asked = [line for line in checkout.make_venv() if line.startswith('uv')]
+    asked = [line for line in checkout.make_venv(STACK='tf1') if line.startswith('uv')]
     assert asked == ['uv python find 3.7', 'uv python install --quiet 3.7',
                      'uv python find --python-preference only-managed 3.7']
+    shutil.rmtree(str(checkout.venv))
+    assert checkout.run('./make_venv.sh').returncode == 2  # unasked, nothing is downloaded
+    assert not [line for line in checkout.noted() if 'install' in line]
 
 
-def test_pyenv_root_is_honoured(checkout, tmp_path):
+def test_what_uv_says_is_shown(checkout):
+    give_pythons(checkout, ())
+    done = checkout.run('./make_venv.sh', STACK='tf1')
+    assert done.returncode == 2 and 'uv: no network' in done.stderr
+
+
+@pytest.mark.parametrize('pythons, environ, expected', [
+    ({'python3.7': '3.7', 'python3.13': '3.13'}, {}, ('.venv-tf1', 'TensorFlow 1.15', 'python3.7')),
+    ({'python3.7': '3.7', 'python3.13': '3.13'}, {'STACK': 'tf2'}, ('.venv-tf2', 'TensorFlow 2', 'python3.13')),
+    ({'python3.10': '3.10', 'python3.12': '3.12'}, {}, ('.venv-tf2', 'TensorFlow 2', 'python3.12')),
+    ({'python3': '3.11'}, {}, ('.venv-tf2', 'TensorFlow 2', 'python3')),
+    ({'python3.7': '3.7', 'mine': '3.12'}, {'PYTHON': 'mine'}, ('.venv-tf2', 'TensorFlow 2', 'mine')),
+    ({'python3.13': '3.13', 'mine': '3.7'}, {'PYTHON': 'mine'}, ('.venv-tf1', 'TensorFlow 1.15', 'mine'))],
+    ids=['3.7 first', 'STACK', 'the newest', 'python3', 'PYTHON of tf2', 'PYTHON of tf1'])
+def test_which_stack(checkout, pythons, environ, expected):
+    for name, version in pythons.items():
+        checkout.python(name, version)
+    done = checkout.run('./make_venv.sh', **environ)
+    assert done.returncode == 0, done.stderr
+    venv, title, python = expected
+    assert f'making {venv} with {checkout.bin}/{python}, for {title}:' in done.stderr.replace(' mine,', f' {checkout.bin}/mine,')
+    assert ('make STACK=' in done.stderr) == ('STACK' not in environ)  # how to have the other
+    assert checkout.link.resolve() == checkout.root / venv
+    requirements = 'requirements-tf2.txt' if venv == '.venv-tf2' else 'requirements.txt'
+    assert [line.split()[-1] for line in checkout.noted() if line.startswith('pip')][-1] == requirements
+
+
+def test_both_stacks_stay_side_by_side(checkout):
+    checkout.python('python3.7', '3.7')
+    checkout.python('python3.13', '3.13')
+    checkout.make_venv(STACK='tf1')
+    checkout.make_venv(STACK='tf2')
+    assert checkout.link.resolve().name == '.venv-tf2'
+    assert checkout.make_venv(STACK='tf1') == []
+    assert checkout.link.resolve().name == '.venv-tf1'
+
+
+@pytest.mark.parametrize('system, processor', [('Darwin', 'arm64'), ('Linux', 'aarch64')])
+def test_a_machine_without_packages_of_tensorflow_1(checkout, system, processor):
+    checkout.machine(system, processor)
+    checkout.python('python3.7', '3.7')
+    checkout.python('python3.13', '3.13')
+    assert 'venv by python3.13' in checkout.make_venv()
+    done = checkout.run('./make_venv.sh', STACK='tf1')
+    assert done.returncode == 2 and f'this is {system} {processor}; use STACK=tf2' in done.stderr
+
+
+@pytest.mark.parametrize('driver, environ, taken', [
+    ('echo "GPU 0: NVIDIA"', {}, True), ('echo "GPU 0: NVIDIA"', {'CUDA': '0'}, False), ('exit 9', {}, False),
+    (None, {}, False), (None, {'CUDA': '1'}, True)], ids=['card', 'card, CUDA=0', 'no driver', 'none', 'none, CUDA=1'])
+def test_cuda_comes_where_there_is_a_card(checkout, driver, environ, taken):
+    checkout.python('python3.13', '3.13')
+    if driver:
+        checkout.program(checkout.bin / 'nvidia-smi', f'#!/bin/sh\n{driver}\n')
+    done = checkout.run('./make_venv.sh', DRY_RUN='1', **environ)
+    assert ('requirements-tf2-cuda.txt' in done.stdout) == taken and not checkout.link.exists()
+    assert any('cuda' in line for line in checkout.make_venv(**environ)) == taken
+
+
+@pytest.mark.parametrize('python, said', [
+    ('folder', 'is a folder; name the program'), ('nothing', 'it does not start'), ('old', 'but it is Python 3.9')])
+def test_a_python_named_that_does_not_serve(checkout, python, said):
+    checkout.python('python3.7', '3.7')
+    checkout.python('old', '3.9')
+    (checkout.root / 'folder').mkdir()
+    done = checkout.run('./make_venv.sh', PYTHON=python)
+    assert done.returncode == 2 and said in done.stderr and not checkout.link.exists()
+
+
+def test_a_stack_that_there_is_not(checkout):
+    done = checkout.run('./make_venv.sh', STACK='tf3')
+    assert done.returncode == 2 and 'STACK=tf3: tf1' in done.stderr
+
+
+def test_pyenv_root_is_honored(checkout, tmp_path):
     checkout.program(tmp_path / 'opt/pyenv/versions/3.7.9/bin/python3.7', PYTHON_3_7.replace('NAME', 'pyenv'))
     assert 'venv by pyenv' in checkout.make_venv(PYENV_ROOT=str(tmp_path / 'opt/pyenv'))
 
 
-def test_a_python_named_and_not_taken_is_said(machine):
-    done = machine.run('./make_venv.sh', PYTHON='/usr/bin/nothing')
-    assert done.returncode == 0
-    assert 'PYTHON=/usr/bin/nothing is no Python 3.7' in done.stderr
-
-
 @pytest.mark.parametrize('pythons', ['none', 'none that starts'])
-def test_no_python_3_7(checkout, pythons):
+def test_no_python(checkout, pythons):
     if pythons == 'none that starts':
         give_pythons(checkout, ())
     done = checkout.run('./make_venv.sh')
     assert done.returncode == 2
     assert done.stdout == ''
     assert done.stderr.count('error:') == 1
-    for way in ('no Python 3.7', 'pyenv install', 'uv python install', 'conda create', 'make PYTHON='):
-        assert way in done.stderr.replace('uvx uv@0.6.17', 'uv')
-    assert not checkout.venv.exists()
+    for way in ('no Python that serves', 'apt install python3-venv', 'brew install', 'pyenv install',
+                'uv python install', 'conda create', 'make PYTHON='):
+        assert way in done.stderr
+    assert not checkout.link.exists() and not checkout.venv.exists()
 
 
 def test_uv_that_pip_left_half_installed_is_fetched_again(checkout):
     give_pythons(checkout, ('uv of pip',))
     checkout.program(checkout.root / '.uv/bin/uv', '#!/bin/sh\nexit 126\n')
-    assert 'venv by uv of pip' in checkout.make_venv()
+    assert 'venv by uv of pip' in checkout.make_venv(STACK='tf1')
 
 
-@pytest.mark.skipif(sys.version_info[:2] != (3, 7), reason='needs to run in Python 3.7')
 def test_the_python_below_an_environment_is_taken_and_pip_is_heard(checkout):
     """A real Python: an active .venv must not be what the new .venv is made of. A real pip that gets nothing."""
     done = checkout.run('./make_venv.sh', PYTHON=sys.executable, PIP_NO_INDEX='1')
-    base = Path(sys.base_prefix) / 'bin' / 'python3.7'
-    assert f'making .venv with {base}' in done.stderr
+    base = Path(sys.base_prefix) / 'bin' / 'python{}.{}'.format(*sys.version_info)
+    assert f'with {base}, for' in done.stderr
     assert 'No matching distribution found for pip==24.0' in done.stderr
     assert 'error: cannot install the packages' in done.stderr
     assert done.returncode == 3
 
 
-@pytest.mark.skipif(sys.version_info[:2] != (3, 7), reason='needs to run in Python 3.7')
-@pytest.mark.parametrize('change, code', [
-    ('sys.version_info = (3, 8, 0)', 2),
-    ("sys.modules['ssl'] = None", 2),
-    ("sys.modules['ensurepip'] = None", 2),  # what pip comes from; in Debian a package of its own
-    ('sys.maxsize = 2 ** 31 - 1', 2),
-    ('pass', 3),  # it will do, and pip gets nothing
-])
-def test_a_python_that_cannot_serve_is_refused(checkout, change, code):
-    checkout.program(checkout.bin / 'python3.7', f'#!/bin/sh\nexec "{sys.executable}" -c "import sys\n{change}\nexec(sys.argv[1])" "$2"\n')
-    assert checkout.run('./make_venv.sh', PIP_NO_INDEX='1').returncode == code
+@pytest.mark.parametrize('change, code, said', [
+    ('sys.version_info = (3, 8, 0)', 2, 'is Python 3.8'),
+    ("sys.modules['ssl'] = None", 2, 'without the module ssl'),
+    ("sys.modules['ensurepip'] = None", 2, 'without the module ensurepip: it needs sudo apt install python3-venv'),
+    ('sys.maxsize = 2 ** 31 - 1', 2, 'is a 32-bit Python'),
+    ('pass', 3, 'cannot install')], ids=['3.8', 'ssl', 'ensurepip', '32 bits', 'serves, and pip gets nothing'])
+def test_a_python_that_cannot_serve_is_refused(checkout, change, code, said):
+    checkout.program(checkout.bin / 'mine', f'#!/bin/sh\nexec "{sys.executable}" -c "import sys\n{change}\n'
+                     'exec(sys.argv.pop(1))" "$2" "$3"\n')
+    checkout.environ['PYTHON'] = 'mine'
+    done = checkout.run('./make_venv.sh', PIP_NO_INDEX='1')
+    assert done.returncode == code and said in done.stderr
 
 
 # ---- When .venv is made ----
@@ -221,9 +301,10 @@ def test_makes_the_environment(machine):
                                    'wheel-0.42.0.dist-info']
 
 
-def test_it_says_one_line(machine):
+def test_it_says_what_it_makes_and_how_to_have_the_other(machine):
     done = machine.run('./make_venv.sh')
-    assert re.fullmatch('make_venv.sh: making .venv with .*/python3.7: about a minute.*\n', done.stderr)
+    assert re.fullmatch('make_venv.sh: making .venv-tf1 with .*/python3.7, for TensorFlow 1.15: about a minute.*\n'
+                        r'make_venv.sh: \(make STACK=tf2 for TensorFlow 2\)\n', done.stderr)
     assert done.stdout == ''
 
 
@@ -324,7 +405,7 @@ def test_two_at_once(machine):
                              stderr=subprocess.PIPE, universal_newlines=True) for _ in range(2)]
     said = sorted(run.communicate(timeout=60)[1] for run in runs)
     assert [run.returncode for run in runs] == [0, 0]
-    assert said[0] == 'make_venv.sh: another make is making .venv: waiting for it\n'
+    assert said[0] == 'make_venv.sh: another make is making an environment: waiting for it\n'
     assert machine.noted().count('venv by python3.7') == 1
 
 
@@ -375,7 +456,7 @@ RECIPES = {'mnist': 'mnist_convnet.py', 'cifar10': 'cifar10_tflearn.py', 'style'
 
 
 def targets():
-    listed, = re.findall(r'^\.PHONY: (.*)$', (PROJECT / 'Makefile').read_text(), re.MULTILINE)
+    listed, = re.findall(r'^\.PHONY: (.*)$', (PROJECT / 'Makefile').read_text().replace('\\\n', ''), re.MULTILINE)
     return listed.split()
 
 
@@ -422,7 +503,7 @@ def test_each_recipe_of_the_makefile_is_there():
 def test_test_and_lint_have_what_they_need(machine, target, program):
     assert machine.run('make', target).returncode == 0
     assert 'pytest-7.4.4.dist-info' in machine.installed()
-    assert machine.noted()[-1].strip() == 'run ' + program
+    assert machine.noted()[-1].strip().startswith(f'run {program}')
 
 
 def test_a_recipe_that_fails_fails_make(machine):
@@ -434,7 +515,7 @@ def test_a_recipe_that_fails_fails_make(machine):
 def test_no_recipe_runs_without_a_python(checkout):
     done = checkout.run('make', 'mnist')
     assert done.returncode == 2
-    assert 'no Python 3.7 found' in done.stderr
+    assert 'no Python that serves' in done.stderr
     assert 'Error 2' in done.stderr
     assert checkout.noted() == []
 
@@ -444,6 +525,15 @@ def test_make_hands_python_on_and_keeps_pythonpath_back(checkout):
     done = checkout.run('make', 'PYTHON=%s' % (checkout.home / 'mine'), 'mnist', PYTHONPATH='/opt/ros')
     assert 'venv by mine' in checkout.noted()
     assert 'PYTHONPATH=\n' in done.stdout
+
+
+def test_what_a_recipe_is_can_be_said_without_an_environment(checkout):
+    (checkout.root / 'recipes').mkdir()
+    shutil.copy(str(PROJECT / 'recipes/mnist_convnet.py'), str(checkout.root / 'recipes'))
+    done = checkout.run('make', 'ARGS=--help', 'mnist')
+    assert done.returncode == 0 and not checkout.link.exists()
+    assert done.stdout.startswith('A convolutional network that reads handwritten digits')
+    assert 'import' not in done.stdout and 'docs/mnist_convnet.md' in done.stdout
 
 
 def test_clean_venv(machine):
@@ -501,10 +591,11 @@ def test_ci_runs_linter_and_tests(checkout, tmp_path, failing, code, shared):
         (tmp_path / 'shared/data').mkdir(parents=True)
     (checkout.bin / 'make').unlink()
     checkout.program(checkout.bin / 'make', f'''#!/bin/sh
-echo "$1 ${{RECIPES_DATA_DIR-unset}} ${{RECIPES_MODELS_DIR-unset}}"
+echo "${{STACK:+STACK=$STACK }}$1 ${{RECIPES_DATA_DIR-unset}} ${{RECIPES_MODELS_DIR-unset}}"
 [ "$1" != "{failing}" ]
 ''')
     done = checkout.run('bash', '.ci/run')
     folder = f'{checkout.root}/../shared/data' if shared else 'unset'
-    assert done.stdout == f'lint {folder} unset\ntest {folder} unset\n'  # the tests' count comes last
+    assert done.stdout == ''.join(f'{what} {folder} unset\n' for what in (
+        'lint', 'test', 'STACK=tf2 test'))  # the tests' count comes last
     assert done.returncode == code

@@ -331,6 +331,8 @@ def restore_checkpoint(run_dir, saver, sess, step):
       InputError: the checkpoint is not there, or belongs to another graph.
     """
     prefix = run_dir / 'checkpoints' / f'model-{step}'
+    if not prefix.with_name(f'{prefix.name}.index').exists() and (load_state(run_dir) or {}).get('cleaned'):
+        prefix = prefix.with_name(f'model-{load_state(run_dir)["best_step"]}')  # no step is left to take
     try:
         saver.restore(sess, str(prefix))
     except (tf.errors.OpError, ValueError) as error:
@@ -379,3 +381,32 @@ def load_arrays(path):
             return dict(arrays)
     except Exception as error:  # numpy raises a dozen kinds for a broken zip
         raise InputError(f'{path}: not a state that this recipe saved ({error})')
+
+
+def clean(output_dir):
+    """Removes what only the resumption of runs would need from those that are finished; best weights and results stay.
+
+    Args:
+      output_dir: str or Path.
+
+    Returns:
+      int, bytes that are free now.
+    """
+    freed = 0
+    for path in sorted(Path(output_dir).glob(f'*/2*/{RECORD}')) + sorted(Path(output_dir).glob(f'*/2*/seed_*/{RECORD}')):
+        run_dir, record = path.parent, read_record(path.parent)
+        if 'results' not in record or run_dir.parent.is_symlink():
+            continue
+        state = load_state(run_dir)
+        useless = [file for name in ('checkpoint.npz', 'state.npz') for file in run_dir.glob(name)]
+        if state and state.get('best_step') not in (None, state['step']):
+            useless += (run_dir / 'checkpoints').glob(f'model-{state["step"]}.*')
+            _write_json(run_dir / 'checkpoints' / STATE, dict(state, cleaned=True))
+        for file in useless:
+            freed += file.stat().st_size
+            file.unlink()
+    return freed
+
+
+if __name__ == '__main__':  # make clean-output
+    print(f'{clean(sys.argv[1]) / 1e6:.0f} MB of checkpoints of finished runs removed')
