@@ -382,7 +382,7 @@ def main(argv=None):
         if args.export:
             saved_model = classifier.export(run_dir, sess, graph.images, graph.probabilities, data.class_names)
             say(f'SavedModel: {saved_model}')
-    seconds = time.time() - started
+    seconds = runs.total_seconds(run_dir, started)
     runs.write_record(run_dir, seconds=seconds, results=dict(
         classifier.accuracy_figures(accuracy), test_images=accuracy.total, seconds=seconds,
         seconds_per_step=state['training_seconds'] / state['step'],

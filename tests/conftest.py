@@ -1,5 +1,4 @@
 """What every test gets: a graph of its own, no network but the loopback, nothing of the user's home."""
-import importlib.util
 import os
 import shutil
 import socket
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-CONVOLUTIONS_OF_VGG19 = (2, 2, 4, 4, 4)
+import tiny_networks
 
 
 def pytest_configure(config):
@@ -85,34 +84,16 @@ def loopback_only(monkeypatch):
 
 @pytest.fixture
 def tiny_vgg_weights():
-    """Random weights for VGG-19, two channels wide, with which a whole network runs in milliseconds.
-
-    He's scale and this seed keep both channels of every layer alive, and conv5_4 still tells pictures apart.
-
-    Returns:
-      dict {'conv1_1': (kernel float32 [3, 3, in, out], bias float32 [out]), ..., 'conv5_4': ...} for RGB in [0, 255].
-    """
-    random = np.random.RandomState(371)
-    weights = {}
-    num_inputs = 3
-    for block, num_convolutions in enumerate(CONVOLUTIONS_OF_VGG19, 1):
-        for number in range(1, num_convolutions + 1):
-            kernel = random.normal(0, np.sqrt(2 / (9 * num_inputs)), [3, 3, num_inputs, 2])
-            bias = random.uniform(1, 10, 2)
-            weights[f'conv{block}_{number}'] = kernel.astype(np.float32), bias.astype(np.float32)
-            num_inputs = 2
-    return weights
+    """Random weights for VGG-19, two channels wide; see tiny_networks."""
+    return tiny_networks.vgg19_weights()
 
 
 @pytest.fixture
 def narrow_vgg16(monkeypatch):
     """The module tests/narrow_vgg16.py, with its network in VGG-16's place."""
-    path = Path(__file__).with_name('narrow_vgg16.py')
-    spec = importlib.util.spec_from_file_location('narrow_vgg16', str(path))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.patch(monkeypatch.setattr)
-    return module
+    import narrow_vgg16
+    narrow_vgg16.patch(monkeypatch.setattr)
+    return narrow_vgg16
 
 
 @pytest.fixture
@@ -150,43 +131,6 @@ def _folder_named_by(variable):
 
 
 @pytest.fixture
-def tiny_inception_path(tmp_path, tiny_inception):
-    """Path of a frozen graph with a few layers, see tiny_inception, and its labels beside it."""
-    return tiny_inception(tmp_path / 'models')
-
-
-@pytest.fixture(scope='session')
-def tiny_inception():
-    """Returns a function that writes a frozen graph and its labels into a new folder, and returns the graph's Path.
-
-    It has a few layers, named as inception5h names them: conv2d0 (stride 2), maxpool0 (stride 4 in all), mixed4c of two
-    branches with 4 + 2 channels, and softmax2 over 5 classes, for 6 labels: the first is for nothing.
-    """
-    from common.session import tf
-    random = np.random.RandomState(5)
-
-    def convolve(layer, name, size, num_maps, stride=1):
-        shape = [size, size, layer.shape[-1].value, num_maps]
-        kernel = random.normal(0, np.sqrt(2 / np.prod(shape[:3])), shape).astype(np.float32)
-        kernel = tf.constant(kernel, name=name + '_w')
-        layer = tf.nn.conv2d(layer, kernel, stride, 'SAME', name=name + '_pre_relu/conv')
-        layer = tf.nn.bias_add(layer, tf.constant(np.float32(random.uniform(1, 5, num_maps))), name=name + '_pre_relu')
-        return tf.nn.relu(layer, name=name)
-
-    with tf.Graph().as_default() as graph:
-        layer = convolve(tf.placeholder(tf.float32, [None, None, None, 3], name='input'), 'conv2d0', 5, 4, stride=2)
-        layer = tf.nn.max_pool2d(layer, 3, 2, 'SAME', name='maxpool0')
-        branches = [convolve(layer, 'mixed4c_1x1', 1, 4), convolve(layer, 'mixed4c_3x3', 3, 2)]
-        layer = tf.concat(branches, axis=-1, name='mixed4c')
-        pooled = tf.reduce_mean(layer, [1, 2], name='avgpool0')
-        kernel = tf.constant(random.normal(size=[6, 5]).astype(np.float32))
-        logits = tf.matmul(pooled, kernel, name='softmax2_pre_activation/matmul')
-        tf.nn.softmax(tf.nn.bias_add(logits, tf.zeros([5]), name='softmax2_pre_activation'), name='softmax2')
-        content = graph.as_graph_def().SerializeToString()
-
-    def write(folder):
-        folder.mkdir()
-        (folder / 'labels.txt').write_text('background\ntench, Tinca tinca\ntabby, tabby cat\nhen\nkite\nnewt\n')
-        (folder / 'tensorflow_inception_graph.pb').write_bytes(content)
-        return folder / 'tensorflow_inception_graph.pb'
-    return write
+def tiny_inception_path(tmp_path):
+    """Path of a frozen graph with a few layers and its labels beside it; see tiny_networks."""
+    return tiny_networks.write_inception(tmp_path / 'models')

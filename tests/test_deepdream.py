@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import deepdream
+import tiny_networks
 from common import film, images, runs
 from common.errors import ComputationError, UnavailableError
 from common.session import open_session, tf
@@ -38,10 +39,10 @@ def picture(tmp_path):
 
 
 @pytest.fixture(scope='module')
-def finished(tmp_path_factory, tiny_inception):
+def finished(tmp_path_factory):
     """Path of the run, never stopped, of one image with the defaults of FAST; it is only looked at."""
     folder = tmp_path_factory.mktemp('finished')
-    options = ['--models-dir', tiny_inception(folder / 'models').parent, '--output-dir', folder, *FAST, '--content',
+    options = ['--models-dir', tiny_networks.write_inception(folder / 'models').parent, '--output-dir', folder, *FAST, '--content',
                save_pond(folder), '--output', folder / 'new' / 'dream.jpg', '--save-every', 3]
     assert deepdream.main(list(map(str, options))) == 0
     return (folder / 'deepdream' / 'latest').resolve()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import deepdream
+import tiny_networks
 from common import images, runs
 from networks import vgg
 from synthesis import contact_sheets
@@ -35,10 +36,10 @@ def dreams(tmp_path, tiny_inception_path, monkeypatch):
 
 
 @pytest.fixture(scope='module')
-def finished(tmp_path_factory, tiny_inception):
+def finished(tmp_path_factory):
     """(Path of the run, never stopped, of CHANNELS; str, what it printed); it is only looked at."""
     folder, said = tmp_path_factory.mktemp('finished'), io.StringIO()
-    options = ['--models-dir', tiny_inception(folder / 'models').parent, '--output-dir', folder, *FAST, *CHANNELS,
+    options = ['--models-dir', tiny_networks.write_inception(folder / 'models').parent, '--output-dir', folder, *FAST, *CHANNELS,
                '--output', folder / 'mine' / 'channels.jpg']
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         patch.setattr(contact_sheets, 'BATCH_PIXELS', 2 * 90 * 90)

@@ -208,11 +208,14 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None):
         args.run_dir = runs.locate(args.output_dir, recipe, args.resume)
         runs.hold(args.run_dir)
         runs.check_stack(args.run_dir)
-        recorded = runs.read_record(args.run_dir).get('settings', {})
+        record = runs.read_record(args.run_dir)
+        recorded = record.get('settings', {})
         _refuse_changes(args, recorded, given - set(changeable), free)
         for action in parser._actions:
             if action.dest in set(recorded) - given - set(free):
                 setattr(args, action.dest, _typed(action, recorded[action.dest]))
+        if 'seconds' in record and not args.quiet:
+            print(f'{args.run_dir} is finished; this repeats its result')
     args.settings = {name: value for name, value in vars(args).items() if name not in free + ('run_dir', 'settings')}
     _resume_options[:] = _spelled(parser, args, given & {*free, *(changeable if args.resume else ())} - {
         'resume', 'output_dir', 'predict', 'run'})

@@ -136,6 +136,11 @@ def locate(output_dir, recipe, resume, option='--resume'):
     return run_dir.resolve()
 
 
+def total_seconds(run_dir, started):
+    """Returns what a run took: what its record says where it was finished before, else the seconds since `started`."""
+    return read_record(run_dir).get('seconds') or time.time() - started
+
+
 def check_stack(run_dir):
     """Sees to it that a run that is not finished goes on with the TensorFlow that it began with.
 
@@ -302,6 +307,8 @@ def save_checkpoint(run_dir, saver, sess, step, state):
     try:
         saver.save(sess, str(folder / 'model'), global_step=step, write_meta_graph=False)
     except (tf.errors.OpError, ValueError) as error:
+        for half in folder.glob('*.tempstate*'):
+            half.unlink()
         kept = '; the one before is kept' if (folder / STATE).exists() else ''
         raise UnavailableError(f'cannot write the checkpoint of step {step} into {folder}: '
                                f'{str(error).splitlines()[0]}{kept}')
@@ -310,7 +317,7 @@ def save_checkpoint(run_dir, saver, sess, step, state):
     _write_json(folder / STATE, dict(state, step=step))
     for path in folder.glob('model-*'):  # the state names what is still needed
         needed = path.name.split('.')[0] in (f'model-{step}', f"model-{state.get('best_step')}")
-        if not needed or '.tempstate' in path.name:  # half a file of a save that failed
+        if not needed or '.tempstate' in path.name:  # half a file of a process that was killed
             path.unlink()
 
 

@@ -113,9 +113,9 @@ def record_results(run_dir, accuracies, state, started):
       started: float, the time.time() at which the run would have started without interruptions.
 
     Returns:
-      float, seconds since then.
+      float, the seconds that it took; see runs.total_seconds.
     """
-    figures, seconds = {}, time.time() - started
+    figures, seconds = {}, runs.total_seconds(run_dir, started)
     for name, accuracy in accuracies.items():
         figures.update(accuracy_figures(accuracy, name))
     for name in ('validation_accuracy', 'validation_loss', 'best_step', 'first_loss'):

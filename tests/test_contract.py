@@ -1,0 +1,148 @@
+"""What every recipe promises, each tried on a tiny run of its own; tiny_recipes.py has the runs."""
+import csv
+import hashlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+import tiny_recipes
+from common import runs
+
+# Files that differ from run to run: times, where things are, what tells processes apart.
+NOT_COMPARED = re.compile(r'run\.json|\.lock|checkpoints/(state\.json|checkpoint)|tensorboard/|.*\.npz|saved_model/|'
+                          r'model\.h5')
+CLIENT = '''
+import sys
+import numpy as np, tensorflow.compat.v1 as tf
+with tf.Session(graph=tf.Graph()) as sess:
+    signature = tf.saved_model.loader.load(sess, ['serve'], sys.argv[1]).signature_def['serving_default']
+    shape = [2, *(axis.size for axis in signature.inputs['images'].tensor_shape.dim[1:])]
+    outputs = [signature.outputs[name].name for name in ('probabilities', 'classes', 'labels')]
+    probabilities, classes, labels = sess.run(outputs, {signature.inputs['images'].name: np.full(shape, 128.0)})
+assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5) and (classes == probabilities.argmax(axis=1)).all()
+print(labels[0].decode())
+'''
+
+
+@pytest.fixture(scope='module', params=list(tiny_recipes.SUBJECTS))
+def tiny(request, tmp_path_factory):
+    """The TinyRecipe of each recipe in turn; calling it runs a command line."""
+    recipe = tiny_recipes.TinyRecipe(request.param, tmp_path_factory.mktemp(request.param))
+    yield recipe
+    recipe.close()
+
+
+@pytest.fixture(scope='module')
+def whole(tiny):
+    """(Path of the run, what was printed) of a run that nothing stopped."""
+    export = ['--export'] if tiny.subject.class_names else []
+    code, out, err = tiny(*tiny.subject.options, *export, '--output-dir', tiny.folder / 'whole')
+    assert code == 0, err
+    return tiny.run_dir(tiny.folder / 'whole'), out
+
+
+def contents(run_dir):
+    """Returns {name: checksum} of a run's files, those of NOT_COMPARED left out; of tables all but the seconds."""
+    found = {}
+    for path in sorted(run_dir.rglob('*')):
+        name = path.relative_to(run_dir).as_posix()
+        if path.is_file() and not NOT_COMPARED.match(name):
+            content = path.read_bytes()
+            if path.suffix == '.csv':
+                with path.open() as table:
+                    content = repr([{**row, 'seconds': ''} for row in csv.DictReader(table)]).encode()
+            found[name] = hashlib.sha256(content).hexdigest()
+    return found
+
+
+def check_mistake(tiny, argv, said, output_dir, code=2):
+    """A mistake is one line that says `said`, and leaves no run behind."""
+    before = sorted(output_dir.rglob('*')) if output_dir.exists() else None
+    found, _, err = tiny(*argv, '--output-dir', output_dir)
+    errors = [line for line in err.splitlines() if ': error: ' in line]
+    assert found == code and len(errors) == 1 and said in errors[0] and 'Traceback' not in err, err
+    assert (sorted(output_dir.rglob('*')) if output_dir.exists() else None) == before
+
+
+def test_killed_and_resumed_equals_never_stopped(tiny, whole):
+    output = tiny.folder / 'killed'
+    code, _, err = tiny(*tiny.subject.options, '--output-dir', output, stop=('SIGKILL', tiny.subject.num_steps - 1))
+    assert code == -9, err
+    code, _, err = tiny('--resume', '--output-dir', output)
+    assert code == 0, err
+    assert contents(tiny.run_dir(output)) == contents(whole[0])
+
+
+def test_the_command_that_ctrl_c_prints_ends_as_if_never_stopped(tiny, whole):
+    output = tiny.folder / 'interrupted'
+    stop = max(2, tiny.subject.num_steps * 2 // 3)
+    code, _, err = tiny(*tiny.subject.options, '--output-dir', output, stop=('SIGINT', stop))
+    assert code == 130 and ': interrupted: ' in err.splitlines()[-1], err
+    python, recipe, *command = shlex.split(err.split('Resume with: ')[1])
+    assert (python, recipe) == (sys.executable, str(tiny.recipe)) and command[:1] == ['--resume']
+    code, _, err = tiny(*command)
+    assert code == 0, err
+    assert contents(tiny.run_dir(output)) == contents(whole[0])
+
+
+def test_a_finished_run_repeats_its_result(tiny, whole):
+    run_dir, printed = whole
+    before, record = contents(run_dir), runs.read_record(run_dir)
+    code, out, err = tiny('--resume', run_dir)
+    assert code == 0, err
+    assert contents(run_dir) == before
+    after = runs.read_record(run_dir)
+    for results in (record['results'], after['results']):  # the memory is that of this process
+        results.update(dict.fromkeys(['memory_before', 'peak_memory']))
+    assert (after['results'], after['seconds']) == (record['results'], record['seconds'])
+    assert f'{run_dir} is finished' in out and out.splitlines()[-1] == printed.splitlines()[-1]
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_files(tiny):
+    output, (num_bytes, file) = tiny.folder / 'full', tiny.subject.disk
+    code, _, err = tiny(*tiny.subject.options, '--output-dir', output, limit=num_bytes)
+    assert code == 3 and 'Traceback' not in err, err
+    assert re.search(f'error: cannot write .*{file}', err.splitlines()[-1])
+    assert not [path for path in output.rglob('*') if '.part' in path.name or 'tempstate' in path.name]
+    assert 'results' not in runs.read_record(tiny.run_dir(output))
+
+
+def test_a_plain_client_loads_the_export(tiny, whole):
+    if not tiny.subject.class_names:
+        pytest.skip('this recipe exports nothing')
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', CLIENT, str(whole[0] / 'saved_model')],
+                          capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() in tiny.subject.class_names
+
+
+def test_help_fits_the_terminal_and_begins_with_the_recipes_options(tiny):
+    code, out, err = tiny('--help')
+    assert code == 0 and err == '' and max(map(len, out.splitlines())) <= 80
+    assert out.index('\nfolders:') < out.index('\nhow it runs:') < out.index('\n  --resume')
+    assert out.count('\n  --') > 10 and out.index('\n  --') < out.index('\nfolders:')
+
+
+def test_a_mistake_in_the_options(tiny, tmp_path):
+    check_mistake(tiny, ['--sed', '1'], "there is no option --sed; did you mean '--seed'?", tmp_path / 'output')
+    check_mistake(tiny, [tiny.subject.takes, 'https://example.org/a.jpg'], 'is an address; download it', tmp_path / 'o')
+    check_mistake(tiny, ['--resume'], 'start one first: python recipes/' + tiny.recipe.name, tmp_path / 'output')
+    (tmp_path / 'file').write_text('')
+    check_mistake(tiny, tiny.subject.options, 'cannot write there', tmp_path / 'file')
+
+
+def test_a_file_that_is_no_image(tiny, whole, tmp_path):
+    (tmp_path / 'text.png').write_text('not an image')
+    for name, said in (('text.png', 'text.png: not a picture'), ('missing.png', 'missing.png: no such file')):
+        check_mistake(tiny, [tiny.subject.takes, tmp_path / name], said, whole[0].parents[1])
+
+
+def test_a_run_that_cannot_be_resumed(tiny, whole, tmp_path):
+    check_mistake(tiny, ['--resume', whole[0], '--seed', '5'], 'that run has --seed 0, not 5', tmp_path / 'output')
+    other = runs.create(tmp_path, 'another_recipe')
+    runs.release_all()
+    check_mistake(tiny, ['--resume', other], f'a run of another_recipe, not of {tiny.recipe.stem}', tmp_path / 'o')
+    check_mistake(tiny, ['--resume', tmp_path], 'not a run; name a folder that contains a run.json', tmp_path / 'output')

@@ -1,0 +1,237 @@
+"""Every recipe on a tiny network and tiny data, run as a user runs it: by a command line, in a process of its own.
+
+As a program, `python tiny_recipes.py NAME FOLDER` prepares a recipe and then runs the requests that come as lines of
+JSON on stdin, each in a fork of itself: TensorFlow is imported once, and no run sees another's session.
+"""
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, List, NamedTuple, Tuple
+
+import numpy as np
+
+TESTS = Path(__file__).resolve().parent
+RECIPES = TESTS.parent / 'recipes'
+
+
+class Subject(NamedTuple):
+    """A recipe, prepared for a tiny run.
+
+    Attributes:
+      module: the recipe.
+      options: list of str, the command line of the run.
+      places: list of str, options that say where things are, which a resumed run needs too.
+      takes: str, an option that takes an image file.
+      num_steps: int, steps that the run takes.
+      disk: (int, bytes that a file may have; str, what then cannot be written).
+      class_names: list of str, of those that have --export.
+    """
+    module: Any
+    options: List[str]
+    places: List[str]
+    takes: str
+    num_steps: int
+    disk: Tuple[int, str]
+    class_names: List[str] = []
+
+
+# ---- The recipes: functions of a folder for their files to a Subject ----
+
+def mnist(folder):
+    """The bundled sample."""
+    import mnist_convnet
+    options = ['--steps', '6', '--batch-size', '8', '--validate-every', '2', '--augment']
+    return Subject(mnist_convnet, options, ['--data-dir', str(folder)], '--predict', 6, (2000000, 'the checkpoint of step 2'),
+                   list('0123456789'))
+
+
+def cifar10(folder, network='book', disk=(2000000, 'the checkpoint of step 2')):
+    """A few images of plain colors, with the book's network."""
+    import cifar10_tflearn
+    import small_cifar10
+    small_cifar10.patch(setattr)
+    options = ['--epochs', '3', '--batch-size', '60', '--network', network]
+    return Subject(cifar10_tflearn, options, [], '--predict', 6, disk, small_cifar10.data().class_names)
+
+
+def cifar10_wide(folder):
+    """The same with the wide network, narrow."""
+    return cifar10(folder, 'wide', (20000, 'examples.png'))
+
+
+def transfer(folder):
+    """A VGG-16 four channels wide, reddish and bluish images."""
+    import narrow_vgg16
+    import vgg16_transfer
+    from common import images
+    narrow_vgg16.patch(setattr)
+    random = np.random.RandomState(0)
+    for part, count in (('train', 8), ('validation', 4)):
+        for channel, name in ((0, 'red'), (2, 'blue')):
+            for number in range(count):
+                image = random.uniform(0, 120, [40, 48, 3])
+                image[:, :, channel] += 100
+                images.save_image(folder / 'images' / part / name / f'{number}.png', image)
+    options = ['--size', '32', '--batch-size', '8', '--head-epochs', '1', '--epochs', '3', '--early-stopping', '0']
+    return Subject(vgg16_transfer, options, ['--data-dir', str(folder / 'images')], '--predict', 8,
+                   (20000, 'the checkpoint of step 0'), ['blue', 'red'])
+
+
+def style(folder):
+    """A VGG-19 two channels wide, two small images."""
+    import style_transfer
+    import tiny_networks
+    from networks import vgg
+    from synthesis import picture_run
+    weights = tiny_networks.vgg19_weights()
+    vgg.obtain_weights = lambda *args, **kwargs: ('vgg19', weights, 'tiny', '0' * 64)
+    picture_run.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+    options = ['--content', noise(folder / 'photo.png', 48, 64), '--style', noise(folder / 'painting.png', 70, 50),
+               '--iterations', '8', '--scales', '2']
+    return Subject(style_transfer, options, [], '--content', 8, (20000, 'checkpoint.npz'))
+
+
+def dream(folder, *options, num_steps=6, full='checkpoint.npz'):
+    """An Inception of a few layers, a small image."""
+    import deepdream
+    import tiny_networks
+    from synthesis import contact_sheets, picture_run
+    graph_path = tiny_networks.write_inception(folder / 'models')
+    picture_run.SECONDS_BETWEEN_CHECKPOINTS = contact_sheets.SECONDS_BETWEEN_STATES = 0.0
+    contact_sheets.BATCH_PIXELS = 2 * 64 * 64
+    options = options or ('--content', noise(folder / 'pond.png', 100, 128))
+    return Subject(deepdream, ['--octaves', '2', '--steps', '3', '--tile-size', '64', *options],
+                   ['--models-dir', str(graph_path.parent)], '--content', num_steps, (20000, full))
+
+
+def dream_film(folder):
+    """A film of four frames."""
+    return dream(folder, '--content', noise(folder / 'pond.png', 100, 128), '--frames', '4', num_steps=4,
+                 full='000000.png')
+
+
+def dream_sheet(folder):
+    """A sheet of three channels in two batches."""
+    return dream(folder, '--channels', 'mixed4c:0-2', '--size', '90', num_steps=12, full='state.npz')
+
+
+SUBJECTS = {function.__name__: function for function in (
+    mnist, cifar10, cifar10_wide, transfer, style, dream, dream_film, dream_sheet)}
+
+
+def noise(path, height, width):
+    """Saves a picture of soft noise; returns its path as str."""
+    from common import images
+    random = np.random.RandomState(height)
+    images.save_image(path, images.resize_image(random.uniform(0, 255, (6, 7, 3)), height, width))
+    return str(path)
+
+
+# ---- The server ----
+
+def serve(name, folder):
+    """Prepares a recipe and answers requests, until stdin ends."""
+    subject = SUBJECTS[name](folder)
+    warm_up()
+    print(json.dumps(subject._replace(module=subject.module.__file__)._asdict()), flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        child = os.fork()
+        if not child:
+            run(subject.module, **request)
+        _, status = os.waitpid(child, 0)
+        print(-os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status), flush=True)
+
+
+def warm_up():
+    """Imports what every run needs; opens no session, since threads do not survive a fork."""
+    from scipy import stats  # noqa: F401
+    from common import plotting  # noqa: F401
+    from common.session import tf
+    tf.float32
+
+
+def run(module, argv, out, err, stop=None, limit=None):
+    """Runs the recipe in this process, which ends with it.
+
+    Args:
+      module: the recipe.
+      argv: list of str.
+      out, err: paths of the files that take stdout and stderr.
+      stop: (name of a signal, number of the step after which this process sends it to itself), or None.
+      limit: int, bytes that no file may exceed, as if the disk were full; None for no limit.
+    """
+    code = 1
+    try:
+        for path, number in ((out, 1), (err, 2)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        if stop:
+            stop_after(getattr(signal, stop[0]), stop[1])
+        if limit:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        sys.argv = [module.__file__, *argv]
+        code = module.main(argv)
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def stop_after(number, steps):
+    """Sends this process a signal after so many steps of whatever the recipe does."""
+    from common.progress import Progress
+    update, done = Progress.update, []
+
+    def update_and_stop(self, figures=None):
+        update(self, figures)
+        if self.unit in ('step', 'iteration', 'frame'):
+            done.append(self)
+            if len(done) == steps:
+                os.kill(os.getpid(), number)
+    Progress.update = update_and_stop
+
+
+class TinyRecipe:
+    """A recipe's server, from the tests' side.
+
+    Attributes:
+      recipe: Path of the recipe's file.
+      subject: Subject.
+    """
+
+    def __init__(self, name, folder):
+        self.name, self.folder = name, folder
+        self.server = subprocess.Popen(
+            [sys.executable, '-W', 'ignore', str(TESTS / 'tiny_recipes.py'), name, str(folder)], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True, env=dict(
+                os.environ, PYTHONPATH=os.pathsep.join([str(RECIPES), str(TESTS)]), RECIPES_OFFLINE='1'))
+        self.subject = Subject(**json.loads(self.server.stdout.readline()))
+        self.recipe = Path(self.subject.module)
+
+    def __call__(self, *argv, **request):
+        """Runs a command line, which `places` end; see `run`. Returns (exit code, stdout, stderr)."""
+        argv = [*map(str, argv), *self.subject.places]
+        out, err = self.folder / 'stdout', self.folder / 'stderr'
+        self.server.stdin.write(json.dumps(dict(request, argv=argv, out=str(out), err=str(err))) + '\n')
+        self.server.stdin.flush()
+        return int(self.server.stdout.readline()), out.read_text(), err.read_text()
+
+    def run_dir(self, output_dir):
+        """Returns the Path of the latest run in an output folder."""
+        return (Path(output_dir) / self.recipe.stem / 'latest').resolve()
+
+    def close(self):
+        """Ends the server."""
+        self.server.stdin.close()
+        self.server.wait()
+
+
+if __name__ == '__main__':
+    serve(sys.argv[1], Path(sys.argv[2]))
