@@ -41,6 +41,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
 from common import cli, files, images, plotting, runs, session

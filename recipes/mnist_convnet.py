@@ -29,6 +29,7 @@ import time
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
 from common import cli, images, plotting, runs, session

@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
+import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
 from common import cli, images, plotting, runs, session

@@ -31,6 +31,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Tuple
 
+import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
 from common import cli, evaluation, files, runs, session

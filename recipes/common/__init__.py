@@ -1,18 +1,25 @@
 """Plumbing that every recipe shares: files, pixels, plots, the command line.
 
-The first of it that is imported also sees to Ctrl-C while a recipe is still importing, which takes a second or two.
+Its import also sees to what can end a recipe while that is still importing: Ctrl-C, for it takes a second or two, and
+packages that are not there.
 """
 import os
 import sys
 
 _excepthook = sys.excepthook
+_RECIPES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def _end_quietly(kind, error, traceback):
-    if not issubclass(kind, KeyboardInterrupt):
-        return _excepthook(kind, error, traceback)
-    print(f'{os.path.basename(sys.argv[0])}: interrupted: nothing was saved', file=sys.stderr)
-    raise SystemExit(130)  # from a hook Python takes this as its exit code
+    name = os.path.basename(sys.argv[0])
+    if issubclass(kind, KeyboardInterrupt):
+        print(f'{name}: interrupted: nothing was saved', file=sys.stderr)
+        raise SystemExit(130)  # from a hook Python takes this as its exit code
+    if issubclass(kind, ModuleNotFoundError) and not os.path.exists(os.path.join(_RECIPES, error.name.split('.')[0])):
+        print(f'{name}: error: this Python ({sys.executable}) has no package {error.name}; make an environment with: '
+              'make venv, then enter it with: . .venv/bin/activate', file=sys.stderr)
+        raise SystemExit(3)
+    _excepthook(kind, error, traceback)
 
 
 sys.excepthook = _end_quietly
