@@ -42,7 +42,8 @@ def picture(tmp_path):
 def finished(tmp_path_factory):
     """Path of the run, never stopped, of one image with the defaults of FAST; it is only looked at."""
     folder = tmp_path_factory.mktemp('finished')
-    options = ['--models-dir', tiny_networks.write_inception(folder / 'models').parent, '--output-dir', folder, *FAST, '--content',
+    models_dir = tiny_networks.write_inception(folder / 'models').parent
+    options = ['--models-dir', models_dir, '--output-dir', folder, *FAST, '--content',
                save_pond(folder), '--output', folder / 'new' / 'dream.jpg', '--save-every', 3]
     assert deepdream.main(list(map(str, options))) == 0
     return (folder / 'deepdream' / 'latest').resolve()

@@ -39,7 +39,8 @@ def dreams(tmp_path, tiny_inception_path, monkeypatch):
 def finished(tmp_path_factory):
     """(Path of the run, never stopped, of CHANNELS; str, what it printed); it is only looked at."""
     folder, said = tmp_path_factory.mktemp('finished'), io.StringIO()
-    options = ['--models-dir', tiny_networks.write_inception(folder / 'models').parent, '--output-dir', folder, *FAST, *CHANNELS,
+    models_dir = tiny_networks.write_inception(folder / 'models').parent
+    options = ['--models-dir', models_dir, '--output-dir', folder, *FAST, *CHANNELS,
                '--output', folder / 'mine' / 'channels.jpg']
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         patch.setattr(contact_sheets, 'BATCH_PIXELS', 2 * 90 * 90)

@@ -400,7 +400,8 @@ def clean(output_dir):
       int, bytes that are free now.
     """
     freed = 0
-    for path in sorted(Path(output_dir).glob(f'*/2*/{RECORD}')) + sorted(Path(output_dir).glob(f'*/2*/seed_*/{RECORD}')):
+    output_dir = Path(output_dir)
+    for path in [*output_dir.glob(f'*/2*/{RECORD}'), *output_dir.glob(f'*/2*/seed_*/{RECORD}')]:
         run_dir, record = path.parent, read_record(path.parent)
         if 'results' not in record or run_dir.parent.is_symlink():
             continue

@@ -58,7 +58,7 @@ def _import_quietly(name):
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # numpy's about the dtypes of TensorFlow 1.15, and tflearn's old idioms
             _imported[name] = _IMPORTS[name]()
-        warnings.filterwarnings('ignore', '`tf.layers')  # TensorFlow 2 calls them deprecated, as all of this interface is
+        warnings.filterwarnings('ignore', '`tf.layers')  # deprecated in TensorFlow 2, as all of this interface is
     return _imported[name]
 
 

@@ -233,7 +233,7 @@ def _find_in_archive(archive, quiet):
     if not folder.exists():
         files.make_dir(folder.parent, f'unpacking {archive.name}:')
         with archive.open('rb') as locked:
-            with contextlib.suppress(OSError, AttributeError):  # some network file systems have no locks, nor has Windows
+            with contextlib.suppress(OSError, AttributeError):  # some network file systems, and Windows
                 fcntl.flock(locked, fcntl.LOCK_EX)
             if not folder.exists():  # by now: another process may have made it
                 _unpack(archive, folder, quiet)

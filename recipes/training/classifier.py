@@ -1,7 +1,6 @@
 """What the recipes do with a classifier besides training it: predict, evaluate, draw, classify files, export."""
 import csv
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 

@@ -253,3 +253,28 @@ def test_a_disk_that_fills_up_keeps_the_checkpoint_before(tmp_path, counter):
             runs.save_checkpoint(tmp_path, saver, sess, 1, {'best_step': None})
     assert runs.load_state(tmp_path)['step'] == 1
     runs.restore_checkpoint(tmp_path, saver, sess, 1)
+
+
+def test_cleaning_keeps_the_best_weights_of_finished_runs_and_all_of_others(tmp_path):
+    found = {}
+    for name, results in (('finished', {'test_accuracy': 1.0}), ('unfinished', None)):
+        run_dir = runs.create(tmp_path, name)
+        with tf.Graph().as_default(), session.open_session() as sess:
+            tf.get_variable('x', initializer=1.0)
+            saver = tf.train.Saver(max_to_keep=0)
+            for step, best in ((1, 1), (2, 1)):
+                sess.run(tf.global_variables_initializer())
+                runs.save_checkpoint(run_dir, saver, sess, step, {'best_step': best})
+        (run_dir / 'checkpoint.npz').write_bytes(b'12345')
+        if results:
+            runs.write_record(run_dir, results=results)
+        found[name] = run_dir
+    assert runs.clean(tmp_path) > 5
+    left = {name: {path.name for path in run_dir.glob('**/*') if 'model-' in path.name or path.suffix == '.npz'}
+            for name, run_dir in found.items()}
+    assert left['finished'] == {'model-1.index', 'model-1.data-00000-of-00001'}
+    assert {'checkpoint.npz', 'model-1.index', 'model-2.index'} < left['unfinished']
+    with tf.Graph().as_default(), session.open_session() as sess:  # a resumed one has no step left to take
+        tf.get_variable('x', initializer=2.0)
+        runs.restore_checkpoint(found['finished'], tf.train.Saver(), sess, 2)
+        assert sess.run('x:0') == 1
