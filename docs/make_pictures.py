@@ -103,7 +103,8 @@ PICTURES = {
     'cifar10.png': Picture('python recipes/cifar10_tflearn.py', draw_cifar10, trained=True),
     'transfer.jpg': Picture(f'python recipes/vgg16_transfer.py --predict {samples("chelsea", "coffee", "hopper")} '
                             'recipes/synthesis/raccoon.webp', draw_only('predictions.png', 958), trained=True),
-    'dream_sky.jpg': Picture(f'python recipes/deepdream.py --content {samples("sky")}', draw_only('sky_dream.png', 640)),
+    'dream_sky.jpg': Picture(f'python recipes/deepdream.py --content {samples("sky")}',
+                             draw_only('sky_dream.png', 640)),
     'dream_guided.jpg': Picture(f'python recipes/deepdream.py --content {samples("sky")} --size 640 '
                                 f'--guide {samples("flowers")}', draw_only('sky_dream.png')),
     'dream_noise.jpg': Picture('python recipes/deepdream.py --content noise --size 320', draw_only('noise_dream.png')),
