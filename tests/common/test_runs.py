@@ -9,6 +9,7 @@ import pytest
 
 from common import runs, session
 from common.errors import InputError, UnavailableError
+from common.session import tf
 
 
 def test_two_runs_in_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
