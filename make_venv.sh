@@ -101,7 +101,7 @@ find_python() {
 install_python() {
     command -v "$1" >/dev/null || return 1
     say "no Python 3.7 on this machine: asking $1 to download one"
-    "$1" python install --quiet 3.7 >&2 || return 1
+    "$1" python install 3.7 >&2 || return 1
     takes "$("$1" python find --python-preference only-managed 3.7 2>/dev/null)" 3.7
 }
 

@@ -160,7 +160,7 @@ def test_the_first_that_starts_is_taken(checkout, number):
 def test_uv_is_asked_to_install_only_for_tf1_when_it_finds_none(checkout):
     give_pythons(checkout, ('uv install',))
     asked = [line for line in checkout.make_venv(STACK='tf1') if line.startswith('uv')]
-    assert asked == ['uv python find 3.7', 'uv python install --quiet 3.7',
+    assert asked == ['uv python find 3.7', 'uv python install 3.7',
                      'uv python find --python-preference only-managed 3.7']
     shutil.rmtree(str(checkout.venv))
     assert checkout.run('./make_venv.sh').returncode == 2  # unasked, nothing is downloaded
