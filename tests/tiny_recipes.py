@@ -76,9 +76,10 @@ def transfer(folder):
                 image = random.uniform(0, 120, [40, 48, 3])
                 image[:, :, channel] += 100
                 images.save_image(folder / 'images' / part / name / f'{number}.png', image)
-    options = ['--size', '32', '--batch-size', '8', '--head-epochs', '1', '--epochs', '3', '--early-stopping', '0']
+    options = ['--size', '32', '--batch-size', '8', '--head-epochs', '1', '--epochs', '3', '--early-stopping', '0',
+               '--hidden-units', '30000']  # so that the checkpoint is the largest file
     return Subject(vgg16_transfer, options, ['--data-dir', str(folder / 'images')], '--predict', 8,
-                   (20000, 'the checkpoint of step 0'), ['blue', 'red'])
+                   (1000000, 'the checkpoint of step 0'), ['blue', 'red'])
 
 
 def style(folder):
