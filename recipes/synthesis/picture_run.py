@@ -58,9 +58,6 @@ class InterruptibleRun:
         self.log.close()
 
 
-Stoppable = InterruptibleRun  # the name by which films and sheets know it
-
-
 class PictureRun(InterruptibleRun):
     """A run over pictures, one after the other.
 
