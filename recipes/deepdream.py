@@ -286,14 +286,11 @@ def dream_sheet(args, network, job, content_image, skipped, ascend, finished, st
 
 def conclude(run, skipped):
     """Prints how the objective went; returns the exit code."""
-    seconds = f'{run.seconds():.0f} s'
-    if len(run.finished) != 1:
-        return run.conclude(f'{len(run.finished)} pictures dreamed in {seconds}, {len(skipped)} skipped: {run.run_dir}',
-                            skipped)
-    done, = run.finished
-    before, last = (done['octaves'][-1][name] for name in ('objective_before', 'objective_last'))
-    return run.conclude(f'dreamed in {seconds}; the objective went from {before:.4g} to {last:.4g} in the last octave: '
-                        f'{done["path"]}', skipped, objective_before=before, objective_last=last)
+    if not run.only_result:
+        return run.conclude('dreamed', skipped)
+    before, last = (run.only_result['octaves'][-1][name] for name in ('objective_before', 'objective_last'))
+    return run.conclude('dreamed', skipped, f'the objective went from {before:.4g} to {last:.4g} in the last octave',
+                        objective_before=before, objective_last=last)
 
 
 # ---- Command line ----

@@ -38,6 +38,7 @@ from synthesis.picture_run import PictureRun
 from synthesis.tiled_loss import interior_of, make_evaluate, num_positions, sum_over_tiles, tile_feeds
 
 RECIPE = 'style_transfer'
+STYLE_LAYERS = ('conv1_1', 'conv2_1', 'conv3_1', 'conv4_1', 'conv5_1')
 NOISE = 20  # gray levels either way around ImageNet's mean
 # What --loss book sets: the loss of the TensorFlow 1.x Deep Learning Cookbook, chapter 4; and --book: its whole recipe.
 BOOK_LOSS = dict(loss='book', content_weight=5.0, style_weight=100.0, tv_weight=0.0, stretch_style=True,
@@ -52,6 +53,7 @@ class Network(NamedTuple):
     """A VGG network and how it is applied."""
     name: str
     weights: dict  # name of a convolution to (kernel, bias)
+    last_layer: Optional[str] = None  # the deepest to build; None for all
     pooling: str = 'average'
     padding: str = 'zero'
 
@@ -62,15 +64,10 @@ def load_network(models_dir, layers, name=None, path=None, pooling='average', pa
     for layer in layers:
         vgg.check_layer(layer, name)
     names = vgg.layer_names(name)
-    used = names[:names.index(deepest(layers, name)) + 1]
-    weights = {layer: arrays for layer, arrays in weights.items() if layer in used}
-    return (Network(name=name, weights=weights, pooling=pooling, padding=padding),
+    last_layer = max(layers, key=names.index)
+    used = {layer: weights[layer] for layer in names[:names.index(last_layer) + 1] if layer in weights}
+    return (Network(name=name, weights=used, last_layer=last_layer, pooling=pooling, padding=padding),
             dict(network=name, source=source, sha256=sha256))
-
-
-def deepest(layers, network):
-    """Returns the last of the layers in the network's order."""
-    return max(layers, key=vgg.layer_names(network).index)
 
 
 # ---- The losses: functions of sums over positions, which can be added up tile by tile ----
@@ -78,7 +75,7 @@ def deepest(layers, network):
 class LossWeights(NamedTuple):
     """What each part of the loss counts."""
     content_layers: dict = {'conv4_2': 1.0}  # layer to its weight within the content loss
-    style_layers: dict = dict.fromkeys(('conv1_1', 'conv2_1', 'conv3_1', 'conv4_1', 'conv5_1'), 0.2)
+    style_layers: dict = dict.fromkeys(STYLE_LAYERS, 1 / len(STYLE_LAYERS))
     content_weight: float = 5.0
     style_weight: float = 500.0
     tv_weight: float = 1.0
@@ -217,8 +214,7 @@ def build_graph(network, weights=LossWeights(), tiled=False):
     image = tf.placeholder(tf.float32, [1, None, None, 3], name='image')
     size = tf.placeholder(tf.int32, [2], name='size')
     interior = tf.placeholder(tf.int32, [4], name='interior') if tiled else None
-    end_points = vgg.vgg(image, network.weights, network.name, deepest(weights.layers, network.name),
-                         pooling=network.pooling, padding=network.padding)
+    end_points = vgg.vgg(image, network.weights, network.name, network.last_layer, network.pooling, network.padding)
     with tf.name_scope('totals'):
         inside = {layer: interior_of(end_points[layer], interior, vgg.stride(layer)) for layer in weights.layers}
         grams = {layer: gram_matrix(inside[layer]) for layer in weights.style_layers}
@@ -337,22 +333,17 @@ def save_result(run, image, losses, content, styles):
              **{f'{name}_loss': value for name, value in losses._asdict().items()})
     plotting.plot_sheet(run.run_dir / f'{run.name}_sheet.png', [content, *styles, image],
                         ['content', *['style'] * len(styles), 'result'])
-    rows = run.rows()
-    curves = {name: ([row['step'] for row in rows], [row[name] for row in rows]) for name in Losses._fields[:3]}
-    plotting.plot_curves(run.run_dir / f'{run.name}_losses.png', curves, 'Loss per iteration, from coarse to fine',
-                         'iteration', 'loss, with its weight', log=True)
+    plotting.plot_curves(run.run_dir / f'{run.name}_losses.png', run.curves(Losses._fields[:3]),
+                         'Loss per iteration, from coarse to fine', 'iteration', 'loss, with its weight', log=True)
 
 
 def conclude(run, skipped, **figures):
     """Records the results and prints them in words; returns the exit code."""
-    figures.update(peak_memory=memory.peak())
-    if len(run.finished) != 1:
-        return run.conclude(f'{len(run.finished)} images painted in {run.seconds():.0f} s, {len(skipped)} skipped: '
-                            f'{run.run_dir}', skipped, **figures)
-    result, = run.finished
-    return run.conclude(f'painted in {run.seconds():.0f} s, {result["seconds_per_iteration"]:.2f} s per iteration, '
-                        f'peak memory {memory.peak() / 1e9:.1f} GB; content loss {result["content_loss"]:.4g}, '
-                        f'style loss {result["style_loss"]:.4g}: {result["path"]}', skipped, **dict(result, **figures))
+    result, memory_peak = run.only_result, memory.peak()
+    return run.conclude('painted', skipped, result and (
+        f'{result["seconds_per_iteration"]:.2f} s per iteration, peak memory {memory_peak / 1e9:.1f} GB, content loss '
+        f'{result["content_loss"]:.4g}, style loss {result["style_loss"]:.4g}'),
+        **dict(result or {}, peak_memory=memory_peak, **figures))
 
 
 # ---- Command line ----
@@ -373,8 +364,7 @@ def parse_args(argv):
     add('--network', choices=tuple(vgg.CONVOLUTIONS), help='(default: vgg19, or vgg16 if that is unavailable)')
     add('--weights', type=Path, metavar='FILE', help='its weights: .mat (MatConvNet), .h5 (Keras) or .onnx')
     add('--content-layers', nargs='+', default=['conv4_2'], metavar='LAYER', help='layer or layer:weight')
-    add('--style-layers', nargs='+', default=[f'conv{block}_1' for block in range(1, 6)], metavar='LAYER',
-        help='layer or layer:weight')
+    add('--style-layers', nargs='+', default=list(STYLE_LAYERS), metavar='LAYER', help='layer or layer:weight')
     add('--pooling', choices=('average', 'max', 'l2'), default='average', help='pooling within the network')
     add('--padding', choices=('zero', 'reflect'), default='zero', help='padding at the border')
     add = parser.add_argument_group('optimization').add_argument
@@ -383,8 +373,7 @@ def parse_args(argv):
     add('--learning-rate', type=cli.real_number(1e-6), default=5.0, metavar='R', help='of adam')
     add('--scales', type=cli.whole_number(1, 20), metavar='N',
         help=f'sizes from coarse to fine (default: as many as start at {sizes.COARSEST} pixels)')
-    add('--tile-size', type=cli.whole_number(64), metavar='PIXELS',
-        help='compute the gradient in tiles (default: only if memory requires it)')
+    add('--tile-size', type=cli.whole_number(64), metavar='PIXELS', help='(default: none unless memory requires it)')
     add('--loss', choices=('mean', 'book'), default='mean', help="book: the cookbook's sums and weights")
     add('--book', action='store_true', help='the whole recipe of the TensorFlow 1.x Deep Learning Cookbook, ch. 4')
     args = cli.parse_args(parser, argv, RECIPE, changeable=('output', 'save_every'),

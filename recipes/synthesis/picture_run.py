@@ -9,7 +9,7 @@ The loops stay in the recipe:
                     ...                                     # the recipe's own step
                     run.record(step, image, state, loss=loss)
                 run.save(image)
-    return run.conclude(f'{len(run.finished)} pictures in {run.seconds():.0f} s')
+    return run.conclude('painted')
 """
 import contextlib
 import sys
@@ -210,17 +210,28 @@ class PictureRun(InterruptibleRun):
         """Returns the steps that the pictures before the one in work take."""
         return sum(self.num_steps[:len(self.pictures)])
 
+    def curves(self, columns):
+        """Returns a dict from each of the columns to its (steps, values) of the picture in work."""
+        rows = self.rows()
+        return {name: ([row['step'] for row in rows], [row[name] for row in rows]) for name in columns}
+
     @property
     def finished(self):
         """The records of the pictures that have not failed."""
         return [picture for picture in self.pictures if 'error' not in picture]
 
-    def conclude(self, line, skipped=(), **results):
-        """Records the results and prints a line.
+    @property
+    def only_result(self):
+        """The record of the picture that is finished, if it is only one; else None."""
+        return self.finished[0] if len(self.finished) == 1 else None
+
+    def conclude(self, done, skipped=(), detail=None, **results):
+        """Records the results and prints them in a line.
 
         Args:
-          line: str.
+          done: str, what was done to the pictures: 'painted'.
           skipped: list of str, why other pictures were not worked on.
+          detail: str, how the only one went; None for several.
           **results: figures for run.json, besides the number of pictures and the seconds.
 
         Returns:
@@ -230,5 +241,9 @@ class PictureRun(InterruptibleRun):
         if self.recorded_seconds is None:
             runs.write_record(self.run_dir, seconds=seconds, left_out=list(skipped), versions=runs.versions(),
                               results=dict(results, pictures=len(self.finished), seconds=seconds))
+        elif self.output and self.only_result:
+            images.save_image(self.output, images.load_image(self.run_dir / f'{self.only_result["name"]}.png'))
+        line = (f'{done} in {seconds:.0f} s; {detail}: {self.output or self.only_result["path"]}' if detail else
+                f'{len(self.finished)} images {done} in {seconds:.0f} s, {len(skipped)} skipped: {self.run_dir}')
         print(line)
         return 1 if len(self.finished) < len(self.pictures) else 2 if skipped else 0

@@ -24,7 +24,7 @@ def brighten(run_dir, num_steps=(4,), before_record=lambda name, step: None, **o
                     before_record(name, step)
                     run.record(step, image, {'done': step, 'image': image}, loss=1 / step, other=7)
                 run.save(run.finish(image), brightness=image.mean())
-    return run.conclude(f'{len(run.finished)} images')
+    return run.conclude('brightened', detail=run.only_result and 'by 40')
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def fail_at(*where, error=ComputationError):
 def test_a_run_leaves_images_metrics_and_a_record(new_run, tmp_path, capsys):
     run_dir = new_run()
     assert brighten(run_dir, save_every=2, output=tmp_path / 'new' / 'out.bmp') == 0
-    assert capsys.readouterr().out.endswith('1 images\n')
+    assert capsys.readouterr().out.endswith(f'brightened in 0 s; by 40: {tmp_path / "new" / "out.bmp"}\n')
     assert brightness(run_dir / 'a.png') == brightness(tmp_path / 'new' / 'out.bmp') == 140
     assert brightness(run_dir / 'a_00002.png') == 120 and not (run_dir / 'a_00003.png').exists()
     rows = runs.read_metrics(run_dir / 'metrics.csv')
@@ -65,7 +65,7 @@ def test_a_run_leaves_images_metrics_and_a_record(new_run, tmp_path, capsys):
     assert record['results']['pictures'] == 1 and record['left_out'] == []
 
 
-@pytest.mark.parametrize('where', [('a', 1), ('a', 3), ('b', 1)], ids=str)
+@pytest.mark.parametrize('where', [('a', 1), ('a', 3), ('b', 1)])
 def test_interrupted_and_resumed_equals_uninterrupted(new_run, where):
     whole, run_dir = new_run(), new_run()
     brighten(whole, (4, 2))
@@ -106,19 +106,22 @@ def test_the_seconds_before_an_interruption_count(new_run):
     assert 5000 < record['pictures'][0]['seconds'] < record['seconds'] < 5060
 
 
-def test_a_finished_run_repeats_its_result(new_run, capsys):
+def test_a_finished_run_repeats_its_result(new_run, tmp_path, capsys):
     run_dir = new_run()
     brighten(run_dir)
     record = runs.read_record(run_dir)
-    assert brighten(run_dir, before_record=fail_at('a', 1)) == 0
-    assert capsys.readouterr().out.endswith('1 images\n') and runs.read_record(run_dir) == record
+    assert brighten(run_dir, before_record=fail_at('a', 1), output=tmp_path / 'late.png') == 0
+    assert runs.read_record(run_dir) == record and brightness(tmp_path / 'late.png') == 140
+    assert capsys.readouterr().out.endswith(f'brightened in 0 s; by 40: {tmp_path / "late.png"}\n')
 
 
 @pytest.mark.parametrize('error', [ComputationError, InputError])
 def test_a_failure_keeps_the_last_good_picture_and_the_run_goes_on(new_run, capsys, error):
     run_dir = new_run()
     assert brighten(run_dir, (4, 4, 4), fail_at('b', 3, error=error)) == 1
-    assert f'failed: b: it broke; the last good picture: {run_dir / "b.png"}\n' == capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert err == f'failed: b: it broke; the last good picture: {run_dir / "b.png"}\n'
+    assert out.endswith(f'2 images brightened in 0 s, 0 skipped: {run_dir}\n')
     assert [brightness(run_dir / f'{name}.png') for name in 'abc'] == [140, 120, 140]
     pictures = runs.read_record(run_dir)['pictures']
     assert pictures[1] == {'name': 'b', 'kind': 'toy', 'error': 'it broke'} and 'error' not in pictures[2]
@@ -150,7 +153,7 @@ def test_the_progress_fits_a_terminal_and_says_which_image(new_run, capsys, monk
     monkeypatch.setattr('common.progress.SECONDS_BETWEEN_LINES', 0)
     brighten(new_run(), (4, 2), unit='iteration', shown={'loss': 'loss'})
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 6 + 1 and max(map(len, lines)) <= 80
+    assert len(lines) == 6 + 1 and max(map(len, lines[:6])) <= 80
     assert lines[4].startswith('iteration 5/6, image 2/2, size 8x6, loss 1, ')
     brighten(new_run())
     assert 'picture' not in capsys.readouterr().out

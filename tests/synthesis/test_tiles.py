@@ -4,8 +4,8 @@ import pytest
 from synthesis import tiles
 
 
-@pytest.mark.parametrize('size', [(1, 1), (16, 48), (100, 37), (512, 509), (1024, 575)], ids=str)
-@pytest.mark.parametrize('shift', [(0, 0), (5, 40), (16, 96), (1000, 33)], ids=str)
+@pytest.mark.parametrize('size', [(1, 1), (16, 48), (100, 37), (512, 509), (1024, 575)])
+@pytest.mark.parametrize('shift', [(0, 0), (5, 40), (16, 96), (1000, 33)])
 @pytest.mark.parametrize('tile_size, grid, halo', [(16, 16, 0), (64, 16, 70), (100, 32, 32), (512, 16, 156)])
 def test_every_pixel_lies_in_one_interior_and_every_cut_on_the_grid(size, shift, tile_size, grid, halo):
     seen = np.zeros(size, int)
@@ -58,7 +58,7 @@ def test_an_image_below_the_tile_size_is_one_tile_and_its_own_crop(tile_size):
     assert tile.interior == tile.crop == (slice(0, 50), slice(0, 60))
 
 
-@pytest.mark.parametrize('arguments', [dict(tile_size=8), dict(tile_size=0), dict(tile_size=16, halo=-1)], ids=str)
+@pytest.mark.parametrize('arguments', [dict(tile_size=8), dict(tile_size=0), dict(tile_size=16, halo=-1)])
 def test_impossible_tiles_are_refused(arguments):
     with pytest.raises(ValueError, match='no tiles of'):
         tiles.make_tiles(64, 64, **arguments)
