@@ -329,7 +329,7 @@ def stylize(sess, graph, content_image, style_images, scales, start=None, blend=
 
 def save_result(run, image, losses, content, styles):
     """Saves a finished image, a sheet with what it is made from, and the curves of its losses."""
-    run.save(image, seconds_per_iteration=run.seconds_per_step(),
+    run.save(image, seconds_per_iteration=run.seconds_per_step(), peak_memory=memory.peak(),
              **{f'{name}_loss': value for name, value in losses._asdict().items()})
     plotting.plot_sheet(run.run_dir / f'{run.name}_sheet.png', [content, *styles, image],
                         ['content', *['style'] * len(styles), 'result'])
@@ -339,11 +339,12 @@ def save_result(run, image, losses, content, styles):
 
 def conclude(run, skipped, **figures):
     """Records the results and prints them in words; returns the exit code."""
-    result, memory_peak = run.only_result, memory.peak()
-    return run.conclude('painted', skipped, result and (
-        f'{result["seconds_per_iteration"]:.2f} s per iteration, peak memory {memory_peak / 1e9:.1f} GB, content loss '
-        f'{result["content_loss"]:.4g}, style loss {result["style_loss"]:.4g}'),
-        **dict(result or {}, peak_memory=memory_peak, **figures))
+    result, detail = run.only_result, None
+    if result:
+        detail = (f'{result["seconds_per_iteration"]:.2f} s per iteration, peak memory '
+                  f'{result.get("peak_memory", 0) / 1e9:.1f} GB, content loss {result["content_loss"]:.4g}, style loss '
+                  f'{result["style_loss"]:.4g}')
+    return run.conclude('painted', skipped, detail, **dict(result or {}, peak_memory=memory.peak(), **figures))
 
 
 # ---- Command line ----
