@@ -30,6 +30,30 @@ NOISE_OBJECTIVE = 'mixed4d_3x3_bottleneck_pre_relu:139'
 
 _LEARNED = ('Conv2D', 'DepthwiseConv2dNative', 'MatMul')
 _VARIABLES = ('Variable', 'VariableV2', 'VarHandleOp')
+# A graph is a program, and some of TensorFlow's operations read, write or run what they like. These compute from their
+# inputs alone. A graph may hold no others; what a network needs besides can be added here.
+_COMPUTING = frozenset("""
+    Const Placeholder PlaceholderWithDefault Identity IdentityN NoOp StopGradient PreventGradient CheckNumerics
+    Switch Merge If StatelessIf PartitionedCall StatefulPartitionedCall Assert Bitcast
+    Conv2D Conv2DBackpropInput DepthwiseConv2dNative Conv3D Dilation2D MatMul BatchMatMul BatchMatMulV2 BatchMatMulV3
+    Einsum BiasAdd BiasAddV1
+    MaxPool MaxPoolV2 MaxPoolWithArgmax AvgPool FractionalMaxPool FractionalAvgPool LRN L2Loss
+    BatchNormWithGlobalNormalization FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3
+    Relu Relu6 LeakyRelu Elu Selu Softplus Softsign Sigmoid Tanh Softmax LogSoftmax Erf Erfc
+    Add AddV2 AddN Sub Mul MulNoNan Div DivNoNan RealDiv FloorDiv TruncateDiv FloorMod Mod Neg Abs Sign Reciprocal Inv
+    Square SquaredDifference Sqrt Rsqrt Pow Exp Expm1 Log Log1p Sin Cos Maximum Minimum Floor Ceil Round Rint
+    ClipByValue IsFinite IsInf IsNan
+    Equal NotEqual Less LessEqual Greater GreaterEqual LogicalAnd LogicalOr LogicalNot Select SelectV2 Where
+    Sum Mean Max Min Prod All Any ArgMax ArgMin Cumsum TopK TopKV2 InTopK InTopKV2
+    Concat ConcatV2 ConcatOffset Split SplitV Pack Unpack Reshape Squeeze ExpandDims Transpose Tile Fill
+    Pad PadV2 MirrorPad Slice StridedSlice Gather GatherV2 GatherNd ScatterNd OneHot Range Reverse ReverseV2 Rank Shape
+    ShapeN Size BroadcastTo BroadcastArgs ZerosLike OnesLike SpaceToBatch SpaceToBatchND BatchToSpace BatchToSpaceND
+    SpaceToDepth DepthToSpace ExtractImagePatches MatrixDiag InvertPermutation DynamicStitch DynamicPartition
+    Cast RandomUniform RandomStandardNormal TruncatedNormal
+    ResizeBilinear ResizeNearestNeighbor ResizeBicubic ResizeArea CropAndResize RGBToHSV HSVToRGB AdjustContrastv2
+    AdjustHue AdjustSaturation DecodeJpeg
+    FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel QuantizeV2 Dequantize
+    """.split())
 
 
 def obtain_graph(models_dir, path=None, quiet=False):
@@ -97,10 +121,12 @@ def load_graph_def(path, input_name=INPUT_NAME):
       tf.GraphDef.
 
     Raises:
-      InputError: the file is no GraphDef, is cut off, is not frozen, or has no such input.
+      InputError: the file is no GraphDef, is cut off, is not frozen, has an operation that networks do not need, such
+        as one that reads files, or no such input.
     """
     graph_def = _parse(path)
-    problem = _cut_off(graph_def) or _unfrozen(graph_def) or _without_input(graph_def, input_name)
+    problem = (_cut_off(graph_def) or _unfrozen(graph_def) or _does_more_than_compute(graph_def)
+               or _without_input(graph_def, input_name))
     if problem:
         raise InputError(f'{path}: {problem}')
     return graph_def
@@ -134,6 +160,25 @@ def _unfrozen(graph_def):
     variables = [node.name for node in graph_def.node if node.op in _VARIABLES]
     return variables and (f'not frozen: its {len(variables)} variables, {variables[0]} for one, have no values; '
                           'expected a graph whose weights are constants')
+
+
+def _does_more_than_compute(graph_def):
+    """Looks at the functions that the graph brings along as well, and at what its operations may call."""
+    functions = {function.signature.name for function in graph_def.library.function}
+    bodies = [node for function in graph_def.library.function for node in function.node_def]
+    for node in [*graph_def.node, *bodies]:
+        if node.op not in _COMPUTING:
+            return (f'its operation {node.name!r} is a {node.op!r}, which is not admitted: only what networks compute '
+                    'with is, since others can read and write files; expected an image classifier')
+        called = [name for value in node.attr.values() for name in _called_by(value)]
+        unknown = [name for name in called if name not in functions]
+        if unknown:
+            return f'its operation {node.name!r} calls the function {unknown[0]!r}, which is not in the graph'
+    return None
+
+
+def _called_by(value):
+    return [function.name for function in [value.func, *value.list.func] if function.name]
 
 
 def _without_input(graph_def, input_name):

@@ -178,3 +178,46 @@ def test_the_real_graph_knows_a_cat(real_models_dir):
     end_points = inception.inception(tf.placeholder(tf.float32, [1, None, None, 3]), inception.load_graph_def(path))
     assert end_points['mixed4d_3x3_bottleneck_pre_relu'].shape.as_list()[-1] == 144
     assert [end_points[name].shape.as_list()[-1] for name in ('conv2d0', 'mixed3b', 'mixed4c')] == [64, 480, 512]
+
+
+def with_operation(tmp_path, build):
+    """Returns the path of a network, with what `build` adds to it."""
+    with tf.Graph().as_default() as graph:
+        pictures = tf.placeholder(tf.float32, [None, None, None, 3], name='input')
+        tf.nn.conv2d(pictures, tf.ones([1, 1, 3, 2]), 1, 'SAME', name='layer')
+        build(str(tmp_path / 'target'))
+    return saved(tmp_path, graph)
+
+
+@pytest.mark.parametrize('operation, build', [
+    ('ReadFile', lambda target: tf.io.read_file(target)),
+    ('WriteFile', lambda target: tf.io.write_file(target, 'mine')),
+    ('PrintV2', lambda target: tf.raw_ops.PrintV2(input='mine', output_stream='file://' + target)),
+    ('EagerPyFunc', lambda target: tf.py_function(lambda: 1, [], tf.int64)),
+    ('MatchingFiles', lambda target: tf.io.matching_files(target)),
+    ('SaveV2', lambda target: tf.raw_ops.SaveV2(prefix=target, tensor_names=['a'], shape_and_slices=[''],
+                                                tensors=[tf.ones([])])),
+])
+def test_an_operation_that_does_more_than_compute_is_refused(tmp_path, operation, build):
+    said = error_of(with_operation(tmp_path, build))
+    assert f' is a {operation!r}, which is not admitted' in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / 'target').exists()
+
+
+def test_the_functions_of_a_graph_are_looked_at_too(tmp_path):
+    path = with_operation(tmp_path, lambda target: None)
+    graph_def = inception.load_graph_def(path)
+    function = graph_def.library.function.add()
+    function.signature.name = 'harmless'
+    function.node_def.add(name='quiet', op='ReadFile')
+    path.write_bytes(graph_def.SerializeToString())
+    assert "its operation 'quiet' is a 'ReadFile'" in error_of(path)
+
+
+def test_a_function_that_is_not_in_the_graph_is_not_called(tmp_path):
+    path = with_operation(tmp_path, lambda target: None)
+    graph_def = inception.load_graph_def(path)
+    graph_def.node.add(name='call', op='PartitionedCall').attr['f'].func.name = 'elsewhere'
+    path.write_bytes(graph_def.SerializeToString())
+    assert "'call' calls the function 'elsewhere', which is not in the graph" in error_of(path)
