@@ -24,10 +24,13 @@ FORMATS = {
     '.tif': ('TIFF', {}),
     '.tiff': ('TIFF', {}),
 }
+# What is opened, whatever a file's name says. Pillow knows more: PostScript, for which it would start a program.
+# Telephones' MPO files are JPEGs; AVIF, newer Pillows read.
+READ_FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP', 'DIB', 'GIF', 'PPM', 'TGA', 'ICO', 'JPEG2000', 'PSD', 'AVIF')
 # What counts as an image in a folder. HEIC and AVIF cannot be read here; a message for each beats skipping them.
 IMAGE_EXTENSIONS = set(FORMATS) | set(
     '.jpe .jfif .dib .gif .ppm .pgm .pbm .pnm .tga .ico .jp2 .mpo .psd .heic .heif .avif'.split())
-READABLE = 'JPEG, PNG, WebP, TIFF, BMP, GIF and the like'
+READABLE = 'JPEG, PNG, WebP, TIFF, BMP, GIF, PPM, TGA, ICO, JPEG 2000 or PSD'
 
 _WARNING_FILTERS = threading.Lock()  # the process has one list of them, which catch_warnings swaps
 
@@ -73,7 +76,8 @@ def _open(path):
     """Opens an image, in whatever thread; one that is too large is an error."""
     with _WARNING_FILTERS, warnings.catch_warnings():
         warnings.simplefilter('error', Image.DecompressionBombWarning)
-        return Image.open(str(path))
+        Image.init()
+        return Image.open(str(path), formats=[name for name in READ_FORMATS if name in Image.OPEN])
 
 
 def load_gray(path):

