@@ -576,8 +576,8 @@ def test_weights_of_another_network(tmp_path, arguments):
 def test_a_disk_that_fills_up(tmp_path, arguments, limit, text):
     code = (f'import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n'
             'sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__")')
-    command = [sys.executable, '-c', code, str(DRIVER)] + arguments('out', '--quiet', '--hidden-units', '90000',
-                                                                     '--size', '128')
+    options = arguments('out', '--quiet', '--hidden-units', '90000', '--size', '128')
+    command = [sys.executable, '-c', code, str(DRIVER)] + options
     done = subprocess.run(command, env=dict(os.environ, PYTHONPATH=str(SCRIPT.parent)), timeout=120,
                           capture_output=True)
     lines = done.stderr.decode().splitlines()
