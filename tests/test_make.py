@@ -575,7 +575,8 @@ def test_the_environment_is_what_is_pinned_and_nothing_is_missing():
     run = [sys.executable, '-m', 'pip', '--disable-pip-version-check']
     listed = subprocess.run(run + ['list', '--format=freeze'], stdout=subprocess.PIPE, universal_newlines=True).stdout
     installed = dict(line.lower().replace('_', '-').split('==') for line in listed.splitlines())
-    pinned = dict(pins('requirements.txt'), **pins('requirements-dev.txt'))
+    stack = '' if sys.version_info[:2] == (3, 7) else '-tf2'
+    pinned = dict(pins(f'requirements{stack}.txt'), **pins(f'requirements{stack}-dev.txt'))
     assert {name: installed.get(name) for name in pinned} == pinned
     checked = subprocess.run(run + ['check'], stdout=subprocess.PIPE, universal_newlines=True)
     assert checked.stdout == 'No broken requirements found.\n'  # --no-deps would not bring what is not pinned
