@@ -91,9 +91,9 @@ def check_make(words, place):
     wanted = [word for word in words if '=' not in word]
     assert set(wanted) <= targets, set(wanted) - targets
     for name in variables:
-        assert re.search(r'\b%s\b' % name, known), name
+        assert re.search(rf'\b{name}\b', known), name
     for target in wanted:
-        script = re.search(r'^%s:.*\n(?:\t.*\n)*?\t.*(recipes/\w+\.py)' % target, makefile, re.M)
+        script = re.search(rf'^{target}:.*\n(?:\t.*\n)*?\t.*(recipes/\w+\.py)', makefile, re.M)
         if script and 'ARGS' in variables and '--help' not in variables['ARGS']:
             check_recipe([script.group(1), *shlex.split(variables['ARGS'])], place)
 
@@ -175,7 +175,7 @@ def test_defaults_and_choices_are_those_of_the_parser(recipe, monkeypatch):
                     and name not in MACHINE_DEPENDENT:
                 default = action.default
                 default = ' '.join(map(str, default)) if isinstance(default, (list, tuple)) else str(default)
-                assert re.match(r'`?%s(?![\w.])' % re.escape(default), cell), (name, default, cell)
+                assert re.match(rf'`?{re.escape(default)}(?![\w.])', cell), (name, default, cell)
 
 
 def test_environment_variables_are_described():
