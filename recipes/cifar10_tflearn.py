@@ -215,10 +215,7 @@ def train(sess, graph, data, run_dir, *, num_steps, batch_size, augment='standar
     def save(state):
         runs.save_checkpoint(run_dir, graph.saver, sess, state['step'], state)
 
-    sess.run(tf.global_variables_initializer())
-    if state:
-        runs.restore_checkpoint(run_dir, graph.saver, sess, state['step'])
-    sess.graph.finalize()  # the loop must not add to it
+    runs.initialize(sess, graph.saver, run_dir, state)
     epoch_steps = Fraction(len(data.train_images), batch_size)
     # The accuracy decides on the best weights: with smoothed labels the loss of sure and right predictions rises.
     with TrainingRun(run_dir, num_steps, validate, save, validate_every=epoch_steps, epoch_steps=epoch_steps,
@@ -400,6 +397,7 @@ def main(argv=None):
     look_at_data(data, run_dir, None if args.book else args.augment, args.seed, say)
 
     num_steps = args.steps or -(-args.epochs * len(data.train_images) // args.batch_size)
+    statistics = None if args.book else measure(data.train_images)
     results = []
     for seed, folder in seeds.each_seed(run_dir, RECIPE, args.seed, args.runs, args.settings):
         say(f'seed {seed}: {folder}')
@@ -412,7 +410,7 @@ def main(argv=None):
             with tf.Graph().as_default() as tf_graph:
                 graph = build_graph(network=args.network, seed=seed, keep_prob=args.keep_prob, num_steps=num_steps,
                                     label_smoothing=args.label_smoothing, weight_decay=args.weight_decay,
-                                    learning_rate=args.learning_rate, statistics=measure(data.train_images))
+                                    learning_rate=args.learning_rate, statistics=statistics)
                 with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess:
                     state = train(sess, graph, data, folder, num_steps=num_steps, batch_size=args.batch_size,
                                   augment=args.augment, seed=seed, state=state, patience=args.early_stopping,

@@ -247,10 +247,7 @@ def train(sess, graph, data, run_dir, *, num_steps, batch_size=128, keep_prob=0.
     def save(state):
         runs.save_checkpoint(run_dir, graph.saver, sess, state['step'], state)
 
-    sess.run(tf.global_variables_initializer())
-    if state:
-        runs.restore_checkpoint(run_dir, graph.saver, sess, state['step'])
-    sess.graph.finalize()  # the loop must not add to it
+    runs.initialize(sess, graph.saver, run_dir, state)
     with TrainingRun(run_dir, num_steps, validate, save, validate_every=validate_every, record_every=RECORD_EVERY,
                      epoch_steps=Fraction(len(data.train_images), batch_size), state=state, graph=sess.graph,
                      **options) as run:
@@ -383,11 +380,7 @@ def main(argv=None):
         if args.export:
             saved_model = classifier.export(run_dir, sess, graph.images, graph.probabilities, data.class_names)
             say(f'SavedModel: {saved_model}')
-    seconds = runs.total_seconds(run_dir, started)
-    runs.write_record(run_dir, seconds=seconds, results=dict(
-        classifier.accuracy_figures(accuracy), test_images=accuracy.total, seconds=seconds,
-        seconds_per_step=state['training_seconds'] / state['step'],
-        **{name: state[name] for name in ('validation_accuracy', 'validation_loss', 'best_step', 'first_loss')}))
+    seconds = classifier.record_results(run_dir, {'test_accuracy': accuracy}, state, started)
     print(f'test accuracy {accuracy} after {state["best_step"]} steps in {seconds:.0f} s; pictures in {run_dir}')
 
 

@@ -1,5 +1,6 @@
 """What every test gets: a graph of its own, no network but the loopback, nothing of the user's home."""
 import os
+import random
 import shutil
 import socket
 import sys
@@ -52,11 +53,18 @@ def readable(value):
 
 @pytest.fixture(autouse=True)
 def fresh_graph():
-    """Gives each test a default graph of its own. Tests that do without TensorFlow do not pay for its import."""
+    """Gives each test a default graph of its own. Tests that do without TensorFlow do not pay for its import.
+
+    What a test leaves to chance (an initializer without a seed, of Keras too) is the same in every run.
+    """
+    random.seed(0)
+    np.random.seed(0)
     if 'tensorflow' not in sys.modules:
         yield
         return
-    with sys.modules['tensorflow'].compat.v1.Graph().as_default():
+    tf = sys.modules['tensorflow'].compat.v1
+    with tf.Graph().as_default():
+        tf.set_random_seed(0)
         yield
 
 
@@ -94,6 +102,18 @@ def narrow_vgg16(monkeypatch):
     import narrow_vgg16
     narrow_vgg16.patch(monkeypatch.setattr)
     return narrow_vgg16
+
+
+@pytest.fixture
+def after_step(monkeypatch, request):
+    """Has a function of (TrainingRun, steps done) called after each step of the module's recipe."""
+    def install(function):
+        class Run(request.module.recipe.TrainingRun):
+            def record(self, *figures):
+                super().record(*figures)
+                function(self, self.state['step'])
+        monkeypatch.setattr(request.module.recipe, 'TrainingRun', Run)
+    return install
 
 
 @pytest.fixture

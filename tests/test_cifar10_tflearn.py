@@ -19,7 +19,6 @@ from common.session import tf, tflearn
 from datasets import cifar10
 from networks import wide_convnet
 from training import classifier
-from training.run import TrainingRun
 
 TESTS = Path(__file__).resolve().parent
 PLAIN_CLIENT = TESTS / 'plain_client.py'
@@ -39,18 +38,6 @@ def no_pictures(monkeypatch):
     """For tests that look at none: they take longer to draw than a tiny network to train."""
     monkeypatch.setattr(recipe, 'look_at_data', lambda *unused: None)
     monkeypatch.setattr(classifier, 'plot_training', lambda *unused, **also_unused: None)
-
-
-@pytest.fixture
-def after_step(monkeypatch):
-    """Has a function of (TrainingRun, steps done) called after each step."""
-    def install(function):
-        class Run(TrainingRun):
-            def record(self, *figures):
-                super().record(*figures)
-                function(self, self.state['step'])
-        monkeypatch.setattr(recipe, 'TrainingRun', Run)
-    return install
 
 
 def arguments(tmp_path, *more):

@@ -15,7 +15,6 @@ from common import images, runs, session
 from common.session import tf
 from datasets import mnist
 from training import batches, classifier
-from training.run import TrainingRun
 
 SCRIPT = Path(recipe.__file__)
 PLAIN_CLIENT = Path(__file__).with_name('plain_client.py')
@@ -33,18 +32,6 @@ def no_pictures(monkeypatch):
     monkeypatch.setattr(recipe, 'look_at_data', lambda *unused: None)
     monkeypatch.setattr(classifier, 'plot_training', lambda *unused: None)
     monkeypatch.setattr(recipe.plotting, 'plot_activations', lambda *unused: None)
-
-
-@pytest.fixture
-def after_step(monkeypatch):
-    """Has a function of (TrainingRun, steps done) called after each step."""
-    def install(function):
-        class Run(TrainingRun):
-            def record(self, *figures):
-                super().record(*figures)
-                function(self, self.state['step'])
-        monkeypatch.setattr(recipe, 'TrainingRun', Run)
-    return install
 
 
 def variable(name):

@@ -15,8 +15,9 @@ def _end_quietly(kind, error, traceback):
     if issubclass(kind, KeyboardInterrupt):
         print(f'{name}: interrupted: nothing was saved', file=sys.stderr)
         raise SystemExit(130)  # from a hook Python takes this as its exit code
-    if issubclass(kind, ModuleNotFoundError) and not os.path.exists(os.path.join(_RECIPES, error.name.split('.')[0])):
-        print(f'{name}: error: this Python ({sys.executable}) has no package {error.name}; make an environment with: '
+    missing = error.name if issubclass(kind, ModuleNotFoundError) else None
+    if missing and not os.path.exists(os.path.join(_RECIPES, missing.split('.')[0])):
+        print(f'{name}: error: this Python ({sys.executable}) has no package {missing}; make an environment with: '
               'make venv, then enter it with: . .venv/bin/activate', file=sys.stderr)
         raise SystemExit(3)
     _excepthook(kind, error, traceback)

@@ -337,13 +337,29 @@ def restore_checkpoint(run_dir, saver, sess, step):
     Raises:
       InputError: the checkpoint is not there, or belongs to another graph.
     """
+    state = load_state(run_dir) or {}
+    if state.get('cleaned') and step == state['step']:
+        step = state['best_step']  # the weights that `clean` has left: no step remains to be taken
     prefix = run_dir / 'checkpoints' / f'model-{step}'
-    if not prefix.with_name(f'{prefix.name}.index').exists() and (load_state(run_dir) or {}).get('cleaned'):
-        prefix = prefix.with_name(f'model-{load_state(run_dir)["best_step"]}')  # no step is left to take
     try:
         saver.restore(sess, str(prefix))
     except (tf.errors.OpError, ValueError) as error:
         raise InputError(f'{prefix}: not a checkpoint of this network ({str(error).splitlines()[0]})')
+
+
+def initialize(sess, saver, run_dir, state=None):
+    """Gives the variables their initial values, or the last checkpoint's; then nothing can be added to the graph.
+
+    Args:
+      sess: tf.Session.
+      saver: tf.train.Saver.
+      run_dir: Path.
+      state: dict, from load_state; None at the start.
+    """
+    sess.run(tf.global_variables_initializer())
+    if state:
+        restore_checkpoint(run_dir, saver, sess, state['step'])
+    sess.graph.finalize()
 
 
 def save_model(run_dir, sess, inputs, outputs):

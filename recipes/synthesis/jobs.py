@@ -1,6 +1,5 @@
 """What style transfer is asked to paint: which images in which styles, under which names, by which layers."""
 import collections
-import hashlib
 import itertools
 from pathlib import Path
 from typing import NamedTuple, Tuple
@@ -127,7 +126,7 @@ def input_files(jobs):
 
 def fingerprints(jobs):
     """Returns the SHA-256 of every image that is read, by its path."""
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in input_files(jobs)}
+    return {str(path): files.digest(path) for path in input_files(jobs)}
 
 
 def check_output(path, jobs):

@@ -10,6 +10,7 @@ from common import evaluation, files, plotting, runs
 from common.errors import InputError
 from common.images import find_images, load_image
 from common.session import tf
+from training import seeds
 
 BATCH_SIZE = 500        # images, of small ones
 NUM_MISTAKES = 40       # drawn
@@ -140,11 +141,12 @@ def plot_training(run_dir, name='metrics', x='step', prefix='', title=''):
         measured = [row for row in rows if row[column] is not None]
         return [row[x] for row in measured], [row[column] for row in measured]
 
-    for quantity, training, log in (('loss', 'loss', True), ('accuracy', 'training_accuracy', False)):
+    for quantity, training, label, log in (('loss', 'loss', 'cross-entropy', True),
+                                           ('accuracy', 'training_accuracy', 'accuracy', False)):
         plotting.plot_curves(run_dir / f'{prefix}{quantity}.png', {
             'training': curve(training), 'validation': curve(f'validation_{quantity}')},
             f'{title}{quantity.capitalize()} (training: mean over the steps, with dropout and augmentation)', x,
-            {'loss': 'cross-entropy'}.get(quantity, quantity), log=log)
+            label, log=log)
 
 
 def readable_images(arguments):
@@ -196,9 +198,6 @@ def find_trained_run(output_dir, recipe, chosen=None, **wanted):
     Raises:
       InputError: there is no such run, or it has no trained weights yet.
     """
-    if not chosen and not (Path(output_dir) / recipe / runs.LATEST / runs.RECORD).exists():
-        raise InputError(f'--predict: no run in {Path(output_dir) / recipe} yet; train one first: '
-                         f'python recipes/{recipe}.py')
     option = '--run' if chosen else '--predict'
     run_dir = runs.locate(output_dir, recipe, chosen or True, option)
     settings = runs.read_record(run_dir)['settings']
@@ -206,7 +205,7 @@ def find_trained_run(output_dir, recipe, chosen=None, **wanted):
         if not chosen and settings[name] != value:
             raise InputError(f'--predict: the latest run, {run_dir}, has learned {settings[name]}; for that: --{name} '
                              f'{settings[name]}; or name one that has learned {value}: --run DIR')
-    folders = [run_dir, *sorted(run_dir.glob('seed_*'))]
+    folders = seeds.folders(run_dir)
     trained = [(state['validation_accuracy'], folder, state['best_step'])
                for state, folder in zip(map(runs.load_state, folders), folders)
                if state and state.get('best_step') is not None]

@@ -58,7 +58,7 @@ class TrainingRun:
     Attributes:
       state: dict; see NEW_STATE.
       metrics: runs.MetricsLog.
-      writer: tf.summary.FileWriter; None before the first row.
+      writer: tf.summary.FileWriter, of TensorBoard's log.
 
     Raises:
       InputError: the state is that of a run begun with an earlier version of the recipe.

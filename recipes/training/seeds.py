@@ -28,9 +28,14 @@ def each_seed(run_dir, recipe, seed, count, settings):
         yield number, folder
 
 
+def folders(run_dir):
+    """Returns the folders that a run's training may have kept: its own, and of several seeds those; list of Path."""
+    return [run_dir, *sorted(run_dir.glob('seed_*'))]
+
+
 def seconds_before(run_dir):
     """Returns the seconds that the run's checkpoints, or its seeds', say that it took before it is resumed."""
-    states = [runs.load_state(folder) for folder in [run_dir, *run_dir.glob('seed_*')]]
+    states = map(runs.load_state, folders(run_dir))
     return max((state.get('seconds', 0.0) for state in states if state), default=0.0)
 
 

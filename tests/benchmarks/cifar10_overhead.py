@@ -26,7 +26,9 @@ from datasets import cifar10
 args = recipe.parse_args(sys.argv[1:])
 data = cifar10.load(args.data_dir, quiet=True)
 num_steps = -(-args.epochs * len(data.train_images) // args.batch_size)
-graph = recipe.build_graph(args, recipe.measure(data.train_images), num_steps)
+graph = recipe.build_graph(network=args.network, seed=args.seed, keep_prob=args.keep_prob, num_steps=num_steps,
+                           label_smoothing=args.label_smoothing, weight_decay=args.weight_decay,
+                           learning_rate=args.learning_rate, statistics=recipe.measure(data.train_images))
 with session.open_session(threads=args.threads) as sess:
     sess.run(tf.global_variables_initializer())
     started = time.time()

@@ -102,7 +102,9 @@ def classifier(size=32, num_outputs=3, hidden_units=None):
     base = vgg_keras.vgg16(size)
     x = keras.layers.Flatten()(base.output)
     if hidden_units:
-        x = keras.layers.Dense(hidden_units, activation='relu')(x)
+        # Positive weights of positive activations: no unit is dead, as all five may be by chance.
+        x = keras.layers.Dense(hidden_units, activation='relu',
+                               kernel_initializer=keras.initializers.RandomUniform(0, 0.5, seed=0))(x)
     x = keras.layers.Dropout(0.5, name='dropout')(x)
     x = keras.layers.Dense(num_outputs, name='logits', kernel_initializer=keras.initializers.RandomNormal(
         stddev=0.01, seed=0))(x)
