@@ -362,7 +362,7 @@ def parse_args(argv):
     add('--init', default='content', metavar='START', help='start from content, noise, style, or an image file')
     add('--noise-ratio', type=cli.real_number(0, 1), default=0.0, metavar='R', help='fraction of noise in the start')
     add = parser.add_argument_group('network').add_argument
-    add('--network', choices=tuple(vgg.CONVOLUTIONS), help='(default: vgg19, or vgg16 if that is unavailable)')
+    add('--network', choices=tuple(vgg.CONVOLUTIONS), help='VGG (default: vgg19, or vgg16 if unavailable)')
     add('--weights', type=Path, metavar='FILE', help='its weights: .mat (MatConvNet), .h5 (Keras) or .onnx')
     add('--content-layers', nargs='+', default=['conv4_2'], metavar='LAYER', help='layer or layer:weight')
     add('--style-layers', nargs='+', default=list(STYLE_LAYERS), metavar='LAYER', help='layer or layer:weight')
@@ -374,7 +374,7 @@ def parse_args(argv):
     add('--learning-rate', type=cli.real_number(1e-6), default=5.0, metavar='R', help='of adam')
     add('--scales', type=cli.whole_number(1, 20), metavar='N',
         help=f'sizes from coarse to fine (default: as many as start at {sizes.COARSEST} pixels)')
-    add('--tile-size', type=cli.whole_number(64), metavar='PIXELS', help='(default: none unless memory requires it)')
+    add('--tile-size', type=cli.whole_number(64), metavar='PIXELS', help='use tiles (default: if memory requires it)')
     add('--loss', choices=('mean', 'book'), default='mean', help="book: the cookbook's sums and weights")
     add('--book', action='store_true', help='the whole recipe of the TensorFlow 1.x Deep Learning Cookbook, ch. 4')
     args = cli.parse_args(parser, argv, RECIPE, changeable=('output', 'save_every'),

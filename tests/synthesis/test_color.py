@@ -54,3 +54,17 @@ def test_matched_luminance_has_the_mean_and_the_spread_of_the_target(pictures):
     assert np.ptp(matched, axis=-1).max() == 0
     assert abs(matched[..., 0].mean() - color.luminance(content).mean()) < 0.5
     assert abs(matched[..., 0].std() - color.luminance(content).std()) < 0.5
+
+
+def test_what_preserve_color_does(pictures):
+    content, style = pictures
+    painted = np.random.RandomState(2).uniform(0, 255, (20, 15, 3)).astype(np.float32)  # at a smaller scale
+    assert color.prepare(content, [style], 'no') == (content, [style])
+    assert color.restore(painted, content, 'no') is painted
+    for how, match in ('histogram', color.match_histogram), ('luminance', color.match_luminance):
+        shown, styles = color.prepare(content, [style], how)
+        np.testing.assert_array_equal(shown, color.gray(content) if how == 'luminance' else content)
+        np.testing.assert_array_equal(styles, [match(style, content)])
+    assert color.restore(painted, content, 'histogram') is painted
+    restored = color.restore(painted, content, 'luminance')
+    np.testing.assert_allclose(color.luminance(restored), color.luminance(painted), atol=1e-3)
