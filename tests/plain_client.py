@@ -1,7 +1,8 @@
-"""Prints the classes that a SavedModel finds in images, as a client that knows nothing of this project gets them.
+"""Prints what a SavedModel makes of images, as a client that knows nothing of this project gets it, as JSON.
 
     python tests/plain_client.py FOLDER IMAGES.npy
 """
+import json
 import sys
 
 import numpy as np
@@ -9,9 +10,10 @@ import tensorflow as tf
 
 folder, images = sys.argv[1], np.load(sys.argv[2])
 if tf.version.VERSION.startswith('1.'):
-    classes = tf.contrib.predictor.from_saved_model(folder)({'images': images})['classes']
+    found = tf.contrib.predictor.from_saved_model(folder)({'images': images})
 else:
     classify = tf.saved_model.load(folder).signatures['serving_default']
     dtype = classify.structured_input_signature[1]['images'].dtype
-    classes = classify(images=tf.constant(images, dtype))['classes'].numpy()
-print(','.join(map(str, classes)))
+    found = {name: output.numpy() for name, output in classify(images=tf.constant(images, dtype)).items()}
+print(json.dumps(dict({name: output.tolist() for name, output in found.items() if name != 'labels'},
+                      labels=[label.decode() for label in found['labels']])))

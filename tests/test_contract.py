@@ -1,32 +1,23 @@
 """What every recipe promises, each tried on a tiny run of its own; tiny_recipes.py has the runs."""
 import csv
 import hashlib
+import json
 import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tiny_recipes
 from common import runs
 
+PLAIN_CLIENT = Path(__file__).with_name('plain_client.py')
 # Files that differ from run to run: times, where things are, what tells processes apart.
 NOT_COMPARED = re.compile(r'run\.json|\.lock|checkpoints/(state\.json|checkpoint)|tensorboard/|.*\.npz|saved_model/|'
                           r'model\.h5')
-CLIENT = '''
-import sys
-import numpy as np, tensorflow.compat.v1 as tf
-with tf.Session(graph=tf.Graph()) as sess:
-    signature = tf.saved_model.loader.load(sess, ['serve'], sys.argv[1]).signature_def['serving_default']
-    shape = [2, *(axis.size for axis in signature.inputs['images'].tensor_shape.dim[1:])]
-    outputs = [signature.outputs[name].name for name in ('probabilities', 'classes', 'labels')]
-    probabilities, classes, labels = sess.run(outputs, {signature.inputs['images'].name: np.full(shape, 128.0)})
-assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5) and (classes == probabilities.argmax(axis=1)).all()
-print(labels[0].decode())
-'''
-
-
 @pytest.fixture(scope='module', params=list(tiny_recipes.SUBJECTS))
 def tiny(request, tmp_path_factory):
     """The TinyRecipe of each recipe in turn; calling it runs a command line."""
@@ -112,10 +103,14 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_files(tiny):
 def test_a_plain_client_loads_the_export(tiny, whole):
     if not tiny.subject.class_names:
         pytest.skip('this recipe exports nothing')
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', CLIENT, str(whole[0] / 'saved_model')],
-                          capture_output=True, text=True, timeout=120)
+    np.save(str(tiny.folder / 'images.npy'), np.full([2, *tiny.subject.shape], 128, np.float32))
+    done = subprocess.run([sys.executable, '-W', 'ignore', str(PLAIN_CLIENT), str(whole[0] / 'saved_model'),
+                           str(tiny.folder / 'images.npy')], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip() in tiny.subject.class_names
+    found = json.loads(done.stdout)
+    np.testing.assert_allclose(np.sum(found['probabilities'], axis=1), 1, atol=1e-5)
+    assert found['classes'] == np.argmax(found['probabilities'], axis=1).tolist()
+    assert found['labels'] == [tiny.subject.class_names[k] for k in found['classes']]
 
 
 def test_help_fits_the_terminal_and_begins_with_the_recipes_options(tiny):

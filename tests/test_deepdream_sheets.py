@@ -4,8 +4,6 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -152,38 +150,6 @@ def test_ctrl_c_in_the_last_step_comes_too_late(dreams, run_dir, monkeypatch):
     monkeypatch.setattr(deepdream, 'ascent_step', stop_after_steps)
     assert dreams('--channels', 'mixed4c:0-1') == 0
     assert (run_dir / 'sheet.png').exists()
-
-
-KILLED = '''
-import os, signal, sys, deepdream
-from synthesis import contact_sheets
-contact_sheets.BATCH_PIXELS, contact_sheets.SECONDS_BETWEEN_STATES = 2 * 90 * 90, 0.0
-steps, ascent_step = [], deepdream.ascent_step
-def step(*args):
-    steps.append(1)
-    return os.kill(os.getpid(), signal.SIGKILL) if len(steps) == 4 else ascent_step(*args)
-deepdream.ascent_step = step
-deepdream.main(sys.argv[1:])
-'''
-
-
-def test_killed_and_resumed(dreams, run_dir, picture, tmp_path, tiny_inception_path):
-    options = ['--all-layers', '--content', str(picture)]
-    assert dreams(*options) == 0
-    whole = files(run_dir)
-    killed = subprocess.run([sys.executable, '-c', KILLED, *FAST, '--models-dir', str(tiny_inception_path.parent),
-                             '--output-dir', str(tmp_path / 'output'), *options],
-                            cwd=str(RECIPES), stderr=subprocess.PIPE)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert len(files(run_dir)) == 1  # the first batch holds one layer, the others two
-    assert dreams('--resume', fast=False) == 0
-    assert files(run_dir) == whole
-    rows = runs.read_metrics(run_dir / 'metrics.csv')
-    assert [row['step'] for row in rows] == [1, 2, 3, 4, 5, 6]
-    assert all(0 < one['seconds'] < other['seconds'] for one, other in zip(rows, rows[1:]))
-    results = runs.read_record(run_dir)['results']
-    assert results['seconds'] > rows[-1]['seconds']
-    assert dreams('--resume', fast=False) == 0 and runs.read_record(run_dir)['results'] == results  # it was done
 
 
 def test_resume_refuses_other_batches(dreams, run_dir, monkeypatch, capsys):

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -322,41 +321,19 @@ def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(tmp_pa
     assert predictions(same) == predictions(whole)
 
 
-def test_killed_and_resumed_equals_never_stopped(tmp_path, arguments):
-    # In processes of their own: TensorFlow keeps the number of threads of a process's first session.
-    more = ['--epochs', '40', '--quiet']
-    assert run_as_a_program(arguments('whole', *more)).wait() == 0
-    process = run_as_a_program(arguments('killed', *more))
-    deadline = time.time() + 120
-    while time.time() < deadline and not any(json.loads(path.read_text())['step'] > 2 for path in
-                                             (tmp_path / 'killed').glob('*/2*/checkpoints/state.json')):
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    run_dir = latest(tmp_path / 'killed')
-    assert 2 < runs.load_state(run_dir)['step'] < 120
-    resumed = run_as_a_program(['--resume', str(run_dir), '--quiet', '--output-dir', str(tmp_path / 'killed')])
-    assert resumed.wait() == 0
-    assert final_weights(run_dir) == final_weights(latest(tmp_path / 'whole'))
-    assert predictions(run_dir) == predictions(latest(tmp_path / 'whole'))
-    for name in ('stage1.csv', 'stage2.csv'):
-        assert (run_dir / name).read_bytes() == (latest(tmp_path / 'whole') / name).read_bytes()
-
-
-@pytest.mark.parametrize('stage, step', [('stage1', 4), ('stage2', 3)])
-def test_ctrl_c_in_either_stage(tmp_path, arguments, finished, capsys, monkeypatch, no_pictures, stage, step):
+def test_ctrl_c_in_the_first_stage(tmp_path, arguments, finished, capsys, monkeypatch, no_pictures):
     record = recipe.TrainingRun.record
 
     def interrupted(run, *figures):
         record(run, *figures)
-        if run.state['step'] == step and (run.checkpoint_seconds is not None) == (stage == 'stage2'):
+        if run.state['step'] == 4 and run.checkpoint_seconds is None:
             os.kill(os.getpid(), signal.SIGINT)
     monkeypatch.setattr(recipe.TrainingRun, 'record', interrupted)
     features = tmp_path / 'stopped' / recipe.RECIPE / 'features'  # which the resumed run finds
     shutil.copytree(str(finished[0] / recipe.RECIPE / 'features'), str(features))
     assert recipe.main(arguments('stopped', '--views', '1')) == 130
     message = capsys.readouterr().err.splitlines()[-1]
-    assert f'step {step} of' in message and f'--resume {latest(tmp_path / "stopped")}' in message
+    assert 'step 4 of' in message and f'--resume {latest(tmp_path / "stopped")}' in message
     monkeypatch.setattr(recipe.TrainingRun, 'record', record)
     assert recipe.main(['--resume', str(latest(tmp_path / 'stopped'))]) == 0
     assert f' 0 images and copies to compute, in {features}' in capsys.readouterr().out
@@ -443,19 +420,6 @@ def load_elsewhere(code, exported, run_dir, tmp_path):
                            str(tmp_path / 'pixels.npy')], capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     return done.stdout.decode()
-
-
-def test_a_plain_client_loads_the_saved_model(trained, tmp_path):
-    rows = predictions(latest(trained))
-    code = ('import sys, numpy as np, tensorflow.compat.v1 as tf\n'
-            'with tf.Session(graph=tf.Graph()) as sess:\n'
-            '    loaded = tf.saved_model.loader.load(sess, ["serve"], sys.argv[1])\n'
-            '    signature = loaded.signature_def["serving_default"]\n'
-            '    names = {name: info.name for name, info in signature.outputs.items()}\n'
-            '    found = sess.run(names, {signature.inputs["images"].name: np.load(sys.argv[2])})\n'
-            'print(",".join(label.decode() for label in found["labels"]), found["probabilities"].shape)')
-    printed = load_elsewhere(code, 'saved_model', latest(trained), tmp_path)
-    assert printed.strip() == ','.join(row['class'] for row in rows) + ' (8, 2)'
 
 
 def test_plain_keras_loads_the_h5(trained, tmp_path):
@@ -572,16 +536,14 @@ def test_weights_of_another_network(tmp_path, arguments):
     assert b'Traceback' not in done.stderr and not (tmp_path / 'out').exists()
 
 
-@pytest.mark.parametrize('limit, text', [(4000, 'features'), (1000000, 'checkpoint')], ids=['features', 'checkpoint'])
-def test_a_disk_that_fills_up(tmp_path, arguments, limit, text):
-    code = (f'import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n'
+def test_a_disk_that_fills_up_with_features(tmp_path, arguments):
+    code = ('import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n'
             'sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__")')
-    options = arguments('out', '--quiet', '--hidden-units', '90000', '--size', '128')
-    command = [sys.executable, '-c', code, str(DRIVER)] + options
+    command = [sys.executable, '-c', code, str(DRIVER)] + arguments('out', '--quiet', '--size', '128')
     done = subprocess.run(command, env=dict(os.environ, PYTHONPATH=str(SCRIPT.parent)), timeout=120,
                           capture_output=True)
     lines = done.stderr.decode().splitlines()
-    assert done.returncode == 3 and text in lines[-1], done.stderr
+    assert done.returncode == 3 and 'features' in lines[-1], done.stderr
     assert not any('Traceback' in line for line in lines)
 
 

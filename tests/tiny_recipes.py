@@ -28,7 +28,7 @@ class Subject(NamedTuple):
       takes: str, an option that takes an image file.
       num_steps: int, steps that the run takes.
       disk: (int, bytes that a file may have; str, what then cannot be written).
-      class_names: list of str, of those that have --export.
+      class_names, shape: list of str, list of int, of a classifier and of the images that its SavedModel takes.
     """
     module: Any
     options: List[str]
@@ -37,6 +37,7 @@ class Subject(NamedTuple):
     num_steps: int
     disk: Tuple[int, str]
     class_names: List[str] = []
+    shape: List[int] = []
 
 
 # ---- The recipes: functions of a folder for their files to a Subject ----
@@ -46,7 +47,7 @@ def mnist(folder):
     import mnist_convnet
     options = ['--steps', '6', '--batch-size', '8', '--validate-every', '2', '--augment']
     return Subject(mnist_convnet, options, ['--data-dir', str(folder)], '--predict', 6,
-                   (2000000, 'the checkpoint of step 2'), list('0123456789'))
+                   (2000000, 'the checkpoint of step 2'), list('0123456789'), [28, 28])
 
 
 def cifar10(folder, network='book', disk=(2000000, 'the checkpoint of step 2')):
@@ -55,7 +56,7 @@ def cifar10(folder, network='book', disk=(2000000, 'the checkpoint of step 2')):
     import small_cifar10
     small_cifar10.patch(setattr)
     options = ['--epochs', '3', '--batch-size', '60', '--network', network]
-    return Subject(cifar10_tflearn, options, [], '--predict', 6, disk, small_cifar10.data().class_names)
+    return Subject(cifar10_tflearn, options, [], '--predict', 6, disk, small_cifar10.data().class_names, [32, 32, 3])
 
 
 def cifar10_wide(folder):
@@ -79,7 +80,7 @@ def transfer(folder):
     options = ['--size', '32', '--batch-size', '8', '--head-epochs', '1', '--epochs', '3', '--early-stopping', '0',
                '--hidden-units', '30000']  # so that the checkpoint is the largest file
     return Subject(vgg16_transfer, options, ['--data-dir', str(folder / 'images')], '--predict', 8,
-                   (1000000, 'the checkpoint of step 0'), ['blue', 'red'])
+                   (1000000, 'the checkpoint of step 0'), ['blue', 'red'], [32, 32, 3])
 
 
 def style(folder):
