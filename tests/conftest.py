@@ -28,6 +28,13 @@ def pytest_configure(config):
                       PIP_RETRIES='0')
 
 
+def pytest_collection_modifyitems(items):
+    """Marks as slow what needs one of the fixtures that train a network until it knows something."""
+    for item in items:
+        if {'trained', 'whole'} & set(getattr(item, 'fixturenames', ())):
+            item.add_marker('slow')
+
+
 def pytest_make_parametrize_id(val, argname):
     """Gives every parametrized value a short id, the same in every run: what it holds, of bytes how many."""
     if isinstance(val, (bytes, str, list, tuple, dict, BaseException)):

@@ -463,6 +463,7 @@ def test_a_still_video_flickers_less_with_the_blend(dreams, picture, tmp_path, r
     assert strength[1] > 0.7 * strength[0]  # and it dreams no less
 
 
+@pytest.mark.slow
 def test_a_film_of_a_video_killed_and_resumed(dreams, dream_and_die, clip, tmp_path, run_dir):
     options = ['--content', clip, '--frames', '5']
     assert dreams(*options) == 0

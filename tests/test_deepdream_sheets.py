@@ -205,6 +205,7 @@ def test_classes_too(dreams, run_dir):
     assert len(files(run_dir)) == 3
 
 
+@pytest.mark.slow
 def test_vgg_makes_sheets(dreams, run_dir, tiny_vgg_weights, monkeypatch):
     monkeypatch.setattr(vgg, 'obtain_weights',
                         lambda models_dir, network, quiet: (network, tiny_vgg_weights, 'a test', '0'))

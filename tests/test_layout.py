@@ -178,7 +178,7 @@ def test_the_check_sees_what_happens_at_import(tmp_path, source, said):
 @pytest.mark.parametrize('options', [[], ['--help']], ids=['', 'help'])
 def test_a_recipe_without_an_environment_says_so_in_one_line(recipe, options):
     done = subprocess.run([sys.executable, '-S', '-E', str(RECIPES / recipe), *options], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding='utf-8')  # -S: no site-packages
+                          capture_output=True, encoding='utf-8')  # -S: no site-packages
     assert done.returncode == 3 and done.stdout == ''
     line, = done.stderr.splitlines()
     assert f'{recipe}: error: this Python' in line and 'make venv' in line and '. .venv/bin/activate' in line

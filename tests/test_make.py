@@ -97,7 +97,7 @@ class Checkout:
 
     def run(self, *command, **environ):
         return subprocess.run(command, cwd=str(self.root), env=dict(self.environ, **environ), stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=60)
+                              capture_output=True, text=True, timeout=60)
 
     def make_venv(self, *options, **environ):
         """Runs make_venv.sh, which must succeed; returns what the fake programs noted meanwhile."""
@@ -266,6 +266,7 @@ def test_uv_that_pip_left_half_installed_is_fetched_again(checkout):
     assert 'venv by uv of pip' in checkout.make_venv(STACK='tf1')
 
 
+@pytest.mark.slow
 def test_the_python_below_an_environment_is_taken_and_pip_is_heard(checkout):
     """A real Python: an active .venv must not be what the new .venv is made of. A real pip that gets nothing."""
     done = checkout.run('./make_venv.sh', PYTHON=sys.executable, PIP_NO_INDEX='1')
@@ -276,6 +277,7 @@ def test_the_python_below_an_environment_is_taken_and_pip_is_heard(checkout):
     assert done.returncode == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('change, code, said', [
     ('sys.version_info = (3, 8, 0)', 2, 'is Python 3.8'),
     ("sys.modules['ssl'] = None", 2, 'without the module ssl'),
@@ -400,6 +402,7 @@ def test_pips_failure_is_shown_and_tried_again(machine, options):
     assert machine.make_venv(*options) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which('flock'), reason='this machine has no flock')
 def test_two_at_once(machine):
     runs = [subprocess.Popen(['./make_venv.sh'], cwd=str(machine.root), env=dict(machine.environ, PIP_DOES='sleep'),
@@ -573,12 +576,12 @@ def test_a_mac_gets_the_tensorflow_that_it_has():
 @pytest.mark.skipif(Path(sys.prefix) != PROJECT / '.venv', reason="needs to run in make's .venv")
 def test_the_environment_is_what_is_pinned_and_nothing_is_missing():
     run = [sys.executable, '-m', 'pip', '--disable-pip-version-check']
-    listed = subprocess.run(run + ['list', '--format=freeze'], stdout=subprocess.PIPE, universal_newlines=True).stdout
+    listed = subprocess.run(run + ['list', '--format=freeze'], stdout=subprocess.PIPE, text=True).stdout
     installed = dict(line.lower().replace('_', '-').split('==') for line in listed.splitlines())
     stack = '' if sys.version_info[:2] == (3, 7) else '-tf2'
     pinned = dict(pins(f'requirements{stack}.txt'), **pins(f'requirements{stack}-dev.txt'))
     assert {name: installed.get(name) for name in pinned} == pinned
-    checked = subprocess.run(run + ['check'], stdout=subprocess.PIPE, universal_newlines=True)
+    checked = subprocess.run(run + ['check'], stdout=subprocess.PIPE, text=True)
     assert checked.stdout == 'No broken requirements found.\n'  # --no-deps would not bring what is not pinned
 
 

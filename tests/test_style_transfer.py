@@ -287,6 +287,7 @@ def test_luminance_is_painted_and_hues_are_kept(recipe, pictures, tmp_path):
     assert (np.sum(chroma[0] * chroma[1], axis=-1) > -5).all()
 
 
+@pytest.mark.slow
 def test_every_pair_is_painted_and_a_failed_picture_is_left_out(recipe, pictures, tmp_path, capsys):
     content, style = pictures
     folder = tmp_path / 'photos'

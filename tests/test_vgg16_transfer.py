@@ -275,6 +275,7 @@ def test_another_run_finds_the_features_and_damaged_ones_are_recomputed(argument
     assert predictions(latest(tmp_path / 'again')) == predictions(latest(finished[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('more, stage2_trains', [
     (['--fine-tune', 'none'], None), (['--fine-tune', 'block4', '--learning-rate', '0.01'], 'block4_conv1'),
     (['--fine-tune', 'all', '--learning-rate', '0.01'], 'block1_conv1')], ids=['none', 'block4', 'all'])
@@ -312,6 +313,7 @@ def test_many_classes_without_a_split_and_an_unreadable_image(tmp_path, argument
     assert skipped.startswith(f'{folder / "red" / "bad.jpg"}: not a') and (folder / 'red' / 'bad.jpg').exists()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(tmp_path, arguments, finished, no_pictures):
     features = ['--features-dir', str(finished[0] / recipe.RECIPE / 'features'), '--views', '1', '--quiet']
     for seed in ('0', '2'):
@@ -357,6 +359,7 @@ def test_a_resumed_run_looks_where_it_was(tmp_path, arguments, data_dir, capsys,
         data_dir, tmp_path / 'models', Path('mine.h5'), tmp_path / 'f']
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_the_ones_reported(tmp_path, arguments, monkeypatch, no_pictures):
     losses = iter([0.7, 0.6, 0.5] + [0.4, 0.2, 0.3])
     monkeypatch.setattr(training_run, 'measure_predictions', lambda *unused: {
@@ -371,6 +374,7 @@ def test_the_best_weights_are_the_ones_reported(tmp_path, arguments, monkeypatch
         assert abs(float(row['p_red']) - float(expected['p_red'])) < 2e-3  # features are stored in 16 bits
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_each_stage(tmp_path, arguments, monkeypatch, no_pictures):
     losses = iter([0.7, 0.8, 0.9] + [0.6, 0.65, 0.66])
     monkeypatch.setattr(training_run, 'measure_predictions', lambda *unused: {
@@ -536,6 +540,7 @@ def test_weights_of_another_network(tmp_path, arguments):
     assert b'Traceback' not in done.stderr and not (tmp_path / 'out').exists()
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_with_features(tmp_path, arguments):
     code = ('import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n'
             'sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__")')
@@ -547,6 +552,7 @@ def test_a_disk_that_fills_up_with_features(tmp_path, arguments):
     assert not any('Traceback' in line for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('limit_before, limit_after, text', [
     (2000, 2000, 'SavedModel'), (None, 2000, 'model.h5')], ids=['SavedModel', 'h5'])
 def test_a_disk_that_fills_up_while_exporting(tmp_path, arguments, limit_before, limit_after, text):
@@ -568,6 +574,7 @@ def test_a_disk_that_fills_up_while_exporting(tmp_path, arguments, limit_before,
     assert not list(latest(tmp_path / 'out').glob('.*part*'))
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, arguments, capsys, monkeypatch,
                                                                       no_pictures):
     read, read_batches = BottleneckFeatures.read, []

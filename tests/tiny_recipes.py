@@ -157,7 +157,7 @@ def warm_up():
     tf.float32
 
 
-def run(module, argv, out, err, stop=None, limit=None):
+def run(module, argv, out, err, stop=None, limit=None, draws=True):
     """Runs the recipe in this process, which ends with it.
 
     Args:
@@ -166,6 +166,7 @@ def run(module, argv, out, err, stop=None, limit=None):
       out, err: paths of the files that take stdout and stderr.
       stop: (name of a signal, number of the step after which this process sends it to itself), or None.
       limit: int, bytes that no file may exceed, as if the disk were full; None for no limit.
+      draws: bool; False leaves figures out, which take longer than the work.
     """
     code = 1
     try:
@@ -173,6 +174,9 @@ def run(module, argv, out, err, stop=None, limit=None):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         if stop:
             stop_after(getattr(signal, stop[0]), stop[1])
+        if not draws:
+            from common import pages
+            pages.save = lambda *unused: None
         if limit:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         sys.argv = [module.__file__, *argv]

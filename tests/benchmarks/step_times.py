@@ -143,7 +143,7 @@ def main():
         for _ in range(options.rounds):
             for python in options.pythons:
                 done = subprocess.run([python, __file__, '--measure', name, '--models-dir', str(options.models_dir)],
-                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding='utf-8')
+                                      capture_output=True, encoding='utf-8')
                 if done.returncode:
                     sys.exit(f'{name} on {python}:\n{done.stderr[-2000:]}')
                 found[python] += [float(line.split()[1]) for line in done.stdout.splitlines()

@@ -256,6 +256,7 @@ def output_of(code, *arguments, **options):
     return subprocess.check_output([sys.executable, '-c', code, *arguments], env=environ, **options).decode().split()
 
 
+@pytest.mark.slow
 def test_looking_for_damage_takes_little_memory(tmp_path):
     sha256, row = [sha256_of(number) for number in range(2000)], np.ones([1, 40000], np.float16)
     stored = FeatureFile(tmp_path, {}, row.shape[1:])
