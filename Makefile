@@ -3,7 +3,7 @@
 # is a Python 3.7. PYTHON=/path/to/python names one; CUDA=0 leaves NVIDIA's libraries out.
 
 .DEFAULT_GOAL := help
-.PHONY: help mnist cifar10 style dream transfer test lint docs-pictures venv clean-venv clean-output \
+.PHONY: help mnist cifar10 style dream transfer test test-fast lint docs-pictures venv clean-venv clean-output \
   clean-features
 # .venv's Python is to find the packages of .venv alone
 unexport PYTHONHOME PYTHONPATH
@@ -42,8 +42,12 @@ transfer: $(environment)  ## classify photographs of your own kinds with a pre-t
 test: venv-dev  ## run the tests
 	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-lint: venv-dev  ## check the style of the code
-	.venv/bin/python -m flake8
+test-fast: venv-dev  ## run the tests that take less than two seconds each
+	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+lint: venv-dev  ## check the style of the code, and the types of what builds no graph
+	.venv/bin/python -m ruff check
+	.venv/bin/python -m mypy
 
 docs-pictures: venv  ## make the pictures of docs/ anew, from docs/samples/ and the runs in output/
 	.venv/bin/python docs/make_pictures.py $(ARGS)

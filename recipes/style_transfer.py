@@ -369,7 +369,7 @@ def parse_args(argv):
     add('--pooling', choices=('average', 'max', 'l2'), default='average', help='pooling within the network')
     add('--padding', choices=('zero', 'reflect'), default='zero', help='padding at the border')
     add = parser.add_argument_group('optimization').add_argument
-    add('--iterations', type=cli.whole_number(1), default=500, help='over all scales')
+    add('--iterations', '--steps', type=cli.whole_number(1), default=500, metavar='N', help='over all scales')
     add('--optimizer', choices=('lbfgs', 'adam'), default='lbfgs', help='adam takes less memory')
     add('--learning-rate', type=cli.real_number(1e-6), default=5.0, metavar='R', help='of adam')
     add('--scales', type=cli.whole_number(1, 20), metavar='N',

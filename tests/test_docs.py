@@ -104,7 +104,7 @@ def test_a_command_parses(page, command, place):
     if words[0] == 'make':
         check_make(words[1:], place)
     elif words[:2] == ['python', '-m']:
-        assert words[2] in ('pytest', 'flake8')
+        assert words[2] in ('pytest', 'ruff', 'mypy')
         assert all((PROJECT / word).exists() for word in words if word.endswith('.py'))
     elif words[0] == 'python' and words[1].startswith('recipes/'):
         if '--help' not in words:

@@ -503,7 +503,8 @@ def test_each_recipe_of_the_makefile_is_there():
     assert [name for name in named if not (PROJECT / name).exists()] == []
 
 
-@pytest.mark.parametrize('target, program', [('test', '-m pytest'), ('lint', '-m flake8')])
+@pytest.mark.parametrize('target, program', [('test', '-m pytest'), ('test-fast', '-m pytest'),
+                                             ('lint', '-m mypy')])
 def test_test_and_lint_have_what_they_need(machine, target, program):
     assert machine.run('make', target).returncode == 0
     assert 'pytest-7.4.4.dist-info' in machine.installed()
@@ -562,7 +563,7 @@ def test_every_package_is_pinned_once(stack, tensorflow):
     ours, dev = pins(f'requirements{stack}.txt'), pins(f'requirements{stack}-dev.txt')
     assert tensorflow in ours.items()
     assert {'tflearn', 'numpy', 'scipy', 'matplotlib', 'pillow', 'h5py', 'pip', 'setuptools', 'wheel'} <= set(ours)
-    assert {'pytest', 'flake8', 'pytest-xdist'} <= set(dev)
+    assert {'pytest', 'ruff', 'mypy', 'pytest-xdist'} <= set(dev)
     assert not set(ours) & set(dev)
     assert not set(ours) & set(pins('requirements-tf2-cuda.txt'))
 

@@ -93,10 +93,10 @@ class _BatchUnpickler(pickle._Unpickler):
 
     It knows the opcodes up to protocol 4: ten bytes of BYTEARRAY8, which Python 3.8 added in 5, ask for a gigabyte.
     """
-    dispatch = {opcode: load for opcode, load in pickle._Unpickler.dispatch.items() if opcode < 0x96}
+    dispatch: dict = {opcode: load for opcode, load in pickle._Unpickler.dispatch.items() if opcode < 0x96}
 
     def load_proto(self):
-        protocol = self.read(1)[0]
+        protocol = self.read(1)[0]  # type: ignore[attr-defined]
         if protocol > 4:
             raise ValueError(f'unsupported pickle protocol: {protocol}')
     dispatch[pickle.PROTO[0]] = load_proto
