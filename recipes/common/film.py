@@ -28,6 +28,10 @@ MP4_OPTIONS = ('-vf', 'crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0,scale=out_color_matr
 SOUND_OPTIONS = ('-map', '0:v:0', '-map', '1:a:0?', '-c:a', 'aac', '-b:a', '192k')
 # A palette of the whole film: one of each frame's own would make still things flicker. Ordered dithering stands still.
 PALETTE_USE = 'paletteuse=dither=bayer:bayer_scale=4:diff_mode=rectangle'
+# What telephones film in HDR (HLG or PQ): its light is computed, highlights are compressed, the rest is BT.709.
+TONE_MAP = ('zscale=transfer=linear:npl=100,format=gbrpf32le,zscale=primaries=bt709,tonemap=hable:desat=0,'
+            'zscale=transfer=bt709:matrix=bt709:range=tv,format=yuv420p')
+_MATRIX = re.compile('bt709|bt470bg|smpte170m|smpte240m|bt2020n?c|fcc|gbr|ycgco|ictcp')
 MOST_GIF_FPS = 50  # browsers show frames of less than two hundredths of a second for ten
 
 
@@ -40,6 +44,7 @@ class Film(NamedTuple):
     width: int
     paths: Any          # list of Path, the frames of a folder; empty for a video
     problems: Any       # list of str, what cannot be read and why
+    filters: Any        # list of str, ffmpeg's, that bring a video's colors to RGB
 
 
 def is_video(path):
@@ -87,7 +92,7 @@ def _open_folder(path, rate, most):
         raise InputError(f'--content {path}: no frame in this folder can be read ({problems[0]})')
     height, width = sizes[0]
     return Film(path=Path(path), fps=rate or Fraction(FRAMES_PER_SECOND), num_frames=len(good), height=height,
-                width=width, paths=good, problems=problems)
+                width=width, paths=good, problems=problems, filters=[])
 
 
 def _by_number(path):
@@ -97,27 +102,43 @@ def _by_number(path):
 
 def _open_video(path, rate, most):
     images.check_regular_file(path, 'video')
+    filters, problems = _color_filters(path)
     # The header of this format gives the rate as an exact fraction and the size as it is shown, turned upright.
-    first = _run(_decoding(path, None) + ['-frames:v', '1', '-pix_fmt', 'yuv420p', '-f', 'yuv4mpegpipe', '-'])
+    first = _run(_decoding(path, None, filters) + ['-frames:v', '1', '-pix_fmt', 'yuv420p', '-f', 'yuv4mpegpipe', '-'])
     header = re.match(rb'YUV4MPEG2 W(\d+) H(\d+) F(\d+):(\d+) ', first.stdout)
     if not header:
         raise InputError(f'{path}: not a video that can be read (ffmpeg: {_complaint(first)})')
     width, height, *own_rate = map(int, header.groups())
     rate = rate or Fraction(*own_rate)
-    every = _run(_decoding(path, rate) + (['-frames:v', str(most)] if most else []) + [
+    every = _run(_decoding(path, rate, filters) + (['-frames:v', str(most)] if most else []) + [
         '-f', 'null', '-progress', '-', '-'])
     num_frames = int(([b'0'] + re.findall(rb'frame= *(\d+)', every.stdout))[-1])
     if not num_frames:
         raise InputError(f'{path}: not one frame can be read at {float(rate):g} frames per second '
                          f'(ffmpeg: {_complaint(every)})')
-    problems = []
     if every.stderr or every.returncode:
         problems.append(f'what cannot be read of {path}, which breaks off or is damaged; {num_frames} frames can '
                         f'(ffmpeg: {_complaint(every)})')
     elif not most and not _has_its_end(path):
         problems.append(f'what is missing of {path}, which breaks off; {num_frames} frames can be read')
     return Film(path=Path(path), fps=rate, num_frames=num_frames, height=height, width=width, paths=[],
-                problems=problems)
+                problems=problems, filters=filters)
+
+
+def _color_filters(path):
+    """Returns (ffmpeg's filters for a video's colors, list of str: what is lost of them).
+
+    A tag says which matrix they were computed with; without one it is BT.709 for what is HD, else BT.601.
+    """
+    told = _run([ffmpeg(), '-nostdin', '-i', str(Path(path).resolve())]).stderr.decode('utf-8', 'replace')
+    tags, width, height = (re.findall(r'Video: .*?, \w+(?:\((.*?)\))?, (\d+)x(\d+)', told) or [('', 0, 0)])[0]
+    if 'arib-std-b67' in tags or 'smpte2084' in tags:
+        if b' zscale ' in _run([ffmpeg(), '-hide_banner', '-filters']).stdout:
+            return [TONE_MAP], []
+        return [], [f'the contrast of {path}, which is HDR: this ffmpeg cannot convert it (it lacks zscale)']
+    if not any(_MATRIX.match(tag) for tag in tags.split(', ')) and (int(height) >= 720 or int(width) >= 1280):
+        return ['setparams=colorspace=bt709'], []
+    return [], []
 
 
 def _has_its_end(path):
@@ -149,7 +170,7 @@ def read_frames(film, start=0):
         for path in film.paths[start:]:
             yield _fill(images.load_image(path), film.height, film.width)
         return
-    command = _decoding(film.path, film.fps) + ['-pix_fmt', 'rgb24', '-f', 'rawvideo', '-']
+    command = _decoding(film.path, film.fps, film.filters) + ['-pix_fmt', 'rgb24', '-f', 'rawvideo', '-']
     # In a session of its own, so that Ctrl-C is ours alone to answer. open_film has reported what it complains of.
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                start_new_session=True)
@@ -255,9 +276,9 @@ def _encode(folder, options, path):
         raise UnavailableError(f'the film cannot be written; its frames are in {folder} (ffmpeg: {_complaint(result)})')
 
 
-def _decoding(path, rate):
+def _decoding(path, rate, filters):
     """Returns ffmpeg's command up to where it decodes a video's frames: square pixels, at a steady rate if given."""
-    filters = ([f'fps={rate}'] if rate else []) + ['scale=trunc(iw*sar):ih']
+    filters = ([f'fps={rate}'] if rate else []) + filters + ['scale=trunc(iw*sar):ih']
     return [ffmpeg(), '-nostdin', '-v', 'error', '-i', str(Path(path).resolve()), '-map', '0:v:0', '-an',
             '-vf', ','.join(filters)]
 

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from common import files
 from common.errors import InputError
@@ -39,8 +39,8 @@ def load_image(path):
     """Reads an image file of any common kind.
 
     Its EXIF orientation is applied, what is transparent shows white, gray becomes three equal channels, 16 bits are
-    scaled to [0, 255] without rounding where Pillow keeps them (gray), an animation gives its first frame. Color
-    profiles are not applied.
+    scaled to [0, 255] without rounding where Pillow keeps them (gray), an animation gives its first frame. Colors
+    with an ICC profile (Display P3, Adobe RGB, inks) become sRGB's; a damaged profile is left aside.
     Floating-point pixels (TIFF) are taken to run from 0 to 1, 255 or 65535, the first of these that holds them with up
     to a quarter of overshoot, as resampling leaves it; what fits none is stretched from its least to its largest value.
 
@@ -57,7 +57,7 @@ def load_image(path):
     try:
         with _open(path) as picture:
             picture.load()  # Pillow reads the pixels only now, and only now finds that some are missing
-            return np.ascontiguousarray(_to_rgb(_turn_upright(picture)))
+            return np.ascontiguousarray(_to_rgb(_to_srgb(_turn_upright(picture))))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         num_pixels = int(re.search(r'\d+', str(error)).group())
         raise InputError(f'{path}: {num_pixels:,} pixels, more than the {Image.MAX_IMAGE_PIXELS:,} that are safe to '
@@ -120,6 +120,25 @@ def check_regular_file(path, kind='picture'):
         raise InputError(f'{path}: not a regular file; expected a {kind}')
     if status.st_size == 0:
         raise InputError(f'{path}: an empty file, not a {kind}')
+
+
+def _to_srgb(picture):
+    """Converts the colors of a loaded Pillow image that carries another profile than sRGB."""
+    profile = picture.info.get('icc_profile')
+    if not profile or picture.mode not in ('P', 'RGB', 'RGBA', 'CMYK'):
+        return picture
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if ImageCms.getProfileDescription(profile).startswith('sRGB'):
+            return picture  # the conversion would round once more
+        colors = picture.convert('RGB') if picture.mode in ('P', 'RGBA') else picture
+        srgb = ImageCms.profileToProfile(colors, profile, ImageCms.createProfile('sRGB'), outputMode='RGB')
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return picture
+    if picture.mode == 'RGBA' or 'transparency' in picture.info:
+        srgb = srgb.convert('RGB')
+        srgb.putalpha(picture.convert('RGBA').getchannel('A'))
+    return srgb
 
 
 def _to_rgb(picture):

@@ -113,6 +113,34 @@ def test_pixels_are_square_and_upright(video):
     assert next(film.read_frames(found)).shape == (48, 128, 3)
 
 
+@pytest.mark.parametrize('size, matrix, tags', [
+    ('1280x720', 'bt709', ()), ('1280x536', 'bt709', ()), ('640x480', 'bt601', ()),
+    ('1280x720', 'bt601', ('-colorspace', 'smpte170m')), ('640x480', 'bt709', ('-colorspace', 'bt709'))])
+def test_a_videos_tag_says_its_matrix_and_without_one_its_size(video, size, matrix, tags):
+    path = video('red.mp4', '-vf', f'scale=out_color_matrix={matrix},format=yuv420p', *tags,
+                 sources=(f'color=0xc81e28:size={size}:rate=5:duration=0.4',))
+    frame = next(film.read_frames(film.open_film(path)))
+    np.testing.assert_allclose(frame[::100, ::100], np.full_like(frame[::100, ::100], [200, 30, 40]), atol=6)
+
+
+def test_hdr_is_tone_mapped(video, monkeypatch):
+    strengths = {}
+    for transfer in ('bt709', 'arib-std-b67', 'smpte2084'):
+        tags = '-colorspace', 'bt2020nc', '-color_primaries', 'bt2020', '-color_trc', transfer
+        path = video(f'{transfer}.mp4', '-vf', 'setparams=colorspace=bt2020nc:color_primaries=bt2020:'
+                     f'color_trc={transfer},format=yuv420p', *tags,
+                     sources=('color=0x966450:size=64x48:rate=5:duration=0.4',))
+        source = film.open_film(path)
+        frame = next(film.read_frames(source))
+        assert frame.shape == (48, 64, 3) and not source.problems
+        assert source.filters == ([] if transfer == 'bt709' else [film.TONE_MAP])
+        strengths[transfer] = np.ptp(frame, axis=2).mean()
+    assert min(strengths['arib-std-b67'], strengths['smpte2084']) > 1.2 * strengths['bt709']
+    monkeypatch.setattr(film, '_run', lambda command, run=film._run: run(
+        command if '-filters' not in command else [command[0], '-version']))
+    assert 'which is HDR' in film.open_film(path).problems[0]
+
+
 def test_sound_is_kept_as_long_as_the_pictures(frames, video, tmp_path):
     source = video('loud.mkv', sources=('testsrc=size=64x48:rate=10:duration=2', 'sine=duration=3'))
     film.write_film(tmp_path / 'loud.mp4', frames(6), 6, Fraction(10), sound=source)

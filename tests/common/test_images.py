@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from common import images
 from common.errors import InputError
@@ -56,6 +56,34 @@ def test_what_is_transparent_shows_white(tmp_path, mode):
 def test_half_transparent_is_mixed_with_white(tmp_path):
     path = save(tmp_path / 'half.png', Image.new('RGBA', (1, 1), (255, 0, 100, 51)))
     np.testing.assert_allclose(images.load_image(path)[0, 0], [255, 204, 224], atol=0.01)
+
+
+def swapped_profile():
+    """Returns an ICC profile: sRGB's, but that red and blue have changed their places, and its name."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes())
+    places = {bytes(profile[at:at + 4]): int.from_bytes(profile[at + 4:at + 8], 'big')
+              for at in range(132, 132 + 12 * int.from_bytes(profile[128:132], 'big'), 12)}
+    red, blue = places[b'rXYZ'], places[b'bXYZ']
+    profile[red:red + 20], profile[blue:blue + 20] = profile[blue:blue + 20], profile[red:red + 20]
+    return bytes(profile).replace('sRGB'.encode('utf-16-be'), 'test'.encode('utf-16-be'))
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'P'])
+def test_colors_with_a_profile_become_srgb(tmp_path, mode):
+    picture = Image.new('RGB', (16, 16), (200, 30, 60))
+    picture = picture.quantize(4) if mode == 'P' else picture.convert(mode)
+    if mode == 'RGBA':
+        picture.putpixel((3, 2), (0, 0, 0, 0))
+    image = images.load_image(save(tmp_path / 'picture.png', picture, icc_profile=swapped_profile()))
+    np.testing.assert_allclose(image[0, 0], [60, 30, 200], atol=3)
+    np.testing.assert_array_equal(image[2, 3], [255] * 3 if mode == 'RGBA' else image[0, 0])
+
+
+def test_a_profile_that_changes_nothing(tmp_path):
+    pixels = np.random.RandomState(0).randint(0, 256, (16, 16, 3)).astype(np.uint8)
+    for profile in (ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes(), swapped_profile()[:300]):
+        path = save(tmp_path / 'picture.png', pixels, icc_profile=profile)
+        np.testing.assert_array_equal(images.load_image(path), pixels)
 
 
 @pytest.mark.parametrize('transparency', [1, bytes([255, 0])])
