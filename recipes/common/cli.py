@@ -9,6 +9,7 @@ import re
 import shlex
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from common import runs, session
@@ -30,9 +31,9 @@ class Interrupted(Exception):
 def exit_codes(main):
     """Makes main(argv=None) return an exit code, and print one line where it ends early.
 
-    0 done; 1 the computation failed; 2 a mistake in what was asked; 3 something is unavailable; 130 Ctrl-C; 141 nobody
-    reads the output any more (`| head`). Anything else is a bug, and keeps its traceback. Runs that main held are
-    released.
+    0 done; 1 the computation failed; 2 a mistake in what was asked; 3 something is unavailable; 130 Ctrl-C, SIGTERM or
+    a closed terminal (SIGHUP); 141 nobody reads the output any more (`| head`). Anything else is a bug, and keeps its
+    traceback. Runs that main held are released.
     """
     @functools.wraps(main)
     def wrapper(argv=None):
@@ -40,7 +41,8 @@ def exit_codes(main):
         if hasattr(sys.stdout, 'reconfigure'):  # a file's name may hold bytes that are no text; stderr shows them so
             sys.stdout.reconfigure(errors='backslashreplace')
         try:
-            code = _exit_code(main, argv, name)
+            with _handling(signal.default_int_handler):
+                code = _exit_code(main, argv, name)
             sys.stdout.flush()
             return code
         except BrokenPipeError:
@@ -264,16 +266,16 @@ def plural(count, noun):
 
 
 def whole_number(low, high=None):
-    """Returns an argparse type: a whole number from `low` to `high`."""
-    return _number(int, 'a whole number', low, high)
+    """Returns an argparse type: a whole number from `low` to `high`; without that to a billion."""
+    return _number(int, 'a whole number', low, high, 10 ** 9)
 
 
 def real_number(low, high=None):
-    """Returns an argparse type: a finite number from `low` to `high`."""
-    return _number(float, 'a number', low, high)
+    """Returns an argparse type: a number from `low` to `high`; without that to 1e12."""
+    return _number(float, 'a number', low, high, 10 ** 12)
 
 
-def _number(kind, noun, low, high):
+def _number(kind, noun, low, high, most):
     expected = f'{noun} of at least {low}' if high is None else f'{noun} from {low} to {high}'
 
     def convert(text):
@@ -281,8 +283,10 @@ def _number(kind, noun, low, high):
             value = kind(text)
         except ValueError:
             value = None
-        if value is None or not low <= value <= (high if high is not None else float('inf')) or value == float('inf'):
+        if value is None or not low <= value <= (high if high is not None else float('inf')):
             raise argparse.ArgumentTypeError(f'{text} given, expected {expected}')
+        if high is None and value > most:
+            raise argparse.ArgumentTypeError(f'{text} given, expected at most {most:,}')
         return value
     return convert
 
@@ -293,7 +297,7 @@ class _StopRequest:
 
 @contextlib.contextmanager
 def stop_requested():
-    """Lets a loop end a step before it stops: Ctrl-C or SIGTERM only sets a flag; a second one interrupts at once.
+    """Lets a loop end a step before it stops: Ctrl-C, SIGTERM or SIGHUP sets a flag; a second one interrupts at once.
 
     Yields:
       an object whose `requested` the loop checks after every step.
@@ -305,9 +309,20 @@ def stop_requested():
             raise KeyboardInterrupt
         stop.requested = True
 
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handling(request):
         yield stop
+
+
+@contextlib.contextmanager
+def _handling(handler):
+    """Lets `handler` answer SIGINT, SIGTERM and SIGHUP; under nohup SIGHUP stays ignored."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # no other one may
+        numbers = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name)]
+        before = {number: signal.signal(number, handler) for number in numbers
+                  if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN}
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)

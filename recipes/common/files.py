@@ -193,6 +193,16 @@ def digest(path, algorithm='sha256', unzip=False):
     return result.hexdigest()
 
 
+def check_no_link(path):
+    """Checks that a file or folder which is about to be written is not a link to another.
+
+    Raises:
+      InputError: it is one.
+    """
+    if path.is_symlink():
+        raise InputError(f'{path}: a link to {os.readlink(str(path))}, which would be overwritten; remove the link')
+
+
 @contextlib.contextmanager
 def one_at_a_time(path, doing, quiet=False):
     """Lets one process at a time do something; the others wait, and then find it done.
@@ -201,7 +211,11 @@ def one_at_a_time(path, doing, quiet=False):
       path: Path of the lock's file, which stays: to remove it would let two in at once.
       doing: str, what is done and where, for the line that tells those who wait.
       quiet: bool, wait without a word.
+
+    Raises:
+      InputError: `path` is a link.
     """
+    check_no_link(path)
     lock = filelock.FileLock(str(path))
     try:
         lock.acquire(timeout=0)

@@ -3,8 +3,10 @@ import atexit
 import csv
 import json
 import os
+import re
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import filelock
@@ -12,11 +14,12 @@ import numpy as np
 
 from common import session
 from common.errors import InputError, UnavailableError
-from common.files import flush_to_disk, make_dir, replacing, replacing_dir
+from common.files import check_no_link, flush_to_disk, make_dir, replacing, replacing_dir
 from common.session import tf
 
 RECORD, STATE, LATEST, LOCK = 'run.json', 'state.json', 'latest', '.lock'
 DAMAGED = 'damaged; move it away to resume without what it recorded'
+CHECKPOINT_FILE = re.compile(r'model-\d+\.(index|data-\d{5}-of-\d{5})')  # and names that go on
 _held = {}  # {Path of a run that this process works on: its lock}
 
 
@@ -44,7 +47,7 @@ def create(output_dir, recipe, **record):
     hold(run_dir)
     write_record(run_dir, recipe=recipe, command=sys.argv, started=time.strftime('%Y-%m-%d %H:%M:%S %z'),
                  stack=session.stack(), versions=versions(), **record)
-    link = parent / f'.{LATEST}.{os.getpid()}'
+    link = parent / f'.{LATEST}.{uuid.uuid4().hex}'  # in containers process numbers repeat
     link.symlink_to(run_dir.name)
     os.replace(str(link), str(latest))
     return run_dir
@@ -71,8 +74,10 @@ def hold(run_dir):
       run_dir: Path.
 
     Raises:
-      InputError: another process works on the run.
+      InputError: another process works on the run, or something in it leads elsewhere.
     """
+    for path in run_dir.iterdir():
+        check_no_link(path)
     lock = _held.setdefault(run_dir.resolve(), filelock.FileLock(str(run_dir / LOCK)))
     atexit.register(release_all)
     try:
@@ -307,7 +312,7 @@ def save_checkpoint(run_dir, saver, sess, step, state):
     try:
         saver.save(sess, str(folder / 'model'), global_step=step, write_meta_graph=False)
     except (tf.errors.OpError, ValueError) as error:
-        for half in folder.glob('*.tempstate*'):
+        for half in folder.glob('model-*.tempstate*'):
             half.unlink()
         kept = '; the one before is kept' if (folder / STATE).exists() else ''
         raise UnavailableError(f'cannot write the checkpoint of step {step} into {folder}: '
@@ -317,7 +322,7 @@ def save_checkpoint(run_dir, saver, sess, step, state):
     _write_json(folder / STATE, dict(state, step=step))
     for path in folder.glob('model-*'):  # the state names what is still needed
         needed = path.name.split('.')[0] in (f'model-{step}', f"model-{state.get('best_step')}")
-        if not needed or '.tempstate' in path.name:  # half a file of a process that was killed
+        if CHECKPOINT_FILE.match(path.name) and (not needed or '.tempstate' in path.name):  # half, of a killed process
             path.unlink()
 
 

@@ -13,7 +13,7 @@ from synthesis.tiled_loss import num_positions
 
 TILE_SIZES = (1536, 1024, 768, 512, 384, 256, 128)  # pixels; larger ones repeat less work in their halos
 USABLE = 0.8  # of what is free
-CGROUP_FILES = (('memory.max', 'memory.current'), ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes'))
+CGROUP_FILES = {'': ('memory.max', 'memory.current'), 'memory': ('memory.limit_in_bytes', 'memory.usage_in_bytes')}
 # Fitted to measured peaks: TensorFlow itself in bytes, copies of every activation (with what the allocator does not
 # give back from scale to scale) and of the weights, vectors of the image's size.
 FIXED, ACTIVATION_COPIES, WEIGHT_COPIES = 3.3e8, 2.75, 4.0
@@ -75,17 +75,23 @@ def estimate(size, weights, optimizer='lbfgs', halo=0, tile_size=None):
     return int(FIXED + 4 * (ACTIVATION_COPIES * activations + vectors + WEIGHT_COPIES * kernels))
 
 
-def available(cgroup=Path('/sys/fs/cgroup')):
-    """Returns the bytes that a process may still take: what the machine has free, or a container's limit leaves.
+def available(cgroup=Path('/sys/fs/cgroup'), own=Path('/proc/self/cgroup')):
+    """Returns the bytes that a process may still take: what the machine has free, or the least that a limit leaves.
 
     Args:
-      cgroup: Path, where Linux tells of this container's limit, version 2 or 1.
+      cgroup: Path, where Linux tells of the limits of control groups, version 2 or 1.
+      own: Path of the file that names this process's groups, lines of number:controllers:/path.
     """
     found = [psutil.virtual_memory().available]
-    for limit, usage in CGROUP_FILES:
-        limit, usage = _read(cgroup / limit), _read(cgroup / usage)
-        if limit.isdigit() and usage.isdigit():
-            found.append(max(int(limit) - int(usage), 0))
+    for line in ['0::/', '0:memory:/', *_read(own).splitlines()]:
+        _, controllers, path = line.split(':', 2)
+        if controllers in ('', 'memory'):
+            folder, (limit, usage) = cgroup / controllers, CGROUP_FILES[controllers]
+            group = folder / path.strip('/')
+            for part in (group, *group.parents):  # each group is within the limits of those around it
+                most, used = _read(part / limit), _read(part / usage)
+                if folder in (part, *part.parents) and most.isdigit() and used.isdigit():
+                    found.append(max(int(most) - int(used), 0))
     return min(found)
 
 

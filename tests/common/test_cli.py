@@ -1,9 +1,11 @@
+import argparse
 import errno
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -220,7 +222,7 @@ def test_resume_without_a_run_is_refused(tmp_path):
         parse(['--output-dir', str(tmp_path), '--resume'])
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_asks_the_second_interrupts(number):
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt):
@@ -230,3 +232,31 @@ def test_the_first_signal_asks_the_second_interrupts(number):
             assert stop.requested
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_outside_a_loop_ends_in_one_line_too(number, capsys):
+    @cli.exit_codes
+    def main(argv=None):
+        os.kill(os.getpid(), number)
+        time.sleep(10)
+    runs.release_all()
+    assert main() == 130
+    assert ': interrupted: nothing was saved' in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with cli.stop_requested() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize('convert, text', [(cli.whole_number(1), '2147483648'), (cli.whole_number(0), '9' * 20),
+                                           (cli.real_number(0), '1e38'), (cli.real_number(0), 'inf')])
+def test_a_number_has_a_bound(convert, text):
+    with pytest.raises(argparse.ArgumentTypeError, match=f'{text} given, expected at most 1,000,000,000'):
+        convert(text)

@@ -226,3 +226,12 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
     monkeypatch.setattr(files.filelock.FileLock, 'acquire', acquire)
     with files.one_at_a_time(tmp_path / '.lock', 'counts'):
         pass
+
+
+def test_a_lock_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / 'mine').write_text('mine')
+    (tmp_path / '.lock').symlink_to(tmp_path / 'mine')
+    with pytest.raises(InputError, match='a link to'):
+        with files.one_at_a_time(tmp_path / '.lock', 'counts'):
+            pass
+    assert (tmp_path / 'mine').read_text() == 'mine'

@@ -279,3 +279,29 @@ def test_cleaning_keeps_the_best_weights_of_finished_runs_and_all_of_others(tmp_
         tf.get_variable('x', initializer=2.0)
         runs.restore_checkpoint(found['finished'], tf.train.Saver(), sess, 2)
         assert sess.run('x:0') == 1
+
+
+@pytest.mark.parametrize('name', ['.lock', 'checkpoints', 'metrics.csv'])
+def test_a_run_whose_files_are_links_is_refused(tmp_path, name):
+    run_dir = runs.create(tmp_path / 'output', 'recipe')
+    runs.release_all()
+    (tmp_path / 'mine').mkdir()
+    if (run_dir / name).exists():
+        (run_dir / name).unlink()
+    (run_dir / name).symlink_to(tmp_path / 'mine')
+    with pytest.raises(InputError, match=f'{name}: a link to'):
+        runs.hold(run_dir)
+
+
+def test_a_checkpoint_removes_checkpoints_alone(tmp_path):
+    with tf.Graph().as_default(), session.open_session() as sess:
+        tf.get_variable('x', initializer=1.0)
+        saver = tf.train.Saver(max_to_keep=0)
+        sess.run(tf.global_variables_initializer())
+        runs.save_checkpoint(tmp_path, saver, sess, 1, {})
+        folder = tmp_path / 'checkpoints'
+        for name in ('model-mine.h5', 'model-2.h5', 'model-2.index.tempstate7'):
+            (folder / name).write_bytes(b'1')
+        runs.save_checkpoint(tmp_path, saver, sess, 3, {})
+    assert {path.name for path in folder.glob('model-*')} == {
+        'model-mine.h5', 'model-2.h5', 'model-3.index', 'model-3.data-00000-of-00001'}

@@ -23,7 +23,21 @@ def test_what_is_free_is_what_the_machine_or_the_container_leaves(tmp_path, monk
     (tmp_path / 'memory').mkdir()
     for name, text in limits.items():
         (tmp_path / name).write_text(text)
-    assert memory.available(tmp_path) == expected
+    assert memory.available(tmp_path, tmp_path / 'own') == expected
+
+
+@pytest.mark.parametrize('own, files', [
+    ('0::/a/b\n', ('memory.max', 'memory.current')),
+    ('9:name=systemd:/x\n4:memory:/a/b\n0::/\n', ('memory.limit_in_bytes', 'memory.usage_in_bytes'))])
+def test_a_group_within_groups_has_the_limits_of_all(tmp_path, monkeypatch, own, files):
+    monkeypatch.setattr(psutil, 'virtual_memory', lambda: SimpleNamespace(available=MACHINE))
+    (tmp_path / 'own').write_text(own)
+    folder = tmp_path / ('memory' if ':memory:' in own else '') / 'a'
+    (folder / 'b').mkdir(parents=True)
+    for inside, limits in ((folder, ('9000', '3000')), (folder / 'b', ('8000', '1500'))):
+        for name, text in zip(files, limits):
+            (inside / name).write_text(text)
+    assert memory.available(tmp_path, tmp_path / 'own') == 6000
 
 
 def choose_tiles(monkeypatch, free, bytes_per_pixel, **chosen):
