@@ -31,6 +31,7 @@ PALETTE_USE = 'paletteuse=dither=bayer:bayer_scale=4:diff_mode=rectangle'
 # What telephones film in HDR (HLG or PQ): its light is computed, highlights are compressed, the rest is BT.709.
 TONE_MAP = ('zscale=transfer=linear:npl=100,format=gbrpf32le,zscale=primaries=bt709,tonemap=hable:desat=0,'
             'zscale=transfer=bt709:matrix=bt709:range=tv,format=yuv420p')
+LOCAL_FILES = '-protocol_whitelist', 'file,pipe'
 _MATRIX = re.compile('bt709|bt470bg|smpte170m|smpte240m|bt2020n?c|fcc|gbr|ycgco|ictcp')
 MOST_GIF_FPS = 50  # browsers show frames of less than two hundredths of a second for ten
 
@@ -102,6 +103,7 @@ def _by_number(path):
 
 def _open_video(path, rate, most):
     images.check_regular_file(path, 'video')
+    _check_container(path)
     filters, problems = _color_filters(path)
     # The header of this format gives the rate as an exact fraction and the size as it is shown, turned upright.
     first = _run(_decoding(path, None, filters) + ['-frames:v', '1', '-pix_fmt', 'yuv420p', '-f', 'yuv4mpegpipe', '-'])
@@ -125,12 +127,26 @@ def _open_video(path, rate, most):
                 problems=problems, filters=filters)
 
 
+def _check_container(path):
+    """Refuses what has ffmpeg read other files: texts that list them (concat, HLS, DASH), and a name that is a pattern.
+
+    Its option -format_whitelist would say so, too, but ffmpeg 4.2 crashes on MPEG-TS with it.
+    """
+    with open(str(path), 'rb') as file:
+        beginning = file.read(2048)
+    is_text = re.match(rb'[\t\n\r\x20-\x7e]{8}', beginning) and beginning[:4] not in (b'RIFF', b'GIF8')
+    if is_text or b'<mpd' in beginning.split(b'\0')[0].lower():
+        raise InputError(f'{path}: not a video that can be read (a text; lists of other files are not followed)')
+    if re.search(r'%\d*d', str(Path(path).resolve())):
+        raise InputError(f'{path}: ffmpeg takes such a name for a pattern of several files; rename it')
+
+
 def _color_filters(path):
     """Returns (ffmpeg's filters for a video's colors, list of str: what is lost of them).
 
     A tag says which matrix they were computed with; without one it is BT.709 for what is HD, else BT.601.
     """
-    told = _run([ffmpeg(), '-nostdin', '-i', str(Path(path).resolve())]).stderr.decode('utf-8', 'replace')
+    told = _run([ffmpeg(), '-nostdin', *LOCAL_FILES, '-i', str(Path(path).resolve())]).stderr.decode('utf-8', 'replace')
     tags, width, height = (re.findall(r'Video: .*?, \w+(?:\((.*?)\))?, (\d+)x(\d+)', told) or [('', 0, 0)])[0]
     if 'arib-std-b67' in tags or 'smpte2084' in tags:
         if b' zscale ' in _run([ffmpeg(), '-hide_banner', '-filters']).stdout:
@@ -279,7 +295,7 @@ def _encode(folder, options, path):
 def _decoding(path, rate, filters):
     """Returns ffmpeg's command up to where it decodes a video's frames: square pixels, at a steady rate if given."""
     filters = ([f'fps={rate}'] if rate else []) + filters + ['scale=trunc(iw*sar):ih']
-    return [ffmpeg(), '-nostdin', '-v', 'error', '-i', str(Path(path).resolve()), '-map', '0:v:0', '-an',
+    return [ffmpeg(), '-nostdin', '-v', 'error', *LOCAL_FILES, '-i', str(Path(path).resolve()), '-map', '0:v:0', '-an',
             '-vf', ','.join(filters)]
 
 

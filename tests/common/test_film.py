@@ -123,6 +123,28 @@ def test_a_videos_tag_says_its_matrix_and_without_one_its_size(video, size, matr
     np.testing.assert_allclose(frame[::100, ::100], np.full_like(frame[::100, ::100], [200, 30, 40]), atol=6)
 
 
+@pytest.mark.parametrize('name, script', [
+    ('list.mp4', "ffconcat version 1.0\nfile secret.mp4\n"),
+    ('list.mp4', "ffconcat version 1.0\nfile secret.mp4\n\0\1\2"),
+    ('list.mp4', '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.mp4\n#EXT-X-ENDLIST\n'),
+    ('list.mkv', '<?xml version="1.0"?>\n<MPD profiles="urn:mpeg:dash:profile:isoff-on-demand:2011"></MPD>'),
+    ('list.avi', 'RIFF\1\2\3\4AVI <MPD profiles="urn:mpeg:dash:profile:isoff-on-demand:2011"></MPD>'),
+    ('list.ts', 'v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n')])
+def test_a_list_of_other_files_is_not_followed(video, tmp_path, name, script):
+    video('secret.mp4')
+    (tmp_path / name).write_bytes(script.encode('latin-1'))
+    with pytest.raises(InputError, match='lists of other files are not followed'):
+        film.open_film(tmp_path / name)
+
+
+def test_a_name_is_no_pattern(tmp_path):
+    Image.new('P', (16, 16)).save(str(tmp_path / 'frame1.gif'))
+    frames = [Image.new('P', (16, 16), color) for color in (1, 2)]
+    frames[0].save(str(tmp_path / 'frame%d.gif'), save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match='rename it'):
+        film.open_film(tmp_path / 'frame%d.gif')
+
+
 def test_hdr_is_tone_mapped(video, monkeypatch):
     strengths = {}
     for transfer in ('bt709', 'arib-std-b67', 'smpte2084'):
@@ -239,7 +261,8 @@ def test_the_first_missing_frame_counts(frames):
 
 @pytest.mark.parametrize('content, said', [
     (None, 'no such file'), (b'', 'an empty file, not a video'),
-    (b'not a video', 'not a video that can be read (ffmpeg: ')])
+    (b'not a video', 'not a video that can be read (a text'),
+    (b'\1\2\3\4 not a video', 'not a video that can be read (ffmpeg: ')])
 def test_what_cannot_be_read(tmp_path, content, said):
     path = tmp_path / 'x.mp4'
     if content is not None:
