@@ -29,9 +29,9 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Marks as slow what needs one of the fixtures that train a network until it knows something."""
+    """Marks as slow what needs the fixture that trains a network until it knows something."""
     for item in items:
-        if {'trained', 'whole'} & set(getattr(item, 'fixturenames', ())):
+        if 'trained' in getattr(item, 'fixturenames', ()):
             item.add_marker('slow')
 
 

@@ -283,7 +283,7 @@ def _number(kind, noun, low, high, most):
             value = kind(text)
         except ValueError:
             value = None
-        if value is None or not low <= value <= (high if high is not None else float('inf')):
+        if value is None or not value >= low or (high is not None and value > high):  # NaN is not at least anything
             raise argparse.ArgumentTypeError(f'{text} given, expected {expected}')
         if high is None and value > most:
             raise argparse.ArgumentTypeError(f'{text} given, expected at most {most:,}')

@@ -31,7 +31,6 @@ PALETTE_USE = 'paletteuse=dither=bayer:bayer_scale=4:diff_mode=rectangle'
 # What telephones film in HDR (HLG or PQ): its light is computed, highlights are compressed, the rest is BT.709.
 TONE_MAP = ('zscale=transfer=linear:npl=100,format=gbrpf32le,zscale=primaries=bt709,tonemap=hable:desat=0,'
             'zscale=transfer=bt709:matrix=bt709:range=tv,format=yuv420p')
-LOCAL_FILES = '-protocol_whitelist', 'file,pipe'
 _MATRIX = re.compile('bt709|bt470bg|smpte170m|smpte240m|bt2020n?c|fcc|gbr|ycgco|ictcp')
 MOST_GIF_FPS = 50  # browsers show frames of less than two hundredths of a second for ten
 
@@ -146,7 +145,7 @@ def _color_filters(path):
 
     A tag says which matrix they were computed with; without one it is BT.709 for what is HD, else BT.601.
     """
-    told = _run([ffmpeg(), '-nostdin', *LOCAL_FILES, '-i', str(Path(path).resolve())]).stderr.decode('utf-8', 'replace')
+    told = _run(_reading(path)).stderr.decode('utf-8', 'replace')
     tags, width, height = (re.findall(r'Video: .*?, \w+(?:\((.*?)\))?, (\d+)x(\d+)', told) or [('', 0, 0)])[0]
     if 'arib-std-b67' in tags or 'smpte2084' in tags:
         if b' zscale ' in _run([ffmpeg(), '-hide_banner', '-filters']).stdout:
@@ -295,8 +294,12 @@ def _encode(folder, options, path):
 def _decoding(path, rate, filters):
     """Returns ffmpeg's command up to where it decodes a video's frames: square pixels, at a steady rate if given."""
     filters = ([f'fps={rate}'] if rate else []) + filters + ['scale=trunc(iw*sar):ih']
-    return [ffmpeg(), '-nostdin', '-v', 'error', *LOCAL_FILES, '-i', str(Path(path).resolve()), '-map', '0:v:0', '-an',
-            '-vf', ','.join(filters)]
+    return _reading(path, '-v', 'error') + ['-map', '0:v:0', '-an', '-vf', ','.join(filters)]
+
+
+def _reading(path, *options):
+    """Returns ffmpeg's command up to its input: a file of this machine, and no address that a file may hold."""
+    return [ffmpeg(), '-nostdin', *options, '-protocol_whitelist', 'file,pipe', '-i', str(Path(path).resolve())]
 
 
 def _run(command, **options):

@@ -136,7 +136,6 @@ def _to_srgb(picture):
     except (ImageCms.PyCMSError, OSError, ValueError):
         return picture
     if picture.mode == 'RGBA' or 'transparency' in picture.info:
-        srgb = srgb.convert('RGB')
         srgb.putalpha(picture.convert('RGBA').getchannel('A'))
     return srgb
 
