@@ -147,12 +147,13 @@ def _plain_files(archive, max_bytes, wanted):
 def _files_of_zip(archive, wanted):
     with zipfile.ZipFile(str(archive)) as zipped:
         for info in zipped.infolist():
-            if info.is_dir() or wanted is not None and info.filename not in wanted:
+            name = info.filename.replace('\\', '/')  # as some programs for Windows write it
+            if name.endswith('/') or wanted is not None and name not in wanted:
                 continue
             if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):  # the upper half is Unix's st_mode
-                raise InputError(f'{info.filename} is a link or a device')
+                raise InputError(f'{name} is a link or a device')
             with zipped.open(info) as stream:
-                yield info.filename, stream
+                yield name, stream
 
 
 def _files_of_tar(archive, max_bytes, wanted):

@@ -1,9 +1,11 @@
 """The ways in which people keep labeled images, and which class each file belongs to.
 
 Known are one folder per class, with or without train/, validation/ and test/ around them; Kaggle's flat names,
-`cat.123.jpg`; and archives of any of these, which are unpacked beside themselves. No image is moved, copied or opened.
+`cat.123.jpg`; a table beside the images, labels.csv; and archives of any of these, which are unpacked beside
+themselves. No image is moved, copied or opened.
 """
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -15,15 +17,21 @@ from common import archives, files
 from common.errors import InputError, UnavailableError
 from common.images import IMAGE_EXTENSIONS
 from common.progress import Progress
+from datasets import label_table
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-# What the folders of a split are called, in lower case.
-PART_NAMES = {'train': ('train', 'training'), 'validation': ('validation', 'valid', 'val'), 'test': ('test', 'testing')}
-PARTS = tuple(PART_NAMES)
+PARTS = 'train', 'validation', 'test'
+# Words in the names of a split's folders: train, training_set, seg_train, Training_Data, valset. The last are pictures
+# to be classified, without classes.
+PART_WORD = re.compile('(?:(?P<train>train|training)|(?P<validation>validation|valid|val|dev|eval|evaluation)|'
+                       '(?P<test>test|testing)|(?P<unlabeled>pred|predict|predictions?|unlabell?ed))'
+                       '(?:sets?|data|images?)?')
+FILLERS = frozenset('data dataset set images image imgs img pictures photos seg stage split'.split())
+WORD = re.compile(r'[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+')
 ARCHIVE_ENDINGS = ('.zip', '.tar', '.tar.gz', '.tgz')
 # Kaggle's names: the class, a number, an extension.
 FLAT_NAME = re.compile(r'([^.]+)\.\d+\.\w+')
@@ -70,7 +78,8 @@ def find(data_dir, quiet=False):
             raise InputError(f'{data_dir}: a file; expected a folder of images, or an archive '
                              f'({", ".join(ARCHIVE_ENDINGS)})')
         return _find_in_archive(data_dir, quiet)
-    layout = _find_in_folder(data_dir, MAX_DEPTH)
+    _inside.cache_clear()  # folders change
+    layout = _find_in_folder(data_dir, MAX_DEPTH, {})
     if layout:
         return layout
     found = _archives_of_images(data_dir)
@@ -89,19 +98,52 @@ def check_classes(data_dir, class_names, run_dir):
                          f'{data_dir} contains {", ".join(found) or "no classes"}; name another run with --run DIR')
 
 
-def _find_in_folder(folder, depth):
-    """Returns the Layout of a folder, or of the one data set within it, or None."""
-    parts = _part_folders(folder)
+def _find_in_folder(folder, depth, known):
+    """Returns the Layout of a folder, or of the one data set within it, or None.
+
+    Args:
+      folder: Path.
+      depth: int, how many folders further down to look.
+      known: dict, what was found already: links can lead to the same folder in very many ways.
+    """
+    key = os.path.realpath(str(folder)), depth
+    if key not in known:
+        known[key] = None  # for links that lead back
+        known[key] = _read_folder(folder, depth, known)
+    return known[key]
+
+
+def _read_folder(folder, depth, known):
+    parts, problem = _part_folders(folder), ''
+    table = _table_of(folder, parts)
+    if table:
+        try:
+            return _read_table(folder, parts, table)
+        except InputError as error:  # it may be about something else
+            problem = str(error)
+    try:
+        layout = _read_structure(folder, parts, depth, known)
+    except InputError as error:
+        raise InputError('; '.join(filter(None, (str(error), problem))))
+    if problem and (not layout or len(layout.parts['train']) < 2):
+        raise InputError(problem)
+    return layout._replace(description=f'{layout.description}; not used: {problem}') if problem else layout
+
+
+def _read_structure(folder, parts, depth, known):
+    """Returns the Layout that the names of folders and files tell, or None."""
     if 'train' in parts and not _is_class(parts['train']):
         return _read_parts(folder, parts)
-    if parts and 'train' not in parts:
+    with_images = [inner for inner in _folders(folder) if _images(inner)]
+    if 'train' not in parts and any(path not in with_images for path in parts.values()):
         raise InputError(f'{folder}: contains {" and ".join(path.name for path in parts.values())}, but no train; '
                          'rename the folder of training images to train')
-    with_images = [inner for inner in _folders(folder) if _images(inner)]
-    if len(with_images) < 2 and depth:
-        inside = [_find_in_folder(inner, depth - 1) for inner in _folders(folder) if inner not in with_images]
+    if depth:
+        inside = [_find_in_folder(inner, depth - 1, known) for inner in _folders(folder) if inner not in with_images]
+        inside = list({id(layout): layout for layout in inside if layout}.values())
+        _refuse_unnamed_parts(folder, inside)
         # Beside a folder of images, one of folders is a class too, as for Keras; unless it contains train.
-        inside = [layout for layout in inside if layout and (
+        inside = [layout for layout in inside if len(with_images) < 2 and (
             layout.is_split or not with_images and len(layout.parts['train']) > 1)]
         if len(inside) > 1:
             raise InputError(f'{folder}: more than one data set: {", ".join(str(layout.root) for layout in inside)}; '
@@ -111,42 +153,119 @@ def _find_in_folder(folder, depth):
     by_class, unlabeled, kind = _read_classes(folder)
     if not any(by_class.values()) and not unlabeled:
         return None
+    loose = sorted(path.name for path in parts.values() if path.name in by_class)
+    if 'train' not in parts and len(by_class) - len(loose) >= 2:  # pictures to classify, beside the classes
+        by_class = {name: paths for name, paths in by_class.items() if name not in loose}
+        kind += ''.join(f'; {name} has no classes and is not used' for name in loose)
+    _refuse_parts_as_classes(folder, by_class)
     return Layout(root=folder, parts={'train': by_class}, is_split=False, unlabeled=tuple(unlabeled),
                   description=f'{folder}, {kind}')
 
 
+def _part_and_rest(name):
+    """Returns (part or None, the other words) of a folder's name: 'flowers_train' is 'train', ['flowers']."""
+    words = [word.lower() for word in WORD.findall(name)]
+    matches = list(filter(None, map(PART_WORD.fullmatch, words)))
+    parts = {match.lastgroup for match in matches}
+    rest = [word for word in words if word not in FILLERS and not PART_WORD.fullmatch(word)]
+    return (parts.pop() if len(parts) == 1 else None), rest
+
+
 def _part_folders(folder):
-    """Returns {'train' and so on: Path} of the folders of a split."""
-    found = {}
+    """Returns {'train' and so on, or 'unlabeled': Path} of the folders of a split."""
+    groups = {}
     for inner in _folders(folder):
-        for part, names in PART_NAMES.items():
-            if inner.name.lower() in names:
-                if part in found:
-                    raise InputError(f'{folder}: both {found[part].name} and {inner.name}; expected one of them')
-                found[part] = inner
-    return found
+        part, rest = _part_and_rest(inner.name)
+        if part:
+            groups.setdefault(tuple(rest), {}).setdefault(part, []).append(inner)
+    # Names such as flowers_train and flowers_test count where they hold classes.
+    named = [group for rest, group in groups.items() if rest and len(group) > 1 and 'train' in group
+             and not _is_class(group['train'][0])]
+    found = groups.get((), named[0] if len(named) == 1 else {})
+    for part, paths in found.items():
+        if len(paths) > 1:
+            found[part] = paths = [path for path in paths if _images_below(path)] or paths
+        if len(paths) > 1 and part in PARTS:
+            raise InputError(f'{folder}: both {paths[0].name} and {paths[1].name}; expected one of them')
+    return {part: paths[0] for part, paths in found.items()}
 
 
 def _is_class(folder):
     """Returns whether a folder is one class's, though it may be called train."""
     images = _images(folder)
-    return bool(images) and not any(FLAT_NAME.fullmatch(path.name) for path in images)
+    return (bool(images) and not any(FLAT_NAME.fullmatch(path.name) for path in images)
+            and sum(bool(_images_below(inner)) for inner in _folders(folder)) < 2)
+
+
+def _refuse_unnamed_parts(folder, layouts):
+    """Raises InputError where folders hold the same classes, but none of them is called train."""
+    roots = {}
+    for layout in layouts:
+        names = tuple(sorted(layout.parts['train']))
+        if len(names) > 1 and not layout.is_split:
+            roots.setdefault(names, []).append(layout.root.name)
+    for names, same in roots.items():
+        if len(same) > 1:
+            raise InputError(f'{folder}: {same[0]} and {same[1]} contain the same folders ({", ".join(names[:4])}); '
+                             'call the parts of a data set train, validation and test, or name the one you mean')
+
+
+def _refuse_parts_as_classes(folder, by_class):
+    """Raises InputError where classes differ by the name of a part alone: train and test, cats_train and cats_test."""
+    seen = {}
+    for name in sorted(by_class):
+        part, rest = _part_and_rest(name)
+        other = seen.setdefault(tuple(rest), (part, name)) if part else (part, name)
+        if part != other[0] or part and not rest and len(by_class) == 1:
+            names = f'{other[1]} and {name} are parts' if part != other[0] else f'{name} is a part'
+            raise InputError(f'{folder}: {names} of a data set, not its classes; expected in each a folder for every '
+                             'class, or labels.csv, a table of names and classes')
 
 
 def _read_parts(folder, part_folders):
-    parts, unlabeled, kinds, unused = {}, [], [], ''
-    for part in sorted(part_folders, key=PARTS.index):
+    parts, unlabeled, kinds, unused = {}, [], [], []
+    for part in sorted(set(part_folders) & set(PARTS), key=PARTS.index):
         by_class, unlabeled_of_part, kind = _read_classes(part_folders[part])
         # As Kaggle's test images are: 1.jpg, or all in one folder, as Keras wants them.
         if part == 'test' and len(by_class) < 2 and not set(by_class) & set(parts['train']):
-            unused = f'; {part_folders[part].name} has no classes and is not used'
+            unused.append(f'; {part_folders[part].name} has no classes and is not used')
             continue
         parts[part] = by_class
         unlabeled.extend(unlabeled_of_part)
         kinds.append(kind)
+    for inner in _folders(folder):
+        if inner not in [part_folders.get(part) for part in PARTS] and _images_below(inner):
+            unused.append(f'; {inner.name} is no part of the split and is not used')
+    unlabeled += [(path, 'beside the parts of the split') for path in _images(folder)]
     names = ' + '.join(part_folders[part].name for part in parts)
     return Layout(root=folder, parts=parts, is_split=True, unlabeled=tuple(unlabeled),
-                  description=f'{folder}, {names}, {" or ".join(sorted(set(kinds)))}{unused}')
+                  description=f'{folder}, {names}, {" or ".join(sorted(set(kinds)))}{"".join(unused)}')
+
+
+def _table_of(folder, parts):
+    """Returns the Path of the table with the images' classes, in the folder or beside the training images, or None."""
+    for place in [folder] + ([parts['train']] if 'train' in parts else []):
+        names = [entry.name for entry in _entries(place)]
+        for name in sorted(names, key=lambda name: not name.lower().startswith('labels')):
+            if label_table.NAME.fullmatch(name):
+                return place / name
+    return None
+
+
+def _read_table(folder, part_folders, table):
+    """Returns the Layout that a table of classes describes."""
+    pools = {part: _images_below(path) for part, path in part_folders.items()}
+    elsewhere = set().union(*pools.values())
+    pools['train'] = pools.get('train', []) + [path for path in _images_below(folder) if path not in elsewhere]
+    pools = {part: pools[part] for part in PARTS if pools.get(part)}
+    roots = {part: [folder, table.parent] + [path for path in (part_folders.get(part),) if path] for part in pools}
+    found = label_table.read(table, pools, roots)
+    unused = ''.join(f'; {path.name} has no classes and is not used' for part, path in sorted(part_folders.items())
+                     if part not in found.parts)
+    names = ' + '.join(part_folders[part].name for part in found.parts if part in part_folders)
+    return Layout(root=folder, parts=found.parts, is_split='train' in part_folders, unlabeled=tuple(found.left_out),
+                  description=f'{folder}{", " if names else ""}{names}, the classes in {table.name} '
+                              f'({found.columns}){unused}')
 
 
 def _read_classes(folder):
@@ -182,14 +301,27 @@ def _entries(folder):
         raise InputError(f'{folder}: cannot be read ({error.strerror})')
 
 
+@functools.lru_cache(maxsize=None)
+def _inside(place):
+    """Returns the names of (folders, images) in the folder whose real path is `place`, the first with theirs.
+
+    An image is what has an image's extension and is no folder; a dangling link too, so that it is reported.
+    """
+    folders, images = {}, []
+    for entry in _entries(place):
+        if _is_dir(entry):
+            folders[entry.name] = os.path.realpath(entry.path)
+        elif os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS:
+            images.append(entry.name)
+    return folders, images
+
+
 def _folders(folder):
-    return [Path(entry.path) for entry in _entries(folder) if _is_dir(entry)]
+    return [folder / name for name in _inside(os.path.realpath(str(folder)))[0]]
 
 
 def _images(folder):
-    """Returns what has an image's extension and is no folder; a dangling link too, so that it is reported."""
-    return [Path(entry.path) for entry in _entries(folder)
-            if os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS and not _is_dir(entry)]
+    return [folder / name for name in _inside(os.path.realpath(str(folder)))[1]]
 
 
 def _is_dir(entry):
@@ -199,15 +331,20 @@ def _is_dir(entry):
         return False
 
 
-def _images_below(folder, above=()):
-    """Returns the images in a folder and in those inside it, each folder once wherever links lead."""
-    place = os.path.realpath(str(folder))
-    if place in above:
-        return []
-    found = _images(folder)
-    for inner in _folders(folder):
-        found.extend(_images_below(inner, above + (place,)))
-    return found
+def _images_below(folder):
+    """Returns the images in a folder and, after them, in those inside it: each folder once wherever links lead.
+
+    A link to a folder around this one is not followed: it would lead to the other classes.
+    """
+    start = os.path.realpath(str(folder))
+    found, seen, queue = [], set(map(str, Path(start).parents)), [(folder, start)]
+    for path, place in queue:  # which grows: the shortest way through the links is the one that is found
+        if place not in seen:
+            seen.add(place)
+            folders, images = _inside(place)
+            found += [path / name for name in images]
+            queue += [(path / name, inner) for name, inner in folders.items() if inner not in seen]
+    return sorted(found, key=lambda path: [(1, part) for part in path.parts[:-1]] + [(0, path.name)])
 
 
 def _archives_of_images(folder):
@@ -264,7 +401,7 @@ def _size_unpacked(archive):
     """Returns (number of files, bytes) that a zip unpacks to by its own account; zeros where it is no whole zip."""
     try:
         with zipfile.ZipFile(str(archive)) as zipped:
-            inside = [info for info in zipped.infolist() if not info.is_dir()]
+            inside = [info for info in zipped.infolist() if not info.filename.endswith(('/', '\\'))]
             return len(inside), sum(info.file_size for info in inside)
     except (zipfile.BadZipFile, ValueError, OSError):  # unpack says what is wrong with it
         return 0, 0

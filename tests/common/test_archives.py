@@ -68,6 +68,12 @@ def test_no_path_leads_out_of_the_folder(tmp_path, folder, make, archive, name):
     assert everything_in(tmp_path) == sorted([archive.name, 'folder'])
 
 
+def test_a_zip_may_have_backslashes_between_folders(tmp_path, folder):
+    archive = make_zip(tmp_path / 'a.zip', [('sub\\', b''), ('sub\\more\\a', b'1'), ('sub/b', b'2')])
+    assert unpack(archive, folder, max_bytes=10) == [folder / 'sub/more/a', folder / 'sub/b']
+    assert unpack(archive, folder, max_bytes=10, members=['sub/more/a']) == [folder / 'sub/more/a']
+
+
 @pytest.mark.parametrize('kind, target', [
     (tarfile.SYMTYPE, '/etc/passwd'), (tarfile.LNKTYPE, 'good'), (tarfile.CHRTYPE, ''), (tarfile.BLKTYPE, ''),
     (tarfile.FIFOTYPE, '')])

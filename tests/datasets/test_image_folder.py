@@ -1,4 +1,5 @@
 """Folders of labeled images: as people have them, with what is wrong in them, in one line each."""
+import contextlib
 import hashlib
 import io
 import os
@@ -64,12 +65,13 @@ def below(folder, contents):
     return {f'{folder}/{name}': content for name, content in contents.items()}
 
 
-def renamed(contents, old, new):
-    return {name.replace(old, new): content for name, content in contents.items()}
+def renamed(contents, old, new, count=-1):
+    return {name.replace(old, new, count): content for name, content in contents.items()}
 
 
 WITHOUT_VALIDATION = {name: content for name, content in {**COOKBOOK, **TEST}.items() if 'validation' not in name}
 DRAWN = '; of each class, 15 % as validation and 15 % as test, drawn with seed 0'
+DRAWN_IN_TRAIN = '; of each class in train, 15 % as validation and 15 % as test, drawn with seed 0'
 HALVED = '; of each class in validation, 50 % as test, drawn with seed 0'
 LAYOUTS = {
     'the cookbook': (COOKBOOK, '', [[5, 3], [2, 3], [2, 3]],
@@ -103,9 +105,22 @@ LAYOUTS = {
                       ', train + validation, one folder per class' + HALVED),
     'Kaggle': (FLAT, '', [[14, 14], [3, 3], [3, 3]], ', the class in the name' + DRAWN),
     'Kaggle in train': ({**below('train', FLAT), **numbered('test1/%d.jpg', 3)}, '', [[14, 14], [3, 3], [3, 3]],
-                        ', train, the class in the name; of each class in train, 15 % as validation and 15 % as test, '
-                        'drawn with seed 0'),
+                        ', train, the class in the name; test1 has no classes and is not used' + DRAWN_IN_TRAIN),
     'Kaggle unpacked twice': (below('train/train', FLAT), '', [[14, 14], [3, 3], [3, 3]], None),
+    'other names of parts': (renamed(renamed(COOKBOOK, 'validation', 'Valid_Set'), 'train', 'Training_Data'), '',
+                             [[5, 3], [2, 3], [2, 3]], ', Training_Data + Valid_Set, one folder per class' + HALVED),
+    'names with more in them': (renamed(renamed(COOKBOOK, 'validation', 'pets_val'), 'train', 'pets_train'), '',
+                                [[5, 3], [2, 3], [2, 3]], ', pets_train + pets_val, one folder per class' + HALVED),
+    'pictures beside parts': ({**renamed(WITHOUT_VALIDATION, 't', 'seg_t', 1), **numbered('seg_pred/%d.png', 3)}, '',
+                              [[4, 2], [1, 1], [2, 1]], ', seg_train + seg_test, one folder per class; seg_pred is no '
+                              'part of the split and is not used; of each class in train, 15 % as validation, drawn '
+                              'with seed 0'),
+    'pictures beside classes': ({**CLASSES, **numbered('test/%d.png', 3)}, '', [[14, 28], [3, 6], [3, 6]],
+                                ', one folder per class; test has no classes and is not used' + DRAWN),
+    'classes called like a part': (renamed(renamed(CLASSES, 'cats/', 'invalid/'), 'dogs/', 'valid/'), '',
+                                   [[14, 28], [3, 6], [3, 6]], ', one folder per class' + DRAWN),
+    'a table of something else': ({**CLASSES, 'labels.csv': b'0,cats\n1,dogs\n'}, '', [[14, 28], [3, 6], [3, 6]],
+                                  None),
     'many classes': ({f'{k // 3:02d}/{k}.png': encoded(k) for k in range(120)}, '', [[1] * 40] * 3,
                      ', one folder per class' + DRAWN),
 }
@@ -183,6 +198,12 @@ def test_any_archive(tmp_path, name):
     data = image_folder.load(tmp_path / name, quiet=True)
     assert data.class_names == ('cats', 'dogs', 'roses') and data.skipped == ()
     assert data.train.paths[0].parent == tmp_path / name.split('.')[0] / 'flower_photos' / 'cats'
+
+
+def test_a_zip_with_backslashes(tmp_path):
+    make_zip(tmp_path / 'a.zip', [('My Pets\\', b''), *renamed(below('My Pets', CLASSES), '/', '\\').items()])
+    data = image_folder.load(tmp_path / 'a.zip', quiet=True)
+    assert data.class_names == ('cats', 'dogs') and len(all_paths(data)) == 60
 
 
 def test_archives_of_other_things_are_left_alone(tmp_path, capsys):
@@ -300,6 +321,25 @@ def test_links_are_followed_once(tmp_path):
     assert len(all_paths(data)) == 25 and data.skipped == ()
 
 
+@pytest.mark.parametrize('images_in_each', [0, 1], ids=['folders of links', 'images in each'])
+def test_a_web_of_links_takes_no_time(tmp_path, images_in_each):
+    for k in range(25):
+        write(tmp_path, {f'c{k}/only.txt': b'', **numbered(f'c{k}/%d.png', images_in_each)})
+        for other in range(25):
+            (tmp_path / f'c{k}' / f'to{other}').symlink_to(tmp_path / f'c{other}')
+    started = time.perf_counter()
+    with contextlib.suppress(InputError):
+        layouts.find(tmp_path)
+    assert time.perf_counter() - started < 20
+
+
+def test_a_link_to_a_folder_around_a_class_is_not_followed(tmp_path):
+    write(tmp_path, CLASSES)
+    (tmp_path / 'cats' / 'up').symlink_to('..')
+    (tmp_path / 'cats' / 'all').symlink_to('/')
+    assert counts(image_folder.load(tmp_path, quiet=True)) == [[14, 28], [3, 6], [3, 6]]
+
+
 def test_unusual_images_are_good_ones(tmp_path):
     odd = {'cats/one.png': encoded(1, (1, 1)), 'cats/cmyk.jpg': encoded(2, kind='JPEG', mode='CMYK'),
            'cats/alpha.png': encoded(3, mode='RGBA'), 'cats/gray.gif': encoded(4, kind='GIF', mode='L'),
@@ -357,6 +397,20 @@ MISTAKES = {
                                  '%s: contains validation, but no train; rename the folder of training images'),
     'two names for a part': ({**COOKBOOK, **renamed(COOKBOOK, 'validation', 'val')},
                              '%s: both val and validation; expected one of them'),
+    'parts without classes': ({**numbered('train/%d.jpg', 9), **numbered('test/%d.jpg', 9)},
+                              '%s: test and train are parts of a data set, not its classes; expected in each a folder'),
+    'parts and more': ({**numbered('Training Set/%d.jpg', 9), **numbered('Test Set/%d.jpg', 9),
+                        **numbered('samples/%d.jpg', 9)}, '%s: Test Set and Training Set are parts of a data set'),
+    'a part without classes': (numbered('train/%d.jpg', 9), '%s: train is a part of a data set, not its classes'),
+    'classes and parts in one name': ({f'{kind}_{part}/{k}.jpg': encoded(k) for kind in ('cats', 'dogs')
+                                       for part in ('train', 'test') for k in range(4)},
+                                      '%s: cats_test and cats_train are parts of a data set'),
+    'parts without a name': ({**below('day', CLASSES), **below('night', CLASSES), **numbered('todo/%d.jpg', 3)},
+                             r'%s: day and night contain the same folders \(cats, dogs\); call the parts of a data'),
+    'a table that names none': ({**numbered('train/%d.jpg', 9), 'labels.csv': b'id,breed\nx,cats\ny,dogs\n'},
+                                '%s: train is a part of a data set, .*; %s/labels.csv: names hardly any of the images'),
+    'a table with a column per class': ({**numbered('all/%d.jpg', 4), 'train.csv': b'id,cat,dog\n0,1,0\n1,0,1\n'},
+                                        r'%s/train.csv: one column for each class \(cat, dog, ...\)'),
     'two data sets': ({**below('a', COOKBOOK), **below('b', CLASSES)},
                       '%s: more than one data set: %s/a, %s/b; name the one you mean'),
     'two archives': ({'a.zip': b'', 'b.zip': b''}, '%s: more than one archive: a.zip, b.zip; name the one you mean'),
@@ -614,7 +668,3 @@ def test_real_cats_and_dogs(real_data_dir):
     assert counts(data) == [[1000, 1000], [200, 200], [200, 200]]
     batch = image_folder.load_images(data.test.paths[:8], 224, 2)
     assert batch.std(axis=(1, 2, 3)).min() > 20
-
-
-def test_the_constants_agree():
-    assert tuple(layouts.PART_NAMES) == image_folder.PARTS
