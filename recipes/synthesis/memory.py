@@ -5,7 +5,7 @@ from typing import NamedTuple, Optional
 
 import psutil
 
-from common import runs
+from common import runs, session
 from common.errors import UnavailableError
 from networks import vgg
 from synthesis import tiles
@@ -15,8 +15,10 @@ TILE_SIZES = (1536, 1024, 768, 512, 384, 256, 128)  # pixels; larger ones repeat
 USABLE = 0.8  # of what is free
 CGROUP_FILES = {'': ('memory.max', 'memory.current'), 'memory': ('memory.limit_in_bytes', 'memory.usage_in_bytes')}
 # Fitted to measured peaks: TensorFlow itself in bytes, copies of every activation (with what the allocator does not
-# give back from scale to scale) and of the weights, vectors of the image's size.
-FIXED, ACTIVATION_COPIES, WEIGHT_COPIES = 3.3e8, 2.75, 4.0
+# give back from scale to scale) and of the weights, vectors of the image's size. TensorFlow 2 is larger, and copies a
+# graph with its constants more often before the first step.
+FIXED, WEIGHT_COPIES = {'tf1': 3.3e8, 'tf2': 6.6e8}, {'tf1': 4.0, 'tf2': 26.0}
+ACTIVATION_COPIES = 2.75
 VECTORS = {'lbfgs': 28, 'adam': 12}
 
 
@@ -72,7 +74,8 @@ def estimate(size, weights, optimizer='lbfgs', halo=0, tile_size=None):
     activations = sum(num_positions(crop, vgg.stride(layer)) * bias.size for layer, (_, bias) in weights.items())
     vectors = VECTORS[optimizer] * 3 * size[0] * size[1]
     kernels = sum(kernel.size for kernel, _ in weights.values())
-    return int(FIXED + 4 * (ACTIVATION_COPIES * activations + vectors + WEIGHT_COPIES * kernels))
+    stack = session.stack()
+    return int(FIXED[stack] + 4 * (ACTIVATION_COPIES * activations + vectors + WEIGHT_COPIES[stack] * kernels))
 
 
 def available(cgroup=Path('/sys/fs/cgroup'), own=Path('/proc/self/cgroup')):

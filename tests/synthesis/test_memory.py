@@ -5,6 +5,7 @@ import numpy as np
 import psutil
 import pytest
 
+from common import session
 from common.errors import UnavailableError
 from networks import vgg
 from synthesis import memory
@@ -69,14 +70,15 @@ def test_too_little_memory_even_for_tiles(monkeypatch):
 
 
 def test_the_estimate_counts_activations_of_the_crop_and_vectors_of_the_image():
+    stack = session.stack()
     weights = {'conv1_1': (np.zeros((3, 3, 3, 64)), np.zeros(64)),
                'conv2_1': (np.zeros((3, 3, 64, 128)), np.zeros(128))}
-    kernels = 4 * memory.WEIGHT_COPIES * (9 * 3 * 64 + 9 * 64 * 128)
+    kernels = 4 * memory.WEIGHT_COPIES[stack] * (9 * 3 * 64 + 9 * 64 * 128)
     activations = 4 * memory.ACTIVATION_COPIES * (100 * 60 * 64 + 50 * 30 * 128)
-    expected = memory.FIXED + kernels + activations + 4 * memory.VECTORS['lbfgs'] * 3 * 100 * 60
+    expected = memory.FIXED[stack] + kernels + activations + 4 * memory.VECTORS['lbfgs'] * 3 * 100 * 60
     assert memory.estimate((100, 60), weights) == pytest.approx(expected)
     assert memory.estimate((1000, 600), weights, 'adam', halo=16, tile_size=64) == pytest.approx(
-        memory.FIXED + kernels + 4 * memory.ACTIVATION_COPIES * (96 * 96 * 64 + 48 * 48 * 128)
+        memory.FIXED[stack] + kernels + 4 * memory.ACTIVATION_COPIES * (96 * 96 * 64 + 48 * 48 * 128)
         + 4 * memory.VECTORS['adam'] * 3 * 1000 * 600)
 
 
