@@ -52,7 +52,7 @@ def evaluate(run_dir, labels, probabilities, class_names, load_images, **grid):
     matrix = evaluation.confusion_matrix(labels, predictions, len(class_names))
     with files.replacing(run_dir / 'classes.txt') as beside:
         beside.write_text(evaluation.format_class_figures(matrix, class_names) + '\n',
-                          encoding='utf-8')
+                          encoding='utf-8', errors='surrogateescape')  # of a folder whose name is no UTF-8
     plotting.plot_confusion_matrix(run_dir / 'confusion_matrix.png', matrix, class_names, 'Test images')
     worst = evaluation.most_confident_mistakes(labels, probabilities, NUM_MISTAKES)
     captions = [f'{class_names[guess]} {100 * row[guess]:.0f} %\ntrue: {class_names[label]}'
@@ -258,7 +258,8 @@ def export(run_dir, sess, inputs, probabilities, class_names):
       UnavailableError: it cannot be written; the disk is full, for instance.
     """
     classes = tf.argmax(probabilities, axis=1)
-    labels = tf.gather(tf.constant(list(class_names)), classes)
+    names = [name.encode('utf-8', 'surrogateescape') for name in class_names]
+    labels = tf.gather(tf.constant(names), classes)
     return runs.save_model(run_dir, sess, {'images': inputs}, {
         'probabilities': probabilities, 'classes': classes, 'labels': labels})
 

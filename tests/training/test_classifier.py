@@ -1,9 +1,12 @@
 """What is done with a classifier besides training it."""
+import os
+
 import numpy as np
 import pytest
 
 from common import evaluation, images, runs
 from common.errors import InputError
+from common.session import tf
 from training import classifier
 from training.run import NEW_STATE
 
@@ -30,6 +33,18 @@ def test_a_report_without_mistakes(tmp_path):
     accuracy = classifier.evaluate(tmp_path, np.array([1, 0]), np.eye(2)[[1, 0]], ('ant', 'bee'),
                                    lambda none: np.zeros((0, 8, 8)))
     assert accuracy.value == 1 and (tmp_path / 'mistakes.png').exists()
+
+
+def test_class_names_need_not_be_utf_8(tmp_path):
+    names = 'ant', os.fsdecode(b'caf\xe9')  # folders have any bytes
+    accuracy = classifier.evaluate(tmp_path, LABELS, PROBABILITIES, names, lambda chosen: np.zeros((len(chosen), 8, 8)))
+    assert accuracy.total == 5 and b'caf\xe9' in (tmp_path / 'classes.txt').read_bytes()
+    with tf.Session() as sess:
+        inputs = tf.placeholder(tf.float32, [None, 2])
+        saved = classifier.export(tmp_path, sess, inputs, tf.nn.softmax(inputs), names)
+    with tf.Graph().as_default(), tf.Session() as sess:
+        signature = tf.saved_model.loader.load(sess, ['serve'], str(saved)).signature_def['serving_default']
+        assert sess.run(signature.outputs['labels'].name, {signature.inputs['images'].name: [[0, 1]]}) == [b'caf\xe9']
 
 
 PROBABILITIES = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3], [0.01, 0.99]])
