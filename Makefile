@@ -3,7 +3,7 @@
 # is a Python 3.7. PYTHON=/path/to/python names one; CUDA=0 leaves NVIDIA's libraries out.
 
 .DEFAULT_GOAL := help
-.PHONY: help mnist cifar10 style dream transfer test test-fast lint docs-pictures venv clean-venv clean-output \
+.PHONY: help concepts mnist cifar10 style dream transfer test test-fast lint docs-pictures venv clean-venv clean-output \
   clean-features
 # .venv's Python is to find the packages of .venv alone
 unexport PYTHONHOME PYTHONPATH
@@ -23,6 +23,9 @@ help:  ## this list
 	@echo 'DATA names photographs:  make DATA=my/photographs transfer'
 	@echo 'STACK chooses:           make STACK=tf1 mnist (TensorFlow 1.15), make STACK=tf2 mnist (TensorFlow 2)'
 	@echo 'All options of a recipe: make ARGS=--help mnist'
+
+concepts: $(environment)  ## compute, check and draw the ideas behind convolutional networks
+	$(run) recipes/concepts.py $(ARGS)
 
 mnist: $(environment)  ## learn handwritten digits with a convolutional network
 	$(run) recipes/mnist_convnet.py $(ARGS)

@@ -94,7 +94,16 @@ def draw_only(name, width=None):
     return draw
 
 
+def draw_concept(name):
+    """Returns a function that takes a picture of a run of concepts.py as it is, animated or not."""
+    return lambda run_dir: Image.open(str(run_dir / name.replace('.jpg', '.png')))
+
+
+CONCEPTS = ('convolution.png', 'sliding_kernel.gif', 'stride_and_dilation.png', 'output_sizes.png', 'layouts.png',
+            'shared_weights.png', 'pooling.png', 'receptive_fields.jpg', 'effective_field.png',
+            'kernels_and_filters.jpg', 'sound.png', 'clip.png')
 PICTURES = {
+    **{f'concepts_{name}': Picture('python recipes/concepts.py', draw_concept(name)) for name in CONCEPTS},
     'gallery.jpg': Picture(f'python recipes/style_transfer.py --content {samples(*CONTENTS)} '
                            f'--style {samples(*STYLES)} --size 256 --iterations 120', draw_gallery),
     'style.jpg': Picture(f'python recipes/style_transfer.py --content {samples("hopper")} '
@@ -141,7 +150,8 @@ def make(name):
                        check=True)
         run_dir = run_dir or finished_run(recipe, options)
     if picture.draw:
-        picture.draw(run_dir).save(str(PICTURES_DIR / name), quality=80, optimize=True)
+        image = picture.draw(run_dir)
+        image.save(str(PICTURES_DIR / name), quality=80, optimize=True, save_all=getattr(image, 'is_animated', False))
     print(f'{name}: done')
     return True
 

@@ -81,7 +81,7 @@ def test_the_command_that_ctrl_c_prints_ends_as_if_never_stopped(tiny, whole):
     assert code == 0, err
     found = contents(tiny.run_dir(output))
     assert found == {name: content for name, content in contents(whole[0]).items() if name in found}
-    assert [name for name in found if name.endswith(('.csv', '.data-00000-of-00001', '.png', '.mp4'))]
+    assert [name for name in found if name.endswith(('.csv', '.data-00000-of-00001', '.png', '.mp4', '.gif'))]
 
 
 def test_a_finished_run_repeats_its_result(tiny, whole):
@@ -122,7 +122,7 @@ def test_help_fits_the_terminal_and_begins_with_the_recipes_options(tiny):
     code, out, err = tiny('--help')
     assert code == 0 and err == '' and max(map(len, out.splitlines())) <= 80
     assert out.index('\nfolders:') < out.index('\nhow it runs:') < out.index('\n  --resume')
-    assert out.count('\n  --') > 10 and out.index('\n  --') < out.index('\nfolders:')
+    assert out.count('\n  --') >= 8 and out.index('\n  --') < out.index('\nfolders:')
 
 
 def test_a_mistake_in_the_options(tiny, tmp_path):

@@ -455,8 +455,8 @@ def test_changed_requirements_bring_dev_back_too(machine):
 
 # ---- make ----
 
-RECIPES = {'mnist': 'mnist_convnet.py', 'cifar10': 'cifar10_tflearn.py', 'style': 'style_transfer.py',
-           'dream': 'deepdream.py', 'transfer': 'vgg16_transfer.py'}
+RECIPES = {'concepts': 'concepts.py', 'mnist': 'mnist_convnet.py', 'cifar10': 'cifar10_tflearn.py',
+           'style': 'style_transfer.py', 'dream': 'deepdream.py', 'transfer': 'vgg16_transfer.py'}
 
 
 def targets():

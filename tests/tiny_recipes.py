@@ -42,6 +42,12 @@ class Subject(NamedTuple):
 
 # ---- The recipes: functions of a folder for their files to a Subject ----
 
+def concepts(folder):
+    """As it is."""
+    import concepts
+    return Subject(concepts, [], [], '--content', len(concepts.IDEAS), (20000, 'convolution.png'))
+
+
 def mnist(folder):
     """The bundled sample."""
     import mnist_convnet
@@ -122,7 +128,7 @@ def dream_sheet(folder):
 
 
 SUBJECTS = {function.__name__: function for function in (
-    mnist, cifar10, cifar10_wide, transfer, style, dream, dream_film, dream_sheet)}
+    concepts, mnist, cifar10, cifar10_wide, transfer, style, dream, dream_film, dream_sheet)}
 
 
 def noise(path, height, width):

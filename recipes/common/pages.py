@@ -97,9 +97,14 @@ def label(axes, title, xlabel, ylabel, width, pad=10):
 
 def save(path, figure):
     """Draws a Figure and writes it in the format of the path's extension, whole or not at all."""
+    pictures.save_image(path, render(figure))
+
+
+def render(figure):
+    """Draws a Figure; returns uint8 [height, width, 3]."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    pictures.save_image(path, np.asarray(canvas.buffer_rgba())[:, :, :3])
+    return np.asarray(canvas.buffer_rgba())[:, :, :3]
 
 
 def plain(text):
