@@ -363,7 +363,7 @@ def parse_args(argv):
     add('--noise-ratio', type=cli.real_number(0, 1), default=0.0, metavar='R', help='fraction of noise in the start')
     add = parser.add_argument_group('network').add_argument
     add('--network', choices=tuple(vgg.CONVOLUTIONS), help='VGG (default: vgg19, or vgg16 if unavailable)')
-    add('--weights', type=Path, metavar='FILE', help='its weights: .mat (MatConvNet), .h5 (Keras) or .onnx')
+    add('--weights', type=Path, metavar='FILE', help='its weights: .mat (MatConvNet), .h5, .keras, .onnx or .npz')
     add('--content-layers', nargs='+', default=['conv4_2'], metavar='LAYER', help='layer or layer:weight')
     add('--style-layers', nargs='+', default=list(STYLE_LAYERS), metavar='LAYER', help='layer or layer:weight')
     add('--pooling', choices=('average', 'max', 'l2'), default='average', help='pooling within the network')

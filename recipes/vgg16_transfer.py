@@ -328,7 +328,7 @@ def parse_args(argv):
     count, rate = cli.whole_number, cli.real_number(1e-8, 10)
     add = parser.add_argument_group('network').add_argument
     add('--weights', dest='weights_path', type=Path, metavar='FILE',
-        help='of VGG-16: .h5 (Keras), .mat (MatConvNet) or .onnx; default: downloaded')
+        help='of VGG-16: .h5, .keras, .mat (MatConvNet), .onnx or .npz; default: downloaded')
     add('--size', type=count(vgg_keras.SMALLEST_SIZE, 1024), default=224, help='pixels of a side, after resizing')
     add('--pooling', choices=tuple(POOLING), default='average',
         help="first layer of the head: each channel's mean or maximum, or all positions")

