@@ -252,7 +252,7 @@ def dream_images(run, jobs, load_image, ascend, finished):
       ascend, finished: `dream` and `finish` with their options.
     """
     for job in run.remaining(jobs):
-        with run.keeping(job.name, content=job.content) as checkpoint:
+        with run.keeping(job.name, images.load_alpha(job.content), content=job.content) as checkpoint:
             content_image = load_image(job.content)
             run.finish = lambda image: finished(enlarge(content_image, image, content_image.shape[:2]), content_image,
                                                 contrast=job.contrast)

@@ -420,7 +420,7 @@ def main(argv=None):
             run_dir, [args.iterations] * len(todo), Losses._fields, unit='iteration', shown={'loss': 'total'},
             save_every=args.save_every, output=args.output, quiet=args.quiet, started=started) as run:
         for job in run.remaining(todo):
-            with run.keeping(job.name) as checkpoint:
+            with run.keeping(job.name, images.load_alpha(job.content)) as checkpoint:
                 content, styles = jobs.load_image(job.content), [jobs.load_image(path) for path in job.styles]
                 run.finish = partial(color.restore, content=content, preserve_color=args.preserve_color)
                 content_image, style_images = color.prepare(content, styles, args.preserve_color)

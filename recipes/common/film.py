@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from common import files, images
 from common.errors import InputError, UnavailableError
@@ -22,6 +21,7 @@ FRAME = '%06d.png'
 # What write_film writes: the extension and ffmpeg's options. H.264's usual pixel format knows even sizes only: of an
 # odd one the last row or column is left out. Colors are BT.709's, and marked so: players take them for that.
 GIF, MP4, FOLDER = '.gif', '.mp4', ''
+ANIMATIONS = (GIF, '.webp', '.png', '.apng')  # what may be a film or a picture; ffmpeg reads GIFs, Pillow the others
 MP4_OPTIONS = ('-vf', 'crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0,scale=out_color_matrix=bt709', '-colorspace', 'bt709',
                '-color_primaries', 'bt709', '-color_trc', 'bt709', '-pix_fmt', 'yuv420p', '-c:v', 'libx264',
                '-crf', '17', '-movflags', '+faststart')
@@ -32,6 +32,7 @@ PALETTE_USE = 'paletteuse=dither=bayer:bayer_scale=4:diff_mode=rectangle'
 TONE_MAP = ('zscale=transfer=linear:npl=100,format=gbrpf32le,zscale=primaries=bt709,tonemap=hable:desat=0,'
             'zscale=transfer=bt709:matrix=bt709:range=tv,format=yuv420p')
 _MATRIX = re.compile('bt709|bt470bg|smpte170m|smpte240m|bt2020n?c|fcc|gbr|ycgco|ictcp')
+DURATION = 100  # milliseconds of an animation's frame that does not say, or says 0
 MOST_GIF_FPS = 50  # browsers show frames of less than two hundredths of a second for ten
 
 
@@ -45,17 +46,13 @@ class Film(NamedTuple):
     paths: Any          # list of Path, the frames of a folder; empty for a video
     problems: Any       # list of str, what cannot be read and why
     filters: Any        # list of str, ffmpeg's, that bring a video's colors to RGB
+    shown: Any = ()     # list of int, which of an animation's frames each frame is; empty for a video or a folder
 
 
 def is_video(path):
-    """Tells videos and animated GIFs by their extension (and a GIF's number of frames)."""
-    if Path(path).suffix.lower() != GIF:
-        return Path(path).suffix.lower() in VIDEO_EXTENSIONS
-    try:
-        with Image.open(str(path)) as image:
-            return getattr(image, 'n_frames', 1) > 1
-    except Exception:  # damaged, or not there: load_image says what is wrong
-        return False
+    """Tells videos by their extension; GIF, WebP and PNG by their number of frames."""
+    suffix = Path(path).suffix.lower()
+    return suffix in VIDEO_EXTENSIONS or suffix in ANIMATIONS and images.count_frames(path) > 1
 
 
 def open_film(path, fps=None, most=None):
@@ -74,7 +71,10 @@ def open_film(path, fps=None, most=None):
       UnavailableError: no ffmpeg, for a video.
     """
     rate = Fraction(fps).limit_denominator(1001) if fps else None
-    return _open_folder(path, rate, most) if Path(path).is_dir() else _open_video(path, rate, most)
+    if Path(path).is_dir():
+        return _open_folder(path, rate, most)
+    is_animation = Path(path).suffix.lower() in set(ANIMATIONS) - {GIF}
+    return (_open_animation if is_animation else _open_video)(path, rate, most)
 
 
 def _open_folder(path, rate, most):
@@ -98,6 +98,23 @@ def _open_folder(path, rate, most):
 def _by_number(path):
     """Sorts frame2 before frame10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r'(\d+)', path.name)]
+
+
+def _open_animation(path, rate, most):
+    ends, problems, size = [0.0], [], (0, 0)
+    try:
+        for image, milliseconds in images.read_animation(path):
+            size = image.shape[:2]
+            ends.append(ends[-1] + (milliseconds or DURATION))
+    except InputError as error:
+        if len(ends) == 1:
+            raise
+        problems.append(f'what cannot be read of {path}; {len(ends) - 1} frames can ({error})')
+    rate = rate or min(Fraction(1000 / np.diff(ends).min()).limit_denominator(1001), Fraction(MOST_GIF_FPS))
+    shown = np.searchsorted(ends, np.arange(max(1, round(ends[-1] / 1000 * rate))) * (1000 / float(rate)), 'right') - 1
+    shown = np.minimum(shown, len(ends) - 2).tolist()[:most]
+    return Film(path=Path(path), fps=rate, num_frames=len(shown), height=size[0], width=size[1], paths=[],
+                problems=problems, filters=[], shown=shown)
 
 
 def _open_video(path, rate, most):
@@ -184,6 +201,13 @@ def read_frames(film, start=0):
     if film.paths:
         for path in film.paths[start:]:
             yield _fill(images.load_image(path), film.height, film.width)
+        return
+    if film.shown:
+        every, number = images.read_animation(film.path), -1
+        for wanted in film.shown[start:]:
+            while number < wanted:
+                image, number = next(every)[0], number + 1
+            yield image
         return
     command = _decoding(film.path, film.fps, film.filters) + ['-pix_fmt', 'rgb24', '-f', 'rawvideo', '-']
     # In a session of its own, so that Ctrl-C is ours alone to answer. open_film has reported what it complains of.

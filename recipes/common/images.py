@@ -1,20 +1,22 @@
 """Image files: whatever a person has is read as float32 RGB in [0, 255], and written back."""
+import contextlib
 import io
 import os
 import re
 import stat
+import sys
 import threading
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 from common import files
 from common.errors import InputError
 
-# What save_image writes: the extension's format, and how. With color at full resolution (subsampling 0) a dream's fine
-# colored lines survive JPEG.
+# What save_image writes: the extension's format, and how; in ALPHA, those with transparency. With color at full
+# resolution (subsampling 0) a dream's fine colored lines survive JPEG.
 FORMATS = {
     '.png': ('PNG', {}),
     '.jpg': ('JPEG', {'quality': 95, 'subsampling': 0}),
@@ -24,15 +26,25 @@ FORMATS = {
     '.tif': ('TIFF', {}),
     '.tiff': ('TIFF', {}),
 }
+ALPHA = ('PNG', 'WEBP', 'TIFF')
 # What is opened, whatever a file's name says. Pillow knows more: PostScript, for which it would start a program.
 # Telephones' MPO files are JPEGs; AVIF, newer Pillows read.
 READ_FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP', 'DIB', 'GIF', 'PPM', 'TGA', 'ICO', 'JPEG2000', 'PSD', 'AVIF')
-# What counts as an image in a folder. HEIC and AVIF cannot be read here; a message for each beats skipping them.
+# What counts as an image in a folder. HEIC cannot be read here; a message for each beats skipping them.
 IMAGE_EXTENSIONS = set(FORMATS) | set(
     '.jpe .jfif .dib .gif .ppm .pgm .pbm .pnm .tga .ico .jp2 .mpo .psd .heic .heif .avif'.split())
 READABLE = 'JPEG, PNG, WebP, TIFF, BMP, GIF, PPM, TGA, ICO, JPEG 2000 or PSD'
+# What people have besides, by its first bytes, to be called by its name.
+OTHERS = ((rb'....ftyp(heic|heix|hevc|hevx|heim|heis|mif1|msf1)', 'a HEIC picture, as iPhones take them'),
+          (rb'....ftyp(avif|avis)', 'an AVIF picture'), (rb'....ftyp', 'a video, or a raw picture of a camera'),
+          (rb'\xff\x0a|\0\0\0\x0cJXL ', 'a JPEG XL picture'), (rb'%PDF', 'a PDF document'),
+          (rb'%!PS|\xc5\xd0\xd3\xc6', 'a PostScript file'), (rb'.{128}DICM', 'a DICOM file'),
+          (rb'\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*|<!DOCTYPE svg[^>]*>\s*)*<svg', 'an SVG drawing'),
+          (rb'\s*<(!doctype )?html', 'a web page, such as a failed download leaves behind'))
+MOST_JPEG_PIXELS = 256 * 10 ** 6  # telephones take 200 million; JPEG is decoded at a half, a quarter or an eighth
 
 _WARNING_FILTERS = threading.Lock()  # the process has one list of them, which catch_warnings swaps
+_told = set()  # the kinds of notes that have been printed
 
 
 def load_image(path):
@@ -40,7 +52,11 @@ def load_image(path):
 
     Its EXIF orientation is applied, what is transparent shows white, gray becomes three equal channels, 16 bits are
     scaled to [0, 255] without rounding where Pillow keeps them (gray), an animation gives its first frame. Colors
-    with an ICC profile (Display P3, Adobe RGB, inks) become sRGB's; a damaged profile is left aside.
+    with an ICC profile (Display P3, Adobe RGB, inks) become sRGB's; a damaged profile is left aside. A JPEG with more
+    pixels than are safe is read at a half, a quarter or an eighth of its size.
+    Gray pixels of 16 bits that stay below 4096 are taken for 12 bits, as X-rays have them, below 1024 for 10, below 256
+    for 8; unless all are multiples of 16 or 257, as in a dark picture that was brought from 8 bits to 16. A note on
+    stderr says so.
     Floating-point pixels (TIFF) are taken to run from 0 to 1, 255 or 65535, the first of these that holds them with up
     to a quarter of overshoot, as resampling leaves it; what fits none is stretched from its least to its largest value.
 
@@ -53,18 +69,69 @@ def load_image(path):
     Raises:
       InputError: missing, a folder, a pipe or device, empty, not an image, damaged, too large or unreadable.
     """
+    return _read(path, lambda picture: _to_rgb(_to_srgb(_turn_upright(picture)), path))
+
+
+def load_alpha(path):
+    """Reads how opaque an image is, for the result to be as transparent.
+
+    Args:
+      path: str or Path.
+
+    Returns:
+      float32 [height, width] in [0, 255]; None if nothing of it is transparent, or it cannot be read.
+    """
+    try:
+        alpha = _read(path, lambda picture: _alpha(_turn_upright(picture)))
+    except InputError:
+        return None
+    return None if alpha.size == 0 or alpha.min() == 255 else alpha
+
+
+def _read(path, convert):
+    """Opens an image and returns the array that `convert` makes of the loaded Pillow image; see load_image."""
+    with _opened(path) as picture:
+        picture.info['deep'] = ';16' in str(picture.tile)  # of color with 16 bits Pillow keeps the upper 8
+        picture.load()  # Pillow reads the pixels only now, and only now finds that some are missing
+        return np.ascontiguousarray(convert(picture))
+
+
+def count_frames(path):
+    """Returns how many frames an animation has; 1 for any other file, whether or not it can be read."""
+    try:
+        with _opened(path) as picture:
+            return getattr(picture, 'n_frames', 1)
+    except InputError:
+        return 1
+
+
+def read_animation(path):
+    """Reads an animated GIF, WebP or PNG frame by frame; see load_image.
+
+    Yields:
+      (float32 [height, width, 3], RGB in [0, 255]; float, the milliseconds that it is shown, 0 where it does not say).
+    """
+    with _opened(path) as picture:
+        for number in range(1 if picture.info.get('default_image') else 0, getattr(picture, 'n_frames', 1)):
+            picture.seek(number)
+            picture.load()
+            yield _to_rgb(_to_srgb(picture), path), float(picture.info.get('duration') or 0)
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """Opens an image for reading; what then fails of it is an InputError, as load_image's docstring has it."""
     check_regular_file(path)
     try:
         with _open(path) as picture:
-            picture.load()  # Pillow reads the pixels only now, and only now finds that some are missing
-            return np.ascontiguousarray(_to_rgb(_to_srgb(_turn_upright(picture))))
+            yield picture
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         num_pixels = int(re.search(r'\d+', str(error)).group())
         raise InputError(f'{path}: {num_pixels:,} pixels, more than the {Image.MAX_IMAGE_PIXELS:,} that are safe to '
                          'open; make it smaller first')
     except UnidentifiedImageError:
-        raise InputError(f'{path}: not a picture, or of a kind that cannot be read here; expected {READABLE}')
-    except MemoryError:
+        raise InputError(f'{path}: {_name_kind(path)}; expected {READABLE}')
+    except (MemoryError, InputError):
         raise
     except Exception as error:  # Pillow meets damage with errors of a dozen kinds, from struct.error to IndexError
         if isinstance(error, OSError) and error.errno is not None:
@@ -73,11 +140,41 @@ def load_image(path):
 
 
 def _open(path):
-    """Opens an image, in whatever thread; one that is too large is an error."""
-    with _WARNING_FILTERS, warnings.catch_warnings():
-        warnings.simplefilter('error', Image.DecompressionBombWarning)
-        Image.init()
-        return Image.open(str(path), formats=[name for name in READ_FORMATS if name in Image.OPEN])
+    """Opens an image, in whatever thread; one that is too large is an error, if it is not a JPEG, which can shrink."""
+    try:
+        with _WARNING_FILTERS, warnings.catch_warnings():
+            warnings.simplefilter('error', Image.DecompressionBombWarning)
+            Image.init()
+            return Image.open(str(path), formats=[name for name in READ_FORMATS if name in Image.OPEN])
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        with open(str(path), 'rb') as file:
+            if file.read(3) != b'\xff\xd8\xff':
+                raise
+        picture = JpegImagePlugin.JpegImageFile(str(path))
+        width, height = picture.size
+        fits = [factor for factor in (2, 4) if width * height <= factor ** 2 * Image.MAX_IMAGE_PIXELS]
+        factor = min(fits, default=8)
+        if width * height > MOST_JPEG_PIXELS:
+            picture.close()
+            raise
+        picture.draft(None, (width // factor, height // factor))
+        note('large', f'{path}: {width * height / 1e6:.0f} megapixels; read at 1/{factor} of its width and height')
+        return picture
+
+
+def _name_kind(path):
+    with open(str(path), 'rb') as file:
+        beginning = file.read(1000)
+    return next((f'{kind}, which cannot be read here; convert it first' for pattern, kind in OTHERS
+                 if re.match(pattern, beginning, re.DOTALL | re.IGNORECASE)),
+                'not a picture, or of a kind that cannot be read here')
+
+
+def note(kind, line):
+    """Prints a line to stderr, the first of its kind alone: what is true of one image is often true of a thousand."""
+    if kind not in _told:
+        _told.add(kind)
+        print(f'note: {line}', file=sys.stderr, flush=True)
 
 
 def load_gray(path):
@@ -140,24 +237,46 @@ def _to_srgb(picture):
     return srgb
 
 
-def _to_rgb(picture):
+def _to_rgb(picture, path):
     """Turns a loaded Pillow image of any mode into float32 [height, width, 3] in [0, 255]."""
-    if picture.mode == 'F' or picture.mode.startswith('I'):  # Pillow's own conversion would clip these at 255
-        gray = _scale_to_bytes(np.asarray(picture))
+    if _is_deep(picture):  # Pillow's own conversion would clip these at 255
+        gray = _scale_to_bytes(np.asarray(picture), path)
         return np.repeat(gray[:, :, np.newaxis], 3, axis=2)
-    if picture.mode == 'La':
-        picture = picture.convert('LA')
-    if picture.mode in ('RGBA', 'RGBa', 'LA', 'PA') or 'transparency' in picture.info:
-        pixels = np.asarray(picture.convert('RGBA'), np.float32)
-        alpha = pixels[:, :, 3:] / np.float32(255)
-        return pixels[:, :, :3] * alpha + 255 * (1 - alpha)
-    return np.asarray(picture.convert('RGB'), np.float32)
+    opacity = _alpha(picture)
+    if opacity.size:
+        alpha = opacity[:, :, np.newaxis] / np.float32(255)
+        return np.asarray(picture.convert('RGBA'), np.float32)[:, :, :3] * alpha + 255 * (1 - alpha)
+    pixels = np.asarray(picture.convert('RGB'), np.float32)
+    if picture.info.get('deep') and pixels.max() < 16:
+        note('dark', f'{path}: colors of 16 bits, all below 4096: shown as dark as that; if they have 12 bits, '
+             'multiply all by 16')
+    return pixels
 
 
-def _scale_to_bytes(values):
+def _is_deep(picture):
+    return picture.mode == 'F' or picture.mode.startswith('I')
+
+
+def _alpha(picture):
+    """Returns the alpha channel of a loaded Pillow image, float32 [height, width]; an empty array where it has none."""
+    if picture.mode in ('RGBA', 'RGBa', 'LA', 'La', 'PA') or 'transparency' in picture.info and not _is_deep(picture):
+        picture = picture.convert('LA') if picture.mode == 'La' else picture
+        return np.asarray(picture.convert('RGBA').getchannel('A'), np.float32)
+    return np.empty((0, 0), np.float32)
+
+
+def _scale_to_bytes(values, path):
     """Brings integers of 16 or 32 bits, or floats, to float32 in [0, 255], as load_image's docstring says."""
     is_float = values.dtype.kind == 'f'
     full_scales, slack = ((1, 255, 65535), 0.25) if is_float else ((65535,), 0)
+    if not is_float and 0 < values.max() < 4096 and (values % 16).any() and (values % 257).any():
+        full_scales = 255, 1023, 4095
+        bits = next(bits for bits in (8, 10, 12) if values.max() < 2 ** bits)
+        note('bits', f'{path}: gray values of 16 bits, the largest {values.max()}: taken for {bits} bits, which makes '
+             f'the picture {2 ** (16 - bits)} times as bright')
+    elif not is_float and 4096 <= values.max() < 2 ** 14:
+        note('dark', f'{path}: gray values of 16 bits, the largest {values.max()}: shown as dark as that; if they '
+             'have 14 bits, multiply all by 4')
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError('some pixels are not finite numbers')
@@ -178,12 +297,13 @@ def _turn_upright(picture):
         return picture
 
 
-def save_image(path, image):
+def save_image(path, image, alpha=None):
     """Writes an image in the format of its extension, whole or not at all; its folder is made if it is missing.
 
     Args:
       path: str or Path ending in one of FORMATS.
       image: [height, width, 3] RGB or [height, width] gray, any real type, clipped to [0, 255] and rounded.
+      alpha: float32 [any height, any width] in [0, 255], how opaque an RGB image is, see load_alpha; None if it all is.
 
     Raises:
       InputError: an unknown extension.
@@ -196,12 +316,23 @@ def save_image(path, image):
         raise ValueError(f'cannot save an array of shape {image.shape} as an image')
     if not np.isfinite(image).all():
         raise ValueError(f'cannot save {path}: {(~np.isfinite(image)).sum()} of its values are not finite')
+    if alpha is not None and file_format in ALPHA:
+        alpha = Image.fromarray(alpha).resize(image.shape[1::-1], Image.Resampling.BILINEAR)  # others overshoot
+        image = np.concatenate([image, np.asarray(alpha)[:, :, np.newaxis]], axis=2)
+    elif alpha is not None:
+        note('transparency', f'{path}: {file_format} has no transparency, which .png, .webp and .tif keep')
     # Into memory first: Pillow, writing to a file itself, hides from its error that the disk is full.
     encoded = io.BytesIO()
     Image.fromarray(np.rint(np.clip(image, 0, 255)).astype(np.uint8)).save(encoded, file_format, **options)
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as beside:
         beside.write_bytes(encoded.getbuffer())
+
+
+def copy_image(source, path):
+    """Writes a saved image once more, in the format of another extension; see save_image."""
+    pixels = _read(source, lambda picture: np.asarray(picture.convert('RGBA')))
+    save_image(path, pixels[:, :, :3], load_alpha(source))
 
 
 def _format_of(path, option):

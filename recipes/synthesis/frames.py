@@ -80,10 +80,12 @@ def open_source(args, load_image):
         raise InputError('--content: a film is made from one image, one video or one folder of frames, not of '
                          f'{len(more) + 1}')
     moves = args.zoom is not None or args.rotate is not None
-    is_film = path.is_dir() or film.is_video(path) and not (moves and path.suffix.lower() == film.GIF)
+    is_film = path.is_dir() or film.is_video(path) and not (moves and path.suffix.lower() in film.ANIMATIONS)
     if not is_film or str(path) == content.NOISE:  # whatever there may be of that name
         if args.frame_blend is not None:
             raise InputError(f'--frame-blend needs a video or a folder of frames; {path} is an image')
+        if images.load_alpha(path) is not None:
+            images.note('transparency', f'{path}: what is transparent shows white; a film has no transparency')
         zoom = args.zoom or (1.0 if moves else ZOOM)
         return ImageSource(path, load_image(path), args.frames or NUM_FRAMES, zoom, args.rotate or 0.0, args.fps)
     if moves:
@@ -159,7 +161,7 @@ class VideoSource:
         if size:
             self.size = images.fit_size(*self.size, longer_side=size, upscale=True)
         self.num_frames, self.fps, self.problems = source.num_frames, source.fps, source.problems
-        self.sound = None if source.paths else source.path
+        self.sound = None if source.paths or source.shown else source.path
         self.first, self._filmed, self._old = next(self._read(0)), None, None
 
     def _read(self, start):

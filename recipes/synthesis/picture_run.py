@@ -103,7 +103,7 @@ class PictureRun(InterruptibleRun):
         return jobs[len(self.pictures):]
 
     @contextlib.contextmanager
-    def keeping(self, name, **facts):
+    def keeping(self, name, alpha=None, **facts):
         """Works on one picture; at the end, run.json records it.
 
         Where the computation fails, or a file cannot be read any more, the last good picture is saved, and the run goes
@@ -111,6 +111,7 @@ class PictureRun(InterruptibleRun):
 
         Args:
           name: str, of the picture's file, without extension.
+          alpha: float32 [any height, any width] in [0, 255], how opaque it is; None if it all is.
           **facts: what to record of the picture, finished or not.
 
         Yields:
@@ -120,6 +121,7 @@ class PictureRun(InterruptibleRun):
           ComputationError, InputError: what ended the work on the run's only picture.
         """
         self.name, self.facts, self.image, self.finish = name, dict(facts), None, lambda image: image
+        self.alpha = alpha
         checkpoint, self.checkpoint = self.checkpoint, None
         self.began = self.saved_at = time.time()
         self.seconds_before = float(checkpoint['seconds']) if checkpoint else 0.0
@@ -157,7 +159,7 @@ class PictureRun(InterruptibleRun):
         shown = {label: figures[column] for label, column in self.shown.items()}
         self.progress.update({**which, 'size': f'{width}x{height}', **shown})
         if self.save_every and step % self.save_every == 0:
-            images.save_image(self.run_dir / f'{self.name}_{step:05d}.png', self.finish(image))
+            images.save_image(self.run_dir / f'{self.name}_{step:05d}.png', self.finish(image), self.alpha)
         total = self.num_steps[len(self.pictures)]
         if self.stop.requested and step < total:  # else nothing of this picture is missing
             self._save_checkpoint(step, state)
@@ -183,9 +185,8 @@ class PictureRun(InterruptibleRun):
           Path where the user wants it, or else that of the run's own file.
         """
         path = self.run_dir / f'{self.name}.png'
-        images.save_image(path, image)
-        if self.output:
-            images.save_image(self.output, image)
+        for copy in filter(None, (path, self.output)):
+            images.save_image(copy, image, self.alpha)
         self.facts.update(path=self.output or path, height=image.shape[0], width=image.shape[1], **facts)
         return self.output or path
 
@@ -242,7 +243,7 @@ class PictureRun(InterruptibleRun):
             runs.write_record(self.run_dir, seconds=seconds, left_out=list(skipped), versions=runs.versions(),
                               results=dict(results, pictures=len(self.finished), seconds=seconds))
         elif self.output and self.only_result:
-            images.save_image(self.output, images.load_image(self.run_dir / f'{self.only_result["name"]}.png'))
+            images.copy_image(self.run_dir / f'{self.only_result["name"]}.png', self.output)
         line = (f'{done} in {seconds:.0f} s; {detail}: {self.output or self.only_result["path"]}' if detail else
                 f'{len(self.finished)} images {done} in {seconds:.0f} s, {len(skipped)} skipped: {self.run_dir}')
         print(line)

@@ -1,4 +1,5 @@
 """common/film.py: frames in and out."""
+import os
 import re
 import subprocess
 import sys
@@ -355,3 +356,64 @@ def test_a_disk_that_fills_up(tmp_path, monkeypatch, small_disk, extension, shar
     with small_disk(int(share * size)), pytest.raises(UnavailableError, match='cannot be written.*File too large'):
         film.write_film(tmp_path / ('film' + extension), tmp_path, 3, fps=10)
     assert not list(tmp_path.glob('film*')) and not list(tmp_path.glob('.*part*'))
+
+
+@pytest.fixture
+def animation(tmp_path):
+    """Returns a function that keeps an animation of four colors on a transparent ground, with or without a still."""
+    def keep(extension, durations=(100, 100, 100, 100), **options):
+        pictures = [Image.new('RGBA', (32, 24)) for _ in durations]
+        for number, picture in enumerate(pictures):
+            picture.paste((*color(3 * number), 255), (0, 0, 32, 12))
+            picture.paste((0, 0, 0, 255), (24, 12, 32, 24))  # the picture cannot be cropped to what is opaque
+        path = tmp_path / f'sticker{extension}'
+        pictures[0].save(str(path), save_all=True, append_images=pictures[1:], duration=list(durations), quality=100,
+                         **options)
+        return path
+    return keep
+
+
+@pytest.mark.parametrize('extension', ['.webp', '.png'])
+def test_an_animated_webp_or_png_is_a_film(animation, extension):
+    path = animation(extension)
+    assert film.is_video(path)
+    found = film.open_film(path)
+    assert (found.num_frames, found.fps, found.height, found.width) == (4, 10, 24, 32) and not found.problems
+    every = list(film.read_frames(found))
+    assert len(every) == 4
+    for number, image in enumerate(every):
+        np.testing.assert_allclose(image[0, 0], color(3 * number), atol=4)
+        np.testing.assert_array_equal(image[20, 0], [255] * 3)  # what is transparent shows white
+    np.testing.assert_array_equal(next(film.read_frames(found, 2)), every[2])
+    assert film.open_film(path, most=3).num_frames == 3 and film.open_film(path, fps=20).num_frames == 8
+
+
+def test_an_animations_frames_are_shown_as_long_as_they_say(animation):
+    found = film.open_film(animation('.png', (40, 80, 40, 200)))
+    assert found.fps == 25 and found.shown == [0, 1, 1, 2, 3, 3, 3, 3, 3]
+    found = film.open_film(animation('.webp', (30, 45, 25)))
+    assert found.fps == 40 and found.shown == [0, 0, 1, 2]
+
+
+def test_an_animations_still_is_no_frame_of_it(animation):
+    found = film.open_film(animation('.png', default_image=True))
+    assert found.num_frames == 3
+    np.testing.assert_allclose(next(film.read_frames(found))[0, 0], color(3), atol=4)
+
+
+@pytest.mark.parametrize('extension', ['.webp', '.png'])
+def test_a_damaged_animation(animation, extension):
+    path = animation(extension)
+    path.write_bytes(path.read_bytes()[:-150])
+    if film.is_video(path):  # a WebP without its end is not one for Pillow
+        found = film.open_film(path)
+        assert found.num_frames < 4 and 'frames can' in found.problems[0]
+        assert len(list(film.read_frames(found))) == found.num_frames
+
+
+@pytest.mark.parametrize('extension', ['.gif', '.webp', '.png'])
+def test_a_pipe_with_a_films_name_does_not_hang(tmp_path, extension):
+    os.mkfifo(str(tmp_path / f'x{extension}'))
+    assert not film.is_video(tmp_path / f'x{extension}')
+    with pytest.raises(InputError, match='not a regular file'):
+        film.open_film(tmp_path / f'x{extension}')

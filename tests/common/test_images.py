@@ -145,14 +145,54 @@ def test_sixteen_bit_gray_is_scaled_and_not_clipped(tmp_path, name):
     np.testing.assert_allclose(images.load_image(path)[0, :, 0], [0, 127.5, 255], atol=0.5)
 
 
-def test_sixteen_bit_color_png(tmp_path):
+@pytest.fixture
+def no_notes(monkeypatch):
+    """Nothing has been told yet."""
+    monkeypatch.setattr(images, '_told', set())
+
+
+@pytest.mark.parametrize('extension', ['png', 'tif'])
+@pytest.mark.parametrize('values, expected, bits', [
+    ([128, 2023, 4095], [7.97, 125.97, 255], 12), ([0, 511, 1023], [0, 127.4, 255], 10),
+    ([3, 20, 255], [3, 20, 255], 8)])
+def test_fewer_bits_kept_in_sixteen(tmp_path, capsys, no_notes, extension, values, expected, bits):
+    for name in ('one', 'two'):
+        path = save(tmp_path / f'{name}.{extension}', np.uint16([values]))
+        np.testing.assert_allclose(images.load_image(path)[0, :, 0], expected, atol=0.1)
+    told, = capsys.readouterr().err.splitlines()  # of two, the first alone is told
+    assert f'note: {tmp_path / "one"}' in told and f'taken for {bits} bits' in told
+
+
+@pytest.mark.parametrize('values', [[0, 257, 3084], [0, 256, 4080], [0, 16, 2048], [0, 0, 0]])
+def test_a_dark_picture_stays_dark(tmp_path, capsys, no_notes, values):
+    path = save(tmp_path / 'night.png', np.uint16([values]))
+    np.testing.assert_allclose(images.load_image(path)[0, :, 0], np.array(values) / 257, atol=0.01)
+    assert capsys.readouterr().err == ''
+
+
+def test_a_picture_of_fourteen_bits_is_dark_and_that_is_told(tmp_path, capsys, no_notes):
+    path = save(tmp_path / 'fourteen.png', np.uint16([[5, 16001]]))
+    np.testing.assert_allclose(images.load_image(path)[0, :, 0], [5 / 257, 16001 / 257], atol=0.01)
+    assert 'the largest 16001: shown as dark as that' in capsys.readouterr().err
+
+
+def write_deep_png(path, values):
+    """Writes one pixel of 16-bit color, which Pillow reads but does not write."""
     def chunk(kind, data):
         return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
-    path = tmp_path / 'deep.png'
-    rows = b'\0' + np.uint16([[0, 32768, 65535]]).astype('>u2').tobytes()
+    rows = b'\0' + np.uint16([values]).astype('>u2').tobytes()
     path.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 1, 1, 16, 2, 0, 0, 0))
                      + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b''))
+    return path
+
+
+def test_sixteen_bit_color_png(tmp_path, capsys, no_notes):
+    path = write_deep_png(tmp_path / 'deep.png', [0, 32768, 65535])
     np.testing.assert_allclose(images.load_image(path)[0, 0], [0, 127.5, 255], atol=0.6)
+    assert capsys.readouterr().err == ''
+    path = write_deep_png(tmp_path / 'dark.png', [0, 2000, 4000])
+    np.testing.assert_allclose(images.load_image(path)[0, 0], [0, 7, 15], atol=0.6)
+    assert 'colors of 16 bits, all below 4096: shown as dark as that' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('values, expected', [
@@ -220,7 +260,7 @@ def test_other_formats_are_not_opened_whatever_their_name(tmp_path, content, mon
     Image.init()
     for name in set(Image.OPEN) - set(images.READ_FORMATS):  # PostScript would start Ghostscript
         monkeypatch.setitem(Image.OPEN, name, (lambda *unused: pytest.fail('opened'), None))
-    check_error(tmp_path / 'photo.jpg', 'not a picture', images.READABLE)
+    check_error(tmp_path / 'photo.jpg', 'cannot be read here', images.READABLE)
 
 
 def test_a_pipe_or_a_device_does_not_hang(tmp_path):
@@ -263,6 +303,31 @@ def test_any_flipped_or_missing_bytes_give_a_picture_or_an_input_error(tmp_path,
                     assert str(path) in str(error)
                 else:
                     assert image.dtype == np.float32 and np.isfinite(image).all()
+
+
+@pytest.mark.parametrize('content, said', [
+    (b'\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'a HEIC picture'), (b'\0\0\0\x20ftypmif1', 'a HEIC picture'),
+    (b'\0\0\0\x20ftypisom' + bytes(99), 'a video, or a raw picture'), (b'\0\0\0\x0cJXL \r\n\x87\n', 'a JPEG XL'),
+    (b'%PDF-1.7', 'a PDF document'), (b'<?xml version="1.0"?>\n<svg xmlns="x">', 'an SVG drawing'),
+    (b'<!DOCTYPE html><html>', 'a web page'), (bytes(128) + b'DICM', 'a DICOM file')])
+def test_pictures_of_other_kinds_are_called_by_their_names(tmp_path, content, said):
+    (tmp_path / 'photo.jpg').write_bytes(content)
+    check_error(tmp_path / 'photo.jpg', f': {said}', 'cannot be read here; convert it first; expected JPEG')
+
+
+@pytest.mark.parametrize('factor, side', [(3, 2), (10, 4), (50, 8), (500, None)])
+def test_a_jpeg_that_is_too_large_is_read_smaller(tmp_path, photograph, monkeypatch, capsys, no_notes, factor, side):
+    path = save(tmp_path / 'large.jpg', photograph, exif=exif(6), quality=95)
+    whole = images.load_image(path)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 60 * 90 // factor)
+    monkeypatch.setattr(images, 'MOST_JPEG_PIXELS', 64 * 60 * 90 // factor)
+    if side is None:
+        check_error(path, '5,400 pixels')
+        return
+    image = images.load_image(path)
+    assert image.shape == (-(-90 // side), -(-60 // side), 3)  # upright
+    assert np.abs(image - images.resize_image(whole, *image.shape[:2])).mean() < 8
+    assert f'megapixels; read at 1/{side} of its width and height' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('factor', [1.5, 3])  # Pillow warns from its limit on, and raises from twice the limit on
@@ -321,6 +386,30 @@ def test_jpeg_keeps_color_at_full_resolution(tmp_path):
     images.save_image(tmp_path / 'x.jpg', np.zeros((16, 16, 3)))
     with Image.open(str(tmp_path / 'x.jpg')) as picture:
         assert [layer[1:3] for layer in picture.layer] == [(1, 1)] * 3
+
+
+@pytest.mark.parametrize('extension', ['png', 'webp', 'tif'])
+def test_transparency_is_kept(tmp_path, extension):
+    image, alpha = np.full((8, 6, 3), 60.0), np.zeros((4, 3), np.float32)
+    alpha[:, 1:] = 255
+    images.save_image(tmp_path / f'a.{extension}', image, alpha)
+    found = images.load_alpha(tmp_path / f'a.{extension}')
+    assert found.shape == (8, 6) and found[4, 0] == 0 and found[4, 5] == 255
+    np.testing.assert_allclose(images.load_image(tmp_path / f'a.{extension}')[4, 5], 60, atol=4)
+    images.copy_image(tmp_path / f'a.{extension}', tmp_path / 'b.png')
+    np.testing.assert_array_equal(images.load_alpha(tmp_path / 'b.png'), found)
+
+
+def test_a_format_without_transparency_says_so(tmp_path, capsys, no_notes):
+    images.save_image(tmp_path / 'a.jpg', np.zeros((2, 2, 3)), np.zeros((2, 2), np.float32))
+    assert 'a.jpg: JPEG has no transparency, which .png, .webp and .tif keep' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L', 'P', 'I;16', 'RGBA'])
+def test_what_is_not_transparent_has_no_alpha(tmp_path, mode):
+    assert images.load_alpha(save(tmp_path / 'opaque.png', Image.new(mode, (4, 4), 200 if mode != 'RGBA' else '#123'))
+                             ) is None
+    assert images.load_alpha(tmp_path / 'missing.png') is None
 
 
 def test_save_gray_and_make_the_folder(tmp_path):

@@ -12,11 +12,11 @@ from synthesis import picture_run
 from synthesis.picture_run import PictureRun
 
 
-def brighten(run_dir, num_steps=(4,), before_record=lambda name, step: None, **options):
+def brighten(run_dir, num_steps=(4,), before_record=lambda name, step: None, alpha=None, **options):
     """Runs a recipe of a few lines; returns its exit code."""
     with PictureRun(run_dir, list(num_steps), ('loss', 'other'), **options) as run:
         for name, steps in run.remaining(list(zip('abc', num_steps))):
-            with run.keeping(name, kind='toy') as checkpoint:
+            with run.keeping(name, alpha, kind='toy') as checkpoint:
                 run.finish = lambda image: image + 100
                 done, image = (int(checkpoint['done']), checkpoint['image']) if checkpoint else (0, np.zeros((6, 8, 3)))
                 for step in range(done + 1, steps + 1):
@@ -157,3 +157,12 @@ def test_the_progress_fits_a_terminal_and_says_which_image(new_run, capsys, monk
     assert lines[4].startswith('iteration 5/6, image 2/2, size 8x6, loss 1, ')
     brighten(new_run())
     assert 'picture' not in capsys.readouterr().out
+
+
+def test_the_transparency_of_a_picture_is_kept(new_run, tmp_path):
+    run_dir, alpha = new_run(), np.tile(np.float32([0, 255]), (6, 4))
+    assert brighten(run_dir, alpha=alpha, save_every=2, output=tmp_path / 'out.webp') == 0
+    for path in (run_dir / 'a.png', run_dir / 'a_00002.png', tmp_path / 'out.webp'):
+        np.testing.assert_array_equal(images.load_alpha(path), alpha)
+    assert brighten(run_dir, output=tmp_path / 'again.png') == 0  # the finished run's result, once more
+    np.testing.assert_array_equal(images.load_alpha(tmp_path / 'again.png'), alpha)
