@@ -26,6 +26,7 @@ import contextlib
 import sys
 import time
 from fractions import Fraction
+from functools import partial
 from typing import Any, NamedTuple
 
 import common  # noqa: F401, first: without an environment, says in one line how to make it
@@ -279,19 +280,6 @@ def predict(sess, graph, photographs):
     return classifier.predict(sess, graph.probabilities, graph.images, photographs)
 
 
-@contextlib.contextmanager
-def trained_network(folder, network, step, device='auto', threads=None):
-    """Opens a session with the weights of a run's checkpoint, in a graph without optimizer.
-
-    Yields:
-      (tf.Session, Graph).
-    """
-    with tf.Graph().as_default(), session.open_session(device=device, threads=threads) as sess:
-        graph = build_graph(network=network)
-        runs.restore_checkpoint(folder, graph.saver, sess, step)
-        yield sess, graph
-
-
 def evaluate(sess, graph, data, run_dir, tta=False):
     """Measures the test images, which nothing was chosen by, and draws curves, filters and mistakes.
 
@@ -318,7 +306,8 @@ def evaluate(sess, graph, data, run_dir, tta=False):
 def classify_files(paths, found, device='auto', threads=None):
     """Classifies a person's own images, and draws what the network saw; see classifier.find_trained_run."""
     photographs = np.stack([cifar10.prepare(images.load_image(path)) for path in paths])
-    with trained_network(found.folder, found.settings['network'], found.step, device, threads) as (sess, graph):
+    build = partial(build_graph, network=found.settings['network'])
+    with classifier.trained_network(build, found.folder, found.step, device, threads) as (sess, graph):
         classifier.show_predictions(found, paths, photographs, predict(sess, graph, photographs), cifar10.CLASS_NAMES)
 
 
@@ -398,6 +387,8 @@ def main(argv=None):
 
     num_steps = args.steps or -(-args.epochs * len(data.train_images) // args.batch_size)
     statistics = None if args.book else measure(data.train_images)
+    trained_network = partial(classifier.trained_network, partial(build_graph, network=args.network),
+                              device=args.device, threads=args.threads)
     results = []
     for seed, folder in seeds.each_seed(run_dir, RECIPE, args.seed, args.runs, args.settings):
         say(f'seed {seed}: {folder}')
@@ -415,7 +406,7 @@ def main(argv=None):
                     state = train(sess, graph, data, folder, num_steps=num_steps, batch_size=args.batch_size,
                                   augment=args.augment, seed=seed, state=state, patience=args.early_stopping,
                                   started=started, quiet=args.quiet)
-        with trained_network(folder, args.network, state['best_step'], args.device, args.threads) as (sess, graph):
+        with trained_network(folder, state['best_step']) as (sess, graph):
             say(f'evaluating {len(data.test_images):,} test images')
             found = evaluate(sess, graph, data, folder, args.tta)
         results.append(dict(runs.read_record(folder).get('results', {}), **found, best_step=state['best_step'],
@@ -429,7 +420,7 @@ def main(argv=None):
     seeds.report(run_dir, results, f'{trained_for} of the {args.network} network{way}')
     if args.export:
         found = classifier.find_trained_run(args.output_dir, RECIPE, run_dir)
-        with trained_network(found.folder, args.network, found.step, args.device, args.threads) as (sess, graph):
+        with trained_network(found.folder, found.step) as (sess, graph):
             say(f'SavedModel: {classifier.export(run_dir, sess, graph.images, graph.probabilities, data.class_names)}')
     print(f'{seconds:.0f} s; pictures in {run_dir}')
 

@@ -63,7 +63,6 @@ BOOK_NOISE = {'size': 224}
 
 # ---- The network, the objective and its gradient ----
 
-
 def build_graph(network, terms, guided=False):
     """Builds the network, the objective and its gradient for one tile, in the default graph.
 
@@ -122,7 +121,6 @@ def tiled_gradient(image, shift, sess, graph, feed=(), tile_size=512, grid=32):
 
 
 # ---- Gradient ascent ----
-
 
 class State(NamedTuple):
     """How far a dream is."""
@@ -224,24 +222,6 @@ def enlarge(content_image, image, size):
 
 # ---- Images, films and contact sheets ----
 
-
-def finish(image, content_image, contrast=None, preserve_color=False, blend=1.0):
-    """Makes the image to be saved: contrast, colors and blend as asked for.
-
-    Args:
-      image: float32 [height, width, 3], the dream, at the content image's size.
-      content_image: float32 of the same shape.
-      contrast: float, the standard deviation that it is brought to; None to leave it.
-      preserve_color: bool, keep the content image's colors.
-      blend: float in [0, 1], the weight of the dream; the rest is the content image.
-    """
-    if contrast:
-        image = np.clip((image - image.mean()) / max(image.std(), 1e-4) * contrast + 127.5, 0, 255)
-    if preserve_color:
-        image = color.keep_luminance(content_image, image)
-    return blend * image + (1 - blend) * content_image
-
-
 def dream_images(run, jobs, load_image, ascend, finished):
     """Dreams on one image after the other.
 
@@ -249,7 +229,7 @@ def dream_images(run, jobs, load_image, ascend, finished):
       run: PictureRun.
       jobs: list of content.Job.
       load_image: function of a Path; returns the content image.
-      ascend, finished: `dream` and `finish` with their options.
+      ascend, finished: `dream` and color.finish with their options.
     """
     for job in run.remaining(jobs):
         with run.keeping(job.name, images.load_alpha(job.content), content=job.content) as checkpoint:
@@ -294,7 +274,6 @@ def conclude(run, skipped):
 
 
 # ---- Command line ----
-
 
 def parse_args(argv):
     """Parses the command line; see --help."""
@@ -398,7 +377,7 @@ def main(argv=None):
     mask, guide = args.mask and images.load_gray(args.mask), args.guide and objectives.load_guide(args.guide)
     network = load_network()
     ascend = partial(dream, seed=args.seed, jitter=args.jitter, laplacian_levels=args.laplacian_levels, mask=mask)
-    finished = partial(finish, preserve_color=args.preserve_color, blend=args.blend, contrast=jobs[0].contrast)
+    finished = partial(color.finish, preserve_color=args.preserve_color, blend=args.blend, contrast=jobs[0].contrast)
     if contact_sheets.is_wanted(args):
         return dream_sheet(args, network, jobs[0], load_image(jobs[0].content), skipped, ascend, finished, started)
     default = network.noise_objective if jobs[0].contrast and not args.guide else network.objective

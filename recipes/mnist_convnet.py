@@ -23,7 +23,6 @@ Usage:
     python recipes/mnist_convnet.py --predict my.jpg     your own digit, with the latest run
     python recipes/mnist_convnet.py --resume             go on with a run that was stopped
 """
-import contextlib
 import sys
 import time
 from fractions import Fraction
@@ -271,19 +270,6 @@ def predict(sess, graph, digits):
     return classifier.predict(sess, graph.probabilities, graph.images, digits)
 
 
-@contextlib.contextmanager
-def trained_network(run_dir, step, device='auto', threads=None):
-    """Opens a session with the weights of a run's checkpoint, in a graph without optimizer.
-
-    Yields:
-      (tf.Session, Graph).
-    """
-    with tf.Graph().as_default(), session.open_session(device=device, threads=threads) as sess:
-        graph = build_graph()
-        runs.restore_checkpoint(run_dir, graph.saver, sess, step)
-        yield sess, graph
-
-
 def evaluate(sess, graph, data, run_dir):
     """Measures the test images, which nothing was chosen by, and draws curves, filters, activations and mistakes.
 
@@ -311,7 +297,7 @@ def classify_files(paths, found, device='auto', threads=None):
       InputError: a file is no image, or blank.
     """
     digits = np.stack([mnist.prepare_digit(images.load_image(path), path) for path in paths])
-    with trained_network(found.folder, found.step, device, threads) as (sess, graph):
+    with classifier.trained_network(build_graph, found.folder, found.step, device, threads) as (sess, graph):
         classifier.show_predictions(found, paths, digits, predict(sess, graph, digits),
                                     mnist.DATASETS[found.settings['dataset']].class_names)
 
@@ -374,7 +360,8 @@ def main(argv=None):
                           keep_prob=args.keep_prob, augment=args.augment, seed=args.seed, state=state,
                           validate_every=args.validate_every, patience=args.early_stopping,
                           draw_filters=args.tensorboard, started=started, quiet=args.quiet)
-    with trained_network(run_dir, state['best_step'], args.device, args.threads) as (sess, graph):
+    trained = classifier.trained_network(build_graph, run_dir, state['best_step'], args.device, args.threads)
+    with trained as (sess, graph):
         say(f'evaluating {len(data.test_images):,} test images')
         accuracy = evaluate(sess, graph, data, run_dir)
         if args.export:

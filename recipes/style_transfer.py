@@ -22,7 +22,6 @@ Source: A Neural Algorithm of Artistic Style, arXiv 1508.06576; its equations ar
 import sys
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 import common  # noqa: F401, first: without an environment, says in one line how to make it
@@ -45,29 +44,6 @@ BOOK_LOSS = dict(loss='book', content_weight=5.0, style_weight=100.0, tv_weight=
                  style_layers=['conv1_1:0.5', 'conv2_1:1', 'conv3_1:1.5', 'conv4_1:3', 'conv5_1:4'])
 BOOK = dict(BOOK_LOSS, optimizer='adam', learning_rate=2.0, iterations=600, scales=1, noise_ratio=0.6)
 Tensor = Any
-
-
-# ---- The network ----
-
-class Network(NamedTuple):
-    """A VGG network and how it is applied."""
-    name: str
-    weights: dict  # name of a convolution to (kernel, bias)
-    last_layer: Optional[str] = None  # the deepest to build; None for all
-    pooling: str = 'average'
-    padding: str = 'zero'
-
-
-def load_network(models_dir, layers, name=None, path=None, pooling='average', padding='zero', quiet=False):
-    """Loads the weights down to the deepest of the layers; returns (Network, dict of where the weights are from)."""
-    name, weights, source, sha256 = vgg.obtain_weights(models_dir, name, path, quiet=quiet)
-    for layer in layers:
-        vgg.check_layer(layer, name)
-    names = vgg.layer_names(name)
-    last_layer = max(layers, key=names.index)
-    used = {layer: weights[layer] for layer in names[:names.index(last_layer) + 1] if layer in weights}
-    return (Network(name=name, weights=used, last_layer=last_layer, pooling=pooling, padding=padding),
-            dict(network=name, source=source, sha256=sha256))
 
 
 # ---- The losses: functions of sums over positions, which can be added up tile by tile ----
@@ -206,7 +182,7 @@ class StyleGraph(NamedTuple):
 
 
 def build_graph(network, weights=LossWeights(), tiled=False):
-    """Adds the network, the losses and their gradient to the default graph; returns a StyleGraph.
+    """Adds a vgg.Network, the losses and their gradient to the default graph; returns a StyleGraph.
 
     One graph serves all sizes, the targets (`grams`, `features`), and, if `tiled`, crops of an image: see
     tiled_loss.make_evaluate.
@@ -214,7 +190,7 @@ def build_graph(network, weights=LossWeights(), tiled=False):
     image = tf.placeholder(tf.float32, [1, None, None, 3], name='image')
     size = tf.placeholder(tf.int32, [2], name='size')
     interior = tf.placeholder(tf.int32, [4], name='interior') if tiled else None
-    end_points = vgg.vgg(image, network.weights, network.name, network.last_layer, network.pooling, network.padding)
+    end_points = network.build(image)
     with tf.name_scope('totals'):
         inside = {layer: interior_of(end_points[layer], interior, vgg.stride(layer)) for layer in weights.layers}
         grams = {layer: gram_matrix(inside[layer]) for layer in weights.style_layers}
@@ -361,13 +337,9 @@ def parse_args(argv):
         help="keep the photograph's colors: transfer luminance only, or match the style's colors to it first")
     add('--init', default='content', metavar='START', help='start from content, noise, style, or an image file')
     add('--noise-ratio', type=cli.real_number(0, 1), default=0.0, metavar='R', help='fraction of noise in the start')
-    add = parser.add_argument_group('network').add_argument
-    add('--network', choices=tuple(vgg.CONVOLUTIONS), help='VGG (default: vgg19, or vgg16 if unavailable)')
-    add('--weights', type=Path, metavar='FILE', help='its weights: .mat (MatConvNet), .h5, .keras, .onnx or .npz')
+    add = vgg.add_options(parser).add_argument
     add('--content-layers', nargs='+', default=['conv4_2'], metavar='LAYER', help='layer or layer:weight')
     add('--style-layers', nargs='+', default=list(STYLE_LAYERS), metavar='LAYER', help='layer or layer:weight')
-    add('--pooling', choices=('average', 'max', 'l2'), default='average', help='pooling within the network')
-    add('--padding', choices=('zero', 'reflect'), default='zero', help='padding at the border')
     add = parser.add_argument_group('optimization').add_argument
     add('--iterations', '--steps', type=cli.whole_number(1), default=500, metavar='N', help='over all scales')
     add('--optimizer', choices=('lbfgs', 'adam'), default='lbfgs', help='adam takes less memory')
@@ -397,8 +369,8 @@ def main(argv=None):
     todo, skipped = jobs.find_jobs(args.content, args.style, args.size, args.style_scale, args.style_blend,
                                    args.upscale, args.stretch_style)
     jobs.check_output(args.output, todo)
-    network, source = load_network(args.models_dir, weights.layers, args.network, args.weights, args.pooling,
-                                   args.padding, args.quiet)
+    network, source = vgg.load_network(args.models_dir, weights.layers, args.network, args.weights, args.pooling,
+                                       args.padding, args.quiet)
     memory_before = memory.current()
     tiling = memory.choose_tiles(max((job.size for job in todo), key=np.prod), network.name, network.weights,
                                  weights.layers, args.optimizer, args.tile_size, args.run_dir)

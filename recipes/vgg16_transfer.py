@@ -328,7 +328,7 @@ def parse_args(argv):
     count, rate = cli.whole_number, cli.real_number(1e-8, 10)
     add = parser.add_argument_group('network').add_argument
     add('--weights', dest='weights_path', type=Path, metavar='FILE',
-        help='of VGG-16: .h5, .keras, .mat (MatConvNet), .onnx or .npz; default: downloaded')
+        help='of VGG-16: .h5, .keras, .mat (MatConvNet), .onnx or .npz (default: downloaded)')
     add('--size', type=count(vgg_keras.SMALLEST_SIZE, 1024), default=224, help='pixels of a side, after resizing')
     add('--pooling', choices=tuple(POOLING), default='average',
         help="first layer of the head: each channel's mean or maximum, or all positions")
@@ -341,7 +341,7 @@ def parse_args(argv):
     add('--head-epochs', type=count(0), default=20, metavar='N', help='epochs of stage 1')
     add('--head-learning-rate', type=rate, default=1e-4, metavar='R', help='peak learning rate of stage 1 (Adam)')
     add('--epochs', type=count(1), default=2, metavar='N', help='epochs of stage 2')
-    add('--steps', type=count(1), metavar='N', help='steps of stage 2; default: those of --epochs')
+    add('--steps', type=count(1), metavar='N', help='steps of stage 2 (default: those of --epochs)')
     add('--learning-rate', type=rate, default=1e-5, metavar='R', help='peak learning rate of stage 2 (Adam)')
     add('--batch-size', type=count(1), default=32, help='images')
     add('--keep-prob', type=cli.real_number(0.01, 1.0), default=0.5, help='probability that dropout keeps a unit')
@@ -349,7 +349,7 @@ def parse_args(argv):
         help='end a stage after N validations without a lower loss; 0: never')
     add('--class-weights', action='store_true', help='weight the loss so that every class counts the same')
     add('--book', action='store_true', help='settings of chapter 4, TensorFlow 1.x Deep Learning Cookbook')
-    add('--features-dir', type=Path, metavar='DIR', help='stored features; default: features beside the runs')
+    add('--features-dir', type=Path, metavar='DIR', help='stored features (default: features beside the runs)')
     group, free = classifier.add_options(parser, 'classify images, files or folders, with a trained run')
     group.add_argument('--tta', action='store_true',
                        help='also report accuracy averaged over each image and its mirror image')

@@ -13,6 +13,7 @@ import cifar10_tflearn as recipe
 import small_cifar10
 from common import images, runs, session
 from common.errors import UnavailableError
+from common.metrics import read_metrics
 from common.session import tf, tflearn
 from datasets import cifar10
 from networks import wide_convnet
@@ -162,7 +163,7 @@ def test_a_run_writes_pictures_a_record_and_a_log(tmp_path, capsys):
     record = json.loads((run_dir / 'run.json').read_text())
     assert record['results']['test_images'] == 50 and 'tta_accuracy' not in record['results']
     assert record['settings']['weight_decay'] == recipe.SETTINGS['book']['weight_decay']
-    rows = runs.read_metrics(run_dir / 'metrics.csv')
+    rows = read_metrics(run_dir / 'metrics.csv')
     assert [(row['step'], row['epoch']) for row in rows] == [(5, 1), (10, 2)]
     log, = (run_dir / 'tensorboard').iterdir()
     events = list(tf.train.summary_iterator(str(log)))
@@ -174,7 +175,7 @@ def test_a_run_writes_pictures_a_record_and_a_log(tmp_path, capsys):
 def test_a_training_learns_colors_and_the_best_weights_are_reported(trained):
     record = runs.read_record(latest(trained))
     assert record['results']['test_accuracy'] > 0.8 and record['results']['tta_accuracy'] > 0.8
-    rows = runs.read_metrics(latest(trained) / 'metrics.csv')
+    rows = read_metrics(latest(trained) / 'metrics.csv')
     best = max(row['validation_accuracy'] for row in rows)
     assert record['results']['validation_accuracy'] == best
     assert record['results']['best_step'] in [row['step'] for row in rows if row['validation_accuracy'] == best]
@@ -224,14 +225,14 @@ def test_the_chapters_way(tmp_path, capsys, monkeypatch):
     run_dir = latest(tmp_path)
     assert "3 epochs of the book network in the book's way" in out
     assert 'Run id' not in out  # tflearn's own log
-    rows = runs.read_metrics(run_dir / 'metrics.csv')
+    rows = read_metrics(run_dir / 'metrics.csv')
     assert [(row['step'], row['epoch']) for row in rows] == [(5, 1), (10, 2), (15, 3)]
     assert rows[-1]['loss'] < rows[0]['loss']
     # What tflearn's DNN made of the validation images is what our graph makes of them with its weights.
     state = runs.load_state(run_dir)
     assert state['validation_accuracy'] == pytest.approx(rows[-1]['validation_accuracy'], abs=1e-6)
     data = small_cifar10.data()
-    with recipe.trained_network(run_dir, 'book', state['best_step']) as (sess, graph):
+    with classifier.trained_network(recipe.build_graph, run_dir, state['best_step']) as (sess, graph):
         loss = sess.run(graph.loss, {graph.images: data.validation_images, graph.labels: data.validation_labels})
     assert loss == pytest.approx(rows[-1]['validation_loss'], rel=1e-3)
     assert (run_dir / 'examples.png').exists() and not (run_dir / 'augmented.png').exists()

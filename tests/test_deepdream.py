@@ -16,6 +16,7 @@ import deepdream
 import tiny_networks
 from common import film, images, runs
 from common.errors import ComputationError, UnavailableError
+from common.metrics import read_metrics
 from common.session import open_session, tf
 from networks import classifiers, inception, vgg
 from synthesis import motion, objectives, picture_run
@@ -233,7 +234,7 @@ def test_a_run_leaves_its_files(finished):
     assert images.load_image(finished / 'pond_dream_00003.png').shape == (100, 128, 3)
     assert images.load_image(finished / 'pond_dream_sheet.png').std() > 10
     assert images.load_image(finished / 'pond_dream_objective.png').std() > 10
-    rows = runs.read_metrics(finished / 'metrics.csv')
+    rows = read_metrics(finished / 'metrics.csv')
     steps = [(row['step'], row['octave'], row['width']) for row in rows]
     assert steps == [(1, 1, 91), (2, 1, 91), (3, 2, 128), (4, 2, 128)]
     record = json.loads((finished / 'run.json').read_text())
@@ -427,7 +428,7 @@ def test_a_zoom_into_an_image(dreams, picture, tmp_path, run_dir, capsys):
         assert 0.5 < np.abs(new - moved).mean() < 0.5 * np.abs(new - old).mean()  # it has moved, and dreamed on
     record = runs.read_record(run_dir)
     assert record['results']['frames'] == 4 and record['pictures'][0]['width'] == 128
-    rows = runs.read_metrics(run_dir / 'metrics.csv')
+    rows = read_metrics(run_dir / 'metrics.csv')
     assert [row['frame'] for row in rows] == [1, 2, 3, 4] and rows[3]['objective'] > rows[3]['objective_before']
 
 
@@ -473,7 +474,7 @@ def test_a_film_of_a_video_killed_and_resumed(dreams, dream_and_die, clip, tmp_p
     assert frames_of(run_dir) == whole[:2]
     assert dreams('--resume', fast=False) == 0
     assert frames_of(run_dir) == whole
-    assert [row['frame'] for row in runs.read_metrics(run_dir / 'metrics.csv')] == [1, 2, 3, 4, 5]
+    assert [row['frame'] for row in read_metrics(run_dir / 'metrics.csv')] == [1, 2, 3, 4, 5]
     seconds = runs.read_record(run_dir)['seconds']
     assert dreams('--resume', '--output', tmp_path / 'again', fast=False) == 0  # a film that is done, in another form
     assert runs.read_record(run_dir)['seconds'] == seconds
@@ -493,7 +494,7 @@ def test_a_film_killed_as_a_frame_is_saved_misses_no_row(dreams, picture, run_di
     assert dreams(*options) == 130
     monkeypatch.undo()
     assert dreams('--resume', fast=False) == 0 and frames_of(run_dir) == whole
-    assert [row['frame'] for row in runs.read_metrics(run_dir / 'metrics.csv')] == [1, 2, 3]
+    assert [row['frame'] for row in read_metrics(run_dir / 'metrics.csv')] == [1, 2, 3]
 
 
 def test_a_film_stopped_and_resumed(dreams, picture, run_dir, monkeypatch, capsys):

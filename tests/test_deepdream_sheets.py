@@ -12,6 +12,7 @@ import pytest
 import deepdream
 import tiny_networks
 from common import images, runs
+from common.metrics import read_metrics
 from networks import vgg
 from synthesis import contact_sheets
 
@@ -78,7 +79,7 @@ def test_channels_make_a_sheet_and_a_tile_each(finished):
     tiles = json.loads((run_dir / 'run.json').read_text())['tiles']
     assert [(tile['layer'], tile['channel']) for tile in tiles][-2:] == [('mixed4c', 5), ('conv2d0_pre_relu', 1)]
     assert all(tile['inactive'] or tile['objective_last'] > tile['objective_before'] for tile in tiles)
-    assert [row['step'] for row in runs.read_metrics(run_dir / 'metrics.csv')] == list(range(1, 17))
+    assert [row['step'] for row in read_metrics(run_dir / 'metrics.csv')] == list(range(1, 17))
     assert '6 channels in ' in said
 
 

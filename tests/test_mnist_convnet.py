@@ -9,6 +9,7 @@ import pytest
 
 import mnist_convnet as recipe
 from common import images, runs, session
+from common.metrics import read_metrics
 from common.session import tf
 from datasets import mnist
 from training import batches, classifier
@@ -184,7 +185,7 @@ def test_a_run_writes_pictures_and_a_record(tmp_path, capsys):
     assert record['results']['test_images'] == 1000 and 0 <= record['results']['test_accuracy'] <= 1
     assert 2.2 < record['results']['first_loss'] < 2.4
     assert record['settings']['steps'] == 4 and record['seed'] == 0 and 'sample' in record['data']['source']
-    metrics, = runs.read_metrics(run_dir / 'metrics.csv')
+    metrics, = read_metrics(run_dir / 'metrics.csv')
     assert metrics['step'] == 4
     shown, = [line for line in out.splitlines() if line.startswith('step 4/4')]
     assert 'validation %.2f %%' % (100 * metrics['validation_accuracy']) in shown

@@ -10,6 +10,7 @@ import pytest
 import style_transfer
 from common import images, runs, session
 from common.errors import ComputationError
+from common.metrics import read_metrics
 from common.session import tf
 from networks import vgg
 from synthesis import jobs, memory, sizes, tiles
@@ -22,7 +23,7 @@ STYLE_LAYERS = {'conv1_1': 0.2, 'conv2_1': 0.3, 'conv3_1': 0.1, 'conv4_1': 0.2, 
 
 @pytest.fixture
 def network(tiny_vgg_weights):
-    return style_transfer.Network(name='vgg19', weights=tiny_vgg_weights)
+    return vgg.Network(name='vgg19', weights=tiny_vgg_weights)
 
 
 @pytest.fixture
@@ -162,7 +163,7 @@ def test_one_tile_is_the_whole_picture_to_the_bit(network):
 @pytest.mark.real_data
 def test_tiled_and_untiled_gradients_agree_with_real_weights(real_vgg):
     name, weights = real_vgg
-    network, picture = style_transfer.Network(name=name, weights=weights), random_image(176, 160, 0)
+    network, picture = vgg.Network(name=name, weights=weights), random_image(176, 160, 0)
     gradients = [evaluate_once(network, picture, tile_size)[1] for tile_size in (None, 96)]
     assert np.linalg.norm(gradients[1] - gradients[0]) / np.linalg.norm(gradients[0]) < 1e-4
 
@@ -212,7 +213,7 @@ def test_stopped_and_resumed_equals_never_stopped(network, stop_after):
 
 def test_two_steps_in_a_notebook(tiny_vgg_weights):
     with tf.Graph().as_default() as tf_graph:
-        graph = style_transfer.build_graph(style_transfer.Network('vgg19', tiny_vgg_weights))
+        graph = style_transfer.build_graph(vgg.Network('vgg19', tiny_vgg_weights))
     content, losses_before = random_image(64, 48, 0), []
     with session.open_session(tf_graph, threads=1) as sess:
         image, losses = style_transfer.stylize(
@@ -246,7 +247,7 @@ def test_a_run_leaves_picture_sheet_curves_and_record(recipe, pictures, tmp_path
     assert np.abs(images.load_image(tmp_path / 'new' / 'out.jpg') - result).mean() < 5
     assert (run_dir / 'photo_painting_00003.png').exists() and (run_dir / 'photo_painting_sheet.png').exists()
     assert images.load_image(run_dir / 'photo_painting_losses.png').std() > 5
-    metrics = runs.read_metrics(run_dir / 'metrics.csv')
+    metrics = read_metrics(run_dir / 'metrics.csv')
     assert [row['step'] for row in metrics] == [1, 2, 3, 4, 5, 6] and metrics[-1]['total'] < metrics[0]['total']
     record = json.loads((run_dir / 'run.json').read_text())
     assert record['weights']['source'] == 'tiny' and len(record['inputs']) == 2

@@ -16,6 +16,7 @@ import pytest
 import vgg16_transfer as recipe
 from common import images, plotting, runs, session
 from common.errors import UnavailableError
+from common.metrics import read_metrics
 from common.session import tf
 from datasets import augmented_copies, image_folder
 from networks import vgg, vgg_keras
@@ -235,8 +236,8 @@ def test_a_run_writes_pictures_and_a_record(finished):
     assert record['results']['test_images'] == 8 and record['classes'] == ['blue', 'red']
     assert 0 < record['results']['tta_accuracy_low'] < record['results']['tta_accuracy_high'] <= 1
     assert record['stage1']['step'] == 3 * 3 and record['settings']['fine_tune'] == 'block5'
-    assert [row['step'] for row in runs.read_metrics(run_dir / 'stage1.csv')] == [3, 6, 9]
-    assert [row['step'] for row in runs.read_metrics(run_dir / 'stage2.csv')] == [2, 4, 6]
+    assert [row['step'] for row in read_metrics(run_dir / 'stage1.csv')] == [3, 6, 9]
+    assert [row['step'] for row in read_metrics(run_dir / 'stage2.csv')] == [2, 4, 6]
     rows = predictions(run_dir)
     assert len(rows) == 8 and all(abs(float(row['p_red']) + float(row['p_blue']) - 1) < 1e-5 for row in rows)
     assert all(row['true_class'] == Path(row['file']).parent.name for row in rows)
@@ -257,7 +258,7 @@ def test_the_colors_are_learned(trained):
     results = runs.read_record(latest(trained))['results']
     assert results['test_accuracy'] >= 7 / 8 and results['validation_accuracy'] >= 7 / 8
     assert results['tta_accuracy'] >= 7 / 8
-    stage1 = runs.read_metrics(latest(trained) / 'stage1.csv')
+    stage1 = read_metrics(latest(trained) / 'stage1.csv')
     assert stage1[-1]['loss'] < 0.5 * stage1[0]['loss']
 
 

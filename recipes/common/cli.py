@@ -94,11 +94,13 @@ def _end(name, kind, message, code):
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows a default where there is one to show: not None, not that a switch is off, not one the text tells."""
+    """Shows a default, as one would type it, where there is one: not None, not that a switch is off, not one told."""
 
     def _get_help_string(self, action):
-        none = action.default is None or action.default is False or '(default: ' in action.help
-        return action.help if none else super()._get_help_string(action)
+        if action.default is None or action.default is False or '(default: ' in action.help:
+            return action.help
+        default = _as_typed(action.default).replace('%', '%%')
+        return f'{action.help} (default: {default})'
 
 
 class _Parser(argparse.ArgumentParser):
@@ -243,8 +245,12 @@ def _refuse_changes(args, recorded, given, free):
     for name in sorted(given & set(recorded) - set(free)):
         if _as_recorded(getattr(args, name)) != recorded[name]:
             option = '--' + name.replace('_', '-')
-            raise InputError(f'--resume {args.run_dir}: that run has {option} {recorded[name]}, not '
-                             f'{getattr(args, name)}; leave the option out, or start a new run')
+            raise InputError(f'--resume {args.run_dir}: that run has {option} {_as_typed(recorded[name])}, not '
+                             f'{_as_typed(getattr(args, name))}; leave the option out, or start a new run')
+
+
+def _as_typed(value):
+    return ' '.join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _as_recorded(value):

@@ -5,6 +5,7 @@ Source: Simonyan and Zisserman 2014, arXiv 1409.1556, configurations D and E.
 import collections
 import sys
 from pathlib import Path
+from typing import NamedTuple, Optional
 
 import numpy as np
 
@@ -45,6 +46,43 @@ ASSETS = {  # in the order in which they are tried
                            sha256='bfe5187d0a272bed55ba430631598124cff8e880b98d38c9e56c8d66032abdc1'), _ONNX_16),
     'vgg19': (_keras_asset('vgg19', 80134624, md5='253f8cb515780f3b799900260a226db6'),),
 }
+
+
+def add_options(parser):
+    """Adds the options that choose a network and how it is applied to a recipe's; returns their group, for more."""
+    group = parser.add_argument_group('network')
+    group.add_argument('--network', choices=tuple(CONVOLUTIONS), help='VGG (default: vgg19, or vgg16 if unavailable)')
+    group.add_argument('--weights', type=Path, metavar='FILE',
+                       help='its weights: .mat (MatConvNet), .h5, .keras, .onnx or .npz')
+    group.add_argument('--pooling', choices=('average', 'max', 'l2'), default='average',
+                       help='pooling within the network')
+    group.add_argument('--padding', choices=('zero', 'reflect'), default='zero', help='padding at the border')
+    return group
+
+
+class Network(NamedTuple):
+    """A network with its weights, and how it is applied."""
+    name: str
+    weights: dict  # name of a convolution to (kernel, bias)
+    last_layer: Optional[str] = None  # the deepest to build; None for all
+    pooling: str = 'average'
+    padding: str = 'zero'
+
+    def build(self, images):
+        """Adds it to the default graph; see `vgg`, which has the arguments and what is returned."""
+        return vgg(images, self.weights, self.name, self.last_layer, self.pooling, self.padding)
+
+
+def load_network(models_dir, layers, name=None, path=None, pooling='average', padding='zero', quiet=False):
+    """Loads the weights down to the deepest of the layers; returns (Network, dict of where the weights are from)."""
+    name, weights, source, sha256 = obtain_weights(models_dir, name, path, quiet=quiet)
+    for layer in layers:
+        check_layer(layer, name)
+    names = layer_names(name)
+    last_layer = max(layers, key=names.index)
+    used = {layer: weights[layer] for layer in names[:names.index(last_layer) + 1] if layer in weights}
+    return (Network(name=name, weights=used, last_layer=last_layer, pooling=pooling, padding=padding),
+            dict(network=name, source=source, sha256=sha256))
 
 
 def layer_names(network):

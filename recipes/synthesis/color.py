@@ -1,8 +1,7 @@
-"""The colors of one image given to another: what --preserve-color does.
+"""The colors of one image given to another: what --preserve-color does; how a dream is finished.
 
 Source: Gatys, Bethge, Hertzmann, Shechtman 2016, Preserving Color in Neural Artistic Style Transfer, arXiv 1606.05897.
 """
-
 import numpy as np
 
 from common.images import resize_image
@@ -34,6 +33,23 @@ def restore(image, content, preserve_color):
     if preserve_color == 'luminance':
         return keep_luminance(resize_image(content, *image.shape[:2]), image)
     return image
+
+
+def finish(image, content_image, contrast=None, preserve_color=False, blend=1.0):
+    """Makes the image of a dream that is to be saved: contrast, colors and blend as asked for.
+
+    Args:
+      image: float32 [height, width, 3], the dream, at the content image's size.
+      content_image: float32 of the same shape.
+      contrast: float, the standard deviation that it is brought to; None to leave it.
+      preserve_color: bool, keep the content image's colors.
+      blend: float in [0, 1], the weight of the dream; the rest is the content image.
+    """
+    if contrast:
+        image = np.clip((image - image.mean()) / max(image.std(), 1e-4) * contrast + 127.5, 0, 255)
+    if preserve_color:
+        image = keep_luminance(content_image, image)
+    return blend * image + (1 - blend) * content_image
 
 
 def gray(image):

@@ -7,6 +7,7 @@ import numpy as np
 
 from common import cli, film, files, images, runs
 from common.errors import ComputationError, InputError
+from common.metrics import curve
 from synthesis import content, motion
 from synthesis.objectives import warn_if_inactive
 from synthesis.octaves import scale_steps
@@ -220,7 +221,7 @@ class FilmRun(InterruptibleRun):
         self.folder.mkdir(exist_ok=True)
         done = film.count_frames(self.folder)
         super().__init__(run_dir, METRICS, source.num_frames, done, 'frame', quiet)
-        self.seconds_resumed = sum(self.log.column('seconds')[1])
+        self.seconds_resumed = sum(self._column('seconds'))
         self.recorded_seconds = done == source.num_frames and runs.read_record(run_dir).get('seconds')
 
     def make_frames(self, octaves, seed, ascend, finish):
@@ -253,7 +254,10 @@ class FilmRun(InterruptibleRun):
             self.log.append(frame=number + 1, seconds=round(time.time() - began, 3), objective_before=before,
                             objective=objective)
             images.save_image(film.frame_path(self.folder, number), frame)
-        warn_if_inactive(self.log.column('objective')[1])
+        warn_if_inactive(self._column('objective'))
+
+    def _column(self, name):
+        return curve(self.log.rows, name, 'frame')[1]
 
     def _check_stop(self, *unused):
         if self.stop.requested:
@@ -273,7 +277,7 @@ class FilmRun(InterruptibleRun):
         """
         film.write_film(path, self.folder, self.source.num_frames, self.source.fps, self.source.sound)
         seconds = self.recorded_seconds or self.seconds_resumed + time.time() - started
-        per_frame = np.mean(self.log.column('seconds')[1])
+        per_frame = np.mean(self._column('seconds'))
         height, width = self.source.first.shape[:2]
         figures = {'frames': self.source.num_frames, 'seconds_per_frame': per_frame}
         record = dict(figures, content=self.source.path, path=path, height=height, width=width,

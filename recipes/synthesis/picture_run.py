@@ -17,6 +17,7 @@ import time
 
 from common import cli, images, progress, runs
 from common.errors import ComputationError, InputError
+from common.metrics import MetricsLog, curve
 
 SECONDS_BETWEEN_CHECKPOINTS = 10
 SHARE_FOR_CHECKPOINTS = 0.05  # of the time, at most: a large picture's state takes seconds to write
@@ -28,7 +29,7 @@ class InterruptibleRun:
     Attributes:
       run_dir: Path, the run's folder with its run.json.
       progress: progress.Progress, over all steps.
-      log: runs.MetricsLog, metrics.csv.
+      log: MetricsLog, metrics.csv.
       stop: its `requested` tells, after each step, whether the user has pressed Ctrl-C.
     """
 
@@ -45,7 +46,7 @@ class InterruptibleRun:
         """
         self.run_dir, self.unit = run_dir, unit
         self.progress = progress.Progress(num_steps, num_done, unit, quiet)
-        self.log = runs.MetricsLog(run_dir / 'metrics.csv', columns, num_done)
+        self.log = MetricsLog(run_dir / 'metrics.csv', columns, num_done)
 
     def __enter__(self):
         self.stopping = cli.stop_requested()
@@ -214,7 +215,7 @@ class PictureRun(InterruptibleRun):
     def curves(self, columns):
         """Returns a dict from each of the columns to its (steps, values) of the picture in work."""
         rows = self.rows()
-        return {name: ([row['step'] for row in rows], [row[name] for row in rows]) for name in columns}
+        return {name: curve(rows, name) for name in columns}
 
     @property
     def finished(self):

@@ -1,4 +1,5 @@
 """What the recipes do with a classifier besides training it: predict, evaluate, draw, classify files, export."""
+import contextlib
 import csv
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ import numpy as np
 from common import evaluation, files, plotting, runs
 from common.errors import InputError
 from common.images import find_images, load_image
-from common.session import tf
+from common.metrics import curve, read_metrics
+from common.session import open_session, tf
 from training import seeds
 
 BATCH_SIZE = 500        # images, of small ones
@@ -32,6 +34,24 @@ def predict(sess, probabilities, inputs, images, batch_size=BATCH_SIZE):
     """
     return np.concatenate([sess.run(probabilities, {inputs: images[start:start + batch_size]})
                            for start in range(0, len(images), batch_size)])
+
+
+@contextlib.contextmanager
+def trained_network(build_graph, folder, step, device='auto', threads=None):
+    """Opens a session with the weights of a run's checkpoint, in a graph without optimizer.
+
+    Args:
+      build_graph: function without arguments that adds the network to the default graph; what it returns has a `saver`.
+      folder, step: of the checkpoint; see TrainedRun.
+      device, threads: see session.open_session.
+
+    Yields:
+      (tf.Session, what build_graph returned).
+    """
+    with tf.Graph().as_default(), open_session(device=device, threads=threads) as sess:
+        graph = build_graph()
+        runs.restore_checkpoint(folder, graph.saver, sess, step)
+        yield sess, graph
 
 
 def evaluate(run_dir, labels, probabilities, class_names, load_images, **grid):
@@ -135,16 +155,11 @@ def plot_training(run_dir, name='metrics', x='step', prefix='', title=''):
       x: 'step' or 'epoch'.
       prefix, title: str, the beginnings of the files' names and of the titles.
     """
-    rows = runs.read_metrics(run_dir / f'{name}.csv')
-
-    def curve(column):
-        measured = [row for row in rows if row[column] is not None]
-        return [row[x] for row in measured], [row[column] for row in measured]
-
+    rows = read_metrics(run_dir / f'{name}.csv')
     for quantity, training, label, log in (('loss', 'loss', 'cross-entropy', True),
                                            ('accuracy', 'training_accuracy', 'accuracy', False)):
         plotting.plot_curves(run_dir / f'{prefix}{quantity}.png', {
-            'training': curve(training), 'validation': curve(f'validation_{quantity}')},
+            'training': curve(rows, training, x), 'validation': curve(rows, f'validation_{quantity}', x)},
             f'{title}{quantity.capitalize()} (training: mean over the steps, with dropout and augmentation)', x,
             label, log=log)
 
@@ -277,7 +292,7 @@ def add_options(parser, predict_help):
     group = parser.add_argument_group('after training')
     group.add_argument('--export', action='store_true', help='write a SavedModel; with --resume, of that run')
     group.add_argument('--predict', nargs='+', type=Path, metavar='FILE', help=predict_help)
-    group.add_argument('--run', type=Path, metavar='DIR', help='the run that --predict takes; default: the latest')
+    group.add_argument('--run', type=Path, metavar='DIR', help='the run that --predict takes (default: the latest)')
     return group, ('export', 'predict', 'run')
 
 

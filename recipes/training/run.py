@@ -13,6 +13,7 @@ import numpy as np
 
 from common import cli, runs
 from common.errors import ComputationError, InputError, UnavailableError
+from common.metrics import MetricsLog
 from common.progress import Progress
 from common.session import tf
 
@@ -57,7 +58,7 @@ class TrainingRun:
 
     Attributes:
       state: dict; see NEW_STATE.
-      metrics: runs.MetricsLog.
+      metrics: MetricsLog.
       writer: tf.summary.FileWriter, of TensorBoard's log.
 
     Raises:
@@ -74,7 +75,7 @@ class TrainingRun:
         self.patience, self.best_by, self.checkpoint_seconds = patience, best_by, checkpoint_seconds
         self.saved = state is not None and checkpoint_seconds is not None
         self.state = dict(NEW_STATE, **state or {})
-        self.metrics = runs.MetricsLog(run_dir / f'{name}.csv', METRICS, keep_until=self.state['step'])
+        self.metrics = MetricsLog(run_dir / f'{name}.csv', METRICS, keep_until=self.state['step'])
         self.writer = tf.summary.FileWriter(str(run_dir / 'tensorboard' / ('' if name == 'metrics' else name)), graph)
         self.progress = Progress(num_steps, self.state['step'], 'step', quiet)
         self.figures = {}

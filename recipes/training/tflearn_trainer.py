@@ -6,8 +6,9 @@ import sys
 
 import numpy as np
 
-from common import cli, runs
+from common import cli
 from common.errors import ComputationError
+from common.metrics import MetricsLog
 from common.progress import Progress
 from common.session import tf, tflearn
 from training.run import METRICS
@@ -44,7 +45,7 @@ def fit(model, data, num_epochs, batch_size, seed, run_id, metrics_path, quiet=F
         (data.train_images, data.train_labels), (data.validation_images, data.validation_labels)))
     num_steps = num_epochs * -(-len(training[0]) // batch_size)
     with Progress(num_steps, 0, 'step', quiet) as progress, open(os.devnull, 'w') as nowhere, \
-            runs.MetricsLog(metrics_path, METRICS) as metrics:
+            MetricsLog(metrics_path, METRICS) as metrics:
         log = _log(metrics, progress, num_epochs, sys.stdout)
         try:
             with contextlib.redirect_stdout(nowhere):

@@ -62,9 +62,10 @@ def cifar10(sess, network):
 def style(sess, size):
     """The losses and their gradient at size x size pixels, VGG-19 to conv5_1."""
     import style_transfer as recipe
+    from networks import vgg
     from synthesis.tiled_loss import make_evaluate
     from synthesis import tiles
-    network = recipe.Network(name='vgg19', weights=random_vgg(), pooling='average', padding='zero')
+    network = vgg.Network(name='vgg19', weights=random_vgg(), pooling='average', padding='zero')
     graph = recipe.build_graph(network)
     image = RANDOM.uniform(0, 255, [size, size, 3]).astype(np.float32)
     targets = recipe.compute_targets(sess, graph, image, [image[::-1]])

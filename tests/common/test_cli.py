@@ -92,6 +92,7 @@ def make_parser():
     parser.add_argument('--content', type=Path, nargs='+')
     parser.add_argument('--export', action='store_true')
     parser.add_argument('--objective', action='append')
+    parser.add_argument('--layers', nargs='+', default=['conv1_1', 'conv2_1'], help='layers')
     return parser
 
 
@@ -156,6 +157,7 @@ def test_a_preset_changes_defaults_and_what_is_given_counts_for_more():
 def test_help_names_defaults_where_there_are_any():
     text = ' '.join(make_parser().format_help().split())
     assert 'steps (default: 500)' in text and 'same result (default: 0)' in text
+    assert 'layers (default: conv1_1 conv2_1)' in text
     assert '(default: None)' not in text and '(default: False)' not in text
 
 
@@ -192,6 +194,8 @@ def test_resume_with_other_settings_is_refused(run_dir):
         parse(['--resume', str(run_dir), '--steps', '8'])
     with pytest.raises(InputError, match='--steps 7, not 500'):  # the default, but asked for
         parse(['--resume', str(run_dir), '--steps', '500'])
+    with pytest.raises(InputError, match='that run has --content a.jpg b.jpg, not c.jpg;'):
+        parse(['--resume', str(run_dir), '--content', 'c.jpg'])
 
 
 def test_a_repeated_option_is_held_against_the_run(tmp_path):

@@ -105,30 +105,6 @@ def test_a_damaged_record_or_state_is_said_so(tmp_path, damage):
         runs.load_state(run_dir)
 
 
-@pytest.mark.parametrize('damage', [b'', b'step', b'loss\n1\n', b'step,loss\n1\n', b'step,loss\n1,2,3\n',
-                                    b'step,loss\nx,2\n', b'step,loss\n,2\n', b'step,loss\n\xff,2\n'])
-def test_damaged_metrics_are_said_so(tmp_path, damage):
-    path = tmp_path / 'metrics.csv'
-    path.write_bytes(damage)
-    with pytest.raises(InputError, match='metrics.csv: damaged'):
-        runs.MetricsLog(path, ['step', 'loss'], keep_until=5)
-    assert path.read_bytes() == damage
-
-
-def test_metrics_are_read_back_and_a_resumed_log_drops_what_comes_again(tmp_path):
-    path = tmp_path / 'metrics.csv'
-    with runs.MetricsLog(path, ['step', 'loss', 'accuracy']) as log:
-        for step in (10, 20, 30):
-            log.append(step=step, loss=1.0 / step, accuracy=np.float32(0.5) if step == 20 else None)
-    assert runs.read_metrics(path)[1] == {'step': 20, 'loss': 0.05, 'accuracy': 0.5}
-    with runs.MetricsLog(path, ['step', 'loss', 'accuracy'], keep_until=20) as log:
-        assert log.column('accuracy') == ([20], [0.5])
-        log.append(step=30, loss=1e-9)
-    assert runs.read_metrics(path) == [{'step': 10, 'loss': 0.1, 'accuracy': None},
-                                       {'step': 20, 'loss': 0.05, 'accuracy': 0.5},
-                                       {'step': 30, 'loss': 1e-9, 'accuracy': None}]
-
-
 def test_what_a_resumed_run_has_to_share_with_its_beginning(tmp_path):
     run_dir, sums = runs.create(tmp_path, 'dream'), {'train': 'a' * 64, 'test': 'c' * 64}
     for _ in range(2):
@@ -152,19 +128,6 @@ def test_a_run_of_the_other_stack_is_resumed_there_alone_unless_it_is_finished(t
     assert '\n' not in str(error.value)
     runs.write_record(run_dir, results={})
     runs.check_stack(run_dir)  # for --export, say
-
-
-def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path):
-    path = tmp_path / 'metrics.csv'
-    path.write_text('step,loss\n10,0.5\n1')
-    assert runs.read_metrics(path) == [{'step': 10, 'loss': 0.5}]
-
-
-@pytest.mark.parametrize('value', [float('nan'), float('inf'), 12, 1e300])
-def test_odd_numbers_survive_the_metrics_file(tmp_path, value):
-    with runs.MetricsLog(tmp_path / 'm.csv', ['step', 'loss']) as log:
-        log.append(step=1, loss=value)
-    np.testing.assert_equal(runs.read_metrics(tmp_path / 'm.csv')[0]['loss'], value)
 
 
 def test_arrays_come_back_bit_for_bit(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from common import cli, images, runs
 from common.errors import ComputationError, InputError
+from common.metrics import read_metrics
 from synthesis import picture_run
 from synthesis.picture_run import PictureRun
 
@@ -55,7 +56,7 @@ def test_a_run_leaves_images_metrics_and_a_record(new_run, tmp_path, capsys):
     assert capsys.readouterr().out.endswith(f'brightened in 0 s; by 40: {tmp_path / "new" / "out.bmp"}\n')
     assert brightness(run_dir / 'a.png') == brightness(tmp_path / 'new' / 'out.bmp') == 140
     assert brightness(run_dir / 'a_00002.png') == 120 and not (run_dir / 'a_00003.png').exists()
-    rows = runs.read_metrics(run_dir / 'metrics.csv')
+    rows = read_metrics(run_dir / 'metrics.csv')
     assert [(row['step'], row['loss']) for row in rows] == [(1, 1), (2, 1 / 2), (3, 1 / 3), (4, 1 / 4)]
     record = json.loads((run_dir / 'run.json').read_text())
     picture, = record['pictures']
@@ -77,7 +78,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(new_run, where):
     assert len(again) == 6 - where[1] - (4 if where[0] == 'b' else 0)
     assert [(run_dir / name).read_bytes() for name in ('a.png', 'b.png')] == [
         (whole / name).read_bytes() for name in ('a.png', 'b.png')]
-    rows = [[{**row, 'seconds': 0} for row in runs.read_metrics(path / 'metrics.csv')] for path in (run_dir, whole)]
+    rows = [[{**row, 'seconds': 0} for row in read_metrics(path / 'metrics.csv')] for path in (run_dir, whole)]
     assert rows[0] == rows[1] and len(rows[0]) == 6
 
 

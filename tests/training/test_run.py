@@ -9,6 +9,7 @@ import pytest
 
 from common import cli, runs
 from common.errors import ComputationError, InputError, UnavailableError
+from common.metrics import read_metrics
 from common.session import tf
 from training.run import NEW_STATE, TrainingRun, load_state, measure_predictions, open_run
 
@@ -59,7 +60,7 @@ def test_the_best_is_the_one_with_the_lowest_loss(tmp_path):
     assert (state['step'], state['best_step'], state['without_improvement']) == (8, 4, 2)
     assert state['validation_loss'] == pytest.approx(-np.log(0.9))
     assert state['first_loss'] == 0
-    rows = runs.read_metrics(tmp_path / 'metrics.csv')
+    rows = read_metrics(tmp_path / 'metrics.csv')
     assert [row['step'] for row in rows] == [2, 4, 6, 8]
     assert [row['epoch'] for row in rows] == [0.5, 1, 1.5, 2]
     assert [row['loss'] for row in rows] == [0.5, 2.5, 4.5, 6.5]  # means since the row before
@@ -72,14 +73,14 @@ def test_the_best_by_accuracy_is_the_latest_of_those_that_are_equal(tmp_path):
 
 def test_rows_between_validations(tmp_path):
     Training(tmp_path, [0.6, 0.9], validate_every=4, record_every=1).train()
-    rows = runs.read_metrics(tmp_path / 'metrics.csv')
+    rows = read_metrics(tmp_path / 'metrics.csv')
     assert [(row['loss'], row['validation_loss'] is not None) for row in rows] == [
         (0, False), (1, False), (2, False), (3, True), (4, False), (5, False), (6, False), (7, True)]
 
 
 def test_validations_come_where_an_epoch_of_uneven_batches_ends_and_after_the_last_step(tmp_path):
     Training(tmp_path, [0.6] * 4, validate_every=Fraction(10, 4), epoch_steps=Fraction(10, 4)).train()  # 2.5 steps
-    assert [row['step'] for row in runs.read_metrics(tmp_path / 'metrics.csv')] == [3, 5, 8]
+    assert [row['step'] for row in read_metrics(tmp_path / 'metrics.csv')] == [3, 5, 8]
 
 
 @pytest.mark.parametrize('of_labels, message', [

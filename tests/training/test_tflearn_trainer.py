@@ -5,8 +5,9 @@ import random
 import numpy as np
 import pytest
 
-from common import runs, session
+from common import session
 from common.errors import ComputationError
+from common.metrics import read_metrics
 from common.session import tf, tflearn
 from training import tflearn_trainer
 
@@ -26,7 +27,7 @@ def test_a_training_writes_its_epochs_down_and_prints_no_line_of_tflearns(tmp_pa
     out, err = capfd.readouterr()
     assert 'Run id' not in out + err and 'Training Step' not in out + err
     assert (f'step {4 * num_epochs}/{4 * num_epochs}' in out + err) is not quiet
-    rows = runs.read_metrics(tmp_path / 'metrics.csv')
+    rows = read_metrics(tmp_path / 'metrics.csv')
     assert [(row['step'], row['epoch']) for row in rows] == [(4 * epoch, epoch) for epoch in range(1, num_epochs + 1)]
     assert num_epochs == 1 or rows[-1]['loss'] < 0.9 * rows[0]['loss']
     logits = points[:10] / 255 @ weights['FullyConnected/W'] + weights['FullyConnected/b']
