@@ -30,6 +30,20 @@ def test_tensorflow_keras_and_the_device_are_quiet():
     assert (done.returncode, done.stdout, done.stderr) == (0, '5\n', '')
 
 
+@pytest.mark.skipif(session.stack() == 'tf1', reason='TensorFlow 1.15 has no such switch')
+@pytest.mark.parametrize('environ, expected', [({}, 'True'), ({'TF_DETERMINISTIC_OPS': '0'}, 'False')],
+                         ids=['as it is', 'left out'])
+def test_a_gpu_computes_the_same_in_every_run(environ, expected):
+    """Keras's VGG-16 can be built then: its initial weights need a seed, though others take their place."""
+    done = run_python('from common import session; from networks import vgg_keras\n'
+                      'session._gpu_descriptions = lambda threads: ["a card"]\n'
+                      'assert session.describe_device() == "CUDA GPU found: a card"\n'
+                      'with vgg_keras.open_session(): vgg_keras.vgg16(32)\n'
+                      'from tensorflow.python.framework import config\n'
+                      'print(config.is_op_determinism_enabled())', **environ)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f'{expected}\n', '')
+
+
 def test_tflearn_is_quiet_and_adds_nothing_to_the_graph():
     done = run_python('from common.session import tf, tflearn\n'
                       'with tf.Graph().as_default() as graph: tflearn.conv_2d; print(len(graph.get_operations()))')
