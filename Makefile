@@ -3,8 +3,8 @@
 # is a Python 3.7. PYTHON=/path/to/python names one; CUDA=0 leaves NVIDIA's libraries out.
 
 .DEFAULT_GOAL := help
-.PHONY: help concepts mnist cifar10 style dream transfer test test-fast lint docs-pictures venv clean-venv clean-output \
-  clean-features
+.PHONY: help concepts mnist cifar10 style fast-style dream transfer test test-fast lint docs-pictures venv clean-venv \
+  clean-output clean-features
 # .venv's Python is to find the packages of .venv alone
 unexport PYTHONHOME PYTHONPATH
 export STACK PYTHON CUDA
@@ -35,6 +35,9 @@ cifar10: $(environment)  ## tell ten kinds of photographs apart, with tflearn
 
 style: $(environment)  ## paint a photograph in the style of a painting
 	$(run) recipes/style_transfer.py $(ARGS)
+
+fast-style: $(environment)  ## paint a photograph in a second, in one of 26 styles or any painting's
+	$(run) recipes/fast_style_transfer.py $(ARGS)
 
 dream: $(environment)  ## show what a network sees in a photograph (DeepDream)
 	$(run) recipes/deepdream.py $(ARGS)

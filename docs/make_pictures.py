@@ -108,6 +108,8 @@ PICTURES = {
                            f'--style {samples(*STYLES)} --size 256 --iterations 120', draw_gallery),
     'style.jpg': Picture(f'python recipes/style_transfer.py --content {samples("hopper")} '
                          f'--style {samples("starry_night")}', draw_only('hopper_starry_night_sheet.png', 900)),
+    'fast_sheet.jpg': Picture(f'python recipes/fast_style_transfer.py --content {samples("hopper")} --size 512',
+                              draw_only('hopper_sheet.png')),
     'mnist.png': Picture('python recipes/mnist_convnet.py', draw_mnist),
     'cifar10.png': Picture('python recipes/cifar10_tflearn.py', draw_cifar10, trained=True),
     'transfer.jpg': Picture(f'python recipes/vgg16_transfer.py --predict {samples("chelsea", "coffee", "hopper")} '

@@ -456,7 +456,8 @@ def test_changed_requirements_bring_dev_back_too(machine):
 # ---- make ----
 
 RECIPES = {'concepts': 'concepts.py', 'mnist': 'mnist_convnet.py', 'cifar10': 'cifar10_tflearn.py',
-           'style': 'style_transfer.py', 'dream': 'deepdream.py', 'transfer': 'vgg16_transfer.py'}
+           'style': 'style_transfer.py', 'fast-style': 'fast_style_transfer.py',
+           'dream': 'deepdream.py', 'transfer': 'vgg16_transfer.py'}
 
 
 def targets():

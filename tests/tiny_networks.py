@@ -61,3 +61,75 @@ def _inception_graph():
         logits = tf.matmul(pooled, kernel, name='softmax2_pre_activation/matmul')
         tf.nn.softmax(tf.nn.bias_add(logits, tf.zeros([5]), name='softmax2_pre_activation'), name='softmax2')
         return graph.as_graph_def().SerializeToString()
+
+
+def write_style_networks(folder):
+    """Writes the three files of the feed-forward style networks into a folder: of their true sizes, random weights.
+
+    Those for any painting have their weights in 8 bits, a scale for each output channel, as the published ones.
+
+    Args:
+      folder: Path, made if it is missing.
+    """
+    import onnx
+    from networks import style_networks
+    random = np.random.RandomState(7)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def draw(*shape):
+        return random.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape).astype(np.float32)
+
+    def save(name, nodes, arrays):
+        tensors = [onnx.numpy_helper.from_array(np.asarray(array), key) for key, array in arrays.items()]
+        graph = onnx.helper.make_graph(nodes, 'tiny', [], [], tensors)
+        (folder / name).write_bytes(onnx.helper.make_model(graph).SerializeToString())
+
+    def convolution(name, kernel, bias, nodes, arrays):
+        scale = np.abs(kernel).max(axis=(1, 2, 3)) / 127
+        arrays[name] = np.rint(kernel / scale[:, None, None, None]).astype(np.int8)
+        arrays[f'{name} scale'], arrays[f'{name} zero'] = scale.astype(np.float32), np.zeros(len(scale), np.int8)
+        arrays[f'{name} bias'] = bias
+        nodes.append(onnx.helper.make_node('DequantizeLinear', [name, f'{name} scale', f'{name} zero'], [f'{name} dq']))
+        nodes.append(onnx.helper.make_node('Conv', ['layer', f'{name} dq', f'{name} bias'], ['layer']))
+
+    nodes, arrays, depth = [], {}, 3
+    for name, channels, size in style_networks._layers(**style_networks.LAYOUTS['multistyle']):
+        nodes.append(onnx.helper.make_node('Conv', ['layer', f'{name}.w'], ['layer']))
+        arrays[f'{name}.w'] = draw(channels, depth, size, size)
+        arrays[f'{name}.norm.gamma'] = random.uniform(0.5, 1.5, (26, channels)).astype(np.float32)
+        arrays[f'{name}.norm.beta'] = random.normal(0, 0.3, (26, channels)).astype(np.float32)
+        depth = channels
+    save('multistyle26.onnx', nodes, arrays)
+
+    nodes, arrays, depth = [], {}, 3
+    for name, channels, size in style_networks._layers(**style_networks.LAYOUTS['any painting']):
+        group, *numbers = name.split('.')
+        path = (f'residual/residual{int(numbers[0]) + 1}/conv{int(numbers[1]) + 1}' if group == 'res' else
+                f'{group}/conv{int(numbers[0]) + 1}')
+        path += '/conv' if group == 'expand' else ''
+        convolution(f'transformer/{path}/weights', draw(channels, depth, size, size), np.zeros(channels, np.float32),
+                    nodes, arrays)
+        for part, mean in ('Conv', 0), ('Conv_1', 1):
+            if group != 'contract':
+                convolution(f'style_params/transformer/{path}/StyleNorm/{part}/weights', draw(channels, 100, 1, 1),
+                            np.full(channels, mean, np.float32), nodes, arrays)
+        depth = channels
+    save('arbitrary_transform.onnx', nodes, arrays)
+
+    nodes, arrays, depth = [], {}, 3
+    for name, depthwise in style_networks._predictor_layers():
+        block = int((name.split('/')[0].split('_conv')[-1] or '_0')[1:] or 0) if name.startswith('expanded') else 0
+        if depthwise:
+            shape = depth, 1, 3, 3
+        elif name.endswith('/expand'):
+            shape = 6 * depth, depth, 1, 1
+        else:
+            channels = {'Conv': 32, 'Conv_1': 1280, 'mobilenet_conv/Conv': 100}.get(name) or next(
+                width for last, width in ((0, 16), (2, 24), (5, 32), (9, 64), (12, 96), (15, 160), (16, 320))
+                if block <= last)
+            shape = channels, depth, *((3, 3) if name == 'Conv' else (1, 1))
+        prefix = '' if name.startswith('mobilenet') else 'MobilenetV2/'
+        suffix = 'depthwise_weights' if depthwise else 'weights'
+        convolution(f'{prefix}{name}/{suffix}', draw(*shape), np.zeros(shape[0], np.float32), nodes, arrays)
+        depth = shape[0]
+    save('arbitrary_predict.onnx', nodes, arrays)

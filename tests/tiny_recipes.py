@@ -127,8 +127,38 @@ def dream_sheet(folder):
     return dream(folder, '--channels', 'mixed4c:0-2', '--size', '90', num_steps=12, full='state.npz')
 
 
+def fast(folder, *options, takes='--content', num_steps=6, disk=(6000, 'photo_style00.png')):
+    """The networks of fast style transfer with random weights: two small images in three styles."""
+    import fast_style_transfer
+    import tiny_networks
+    from networks import vgg
+    from synthesis import picture_run
+    weights = tiny_networks.vgg19_weights()
+    vgg.obtain_weights = lambda *args, **kwargs: ('vgg16', weights, 'tiny', '0' * 64)
+    picture_run.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+    tiny_networks.write_style_networks(folder / 'models')
+    options = options or ('--content', noise(folder / 'photo.png', 48, 64), noise(folder / 'other.png', 52, 40),
+                          '--style-number', '0', '3', '5:1,7:2')
+    return Subject(fast_style_transfer, list(options), ['--models-dir', str(folder / 'models')], takes, num_steps, disk)
+
+
+def fast_learn(folder):
+    """A painting that is learned."""
+    return fast(folder, '--learn', noise(folder / 'painting.png', 70, 50), '--steps', '6', '--crop-size', '64',
+                '--batch-size', '1', takes='--learn', disk=(12000, 'checkpoint.npz'))
+
+
+def fast_film(folder):
+    """A film of four frames."""
+    for number in range(4):
+        noise(folder / 'frames' / f'{number}.png', 48 + number, 64)
+    return fast(folder, '--content', str(folder / 'frames'), '--frames', '4', '--style-number', '7', num_steps=4,
+                disk=(6000, '000000.png'))
+
+
 SUBJECTS = {function.__name__: function for function in (
-    concepts, mnist, cifar10, cifar10_wide, transfer, style, dream, dream_film, dream_sheet)}
+    concepts, mnist, cifar10, cifar10_wide, transfer, style, dream, dream_film, dream_sheet, fast, fast_learn,
+    fast_film)}
 
 
 def noise(path, height, width):
@@ -203,7 +233,7 @@ def stop_after(number, steps):
 
     def update_and_stop(self, figures=None):
         update(self, figures)
-        if self.unit in ('step', 'iteration', 'frame'):
+        if self.unit in ('step', 'iteration', 'frame', 'picture'):
             done.append(self)
             if len(done) == steps:
                 os.kill(os.getpid(), number)

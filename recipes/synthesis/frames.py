@@ -163,9 +163,10 @@ class VideoSource:
             self.size = images.fit_size(*self.size, longer_side=size, upscale=True)
         self.num_frames, self.fps, self.problems = source.num_frames, source.fps, source.problems
         self.sound = None if source.paths or source.shown else source.path
-        self.first, self._filmed, self._old = next(self._read(0)), None, None
+        self.first, self._filmed, self._old = next(self.read(0)), None, None
 
-    def _read(self, start):
+    def read(self, start):
+        """Yields the frames as they were filmed, float32 [height, width, 3] in [0, 255], from number `start`."""
         for frame in film.read_frames(self.source, start):
             yield images.resize_image(frame, *self.size)
 
@@ -180,7 +181,7 @@ class VideoSource:
           (float32 [height, width, 3], float32 [height, width, 3]).
         """
         if self._filmed is None:
-            self._filmed = self._read(max(number - 1, 0))
+            self._filmed = self.read(max(number - 1, 0))
             self._old = next(self._filmed) if number else None
         old, new = self._old, next(self._filmed)
         self._old = new
@@ -214,13 +215,14 @@ class FilmRun(InterruptibleRun):
       run_dir: Path, the run's folder.
       source: ImageSource or VideoSource.
       quiet: bool, show no progress.
+      columns: names of the columns of metrics.csv.
     """
 
-    def __init__(self, run_dir, source, quiet=False):
+    def __init__(self, run_dir, source, quiet=False, columns=METRICS):
         self.folder, self.source = run_dir / FRAMES, source
         self.folder.mkdir(exist_ok=True)
         done = film.count_frames(self.folder)
-        super().__init__(run_dir, METRICS, source.num_frames, done, 'frame', quiet)
+        super().__init__(run_dir, columns, source.num_frames, done, 'frame', quiet)
         self.seconds_resumed = sum(self._column('seconds'))
         self.recorded_seconds = done == source.num_frames and runs.read_record(run_dir).get('seconds')
 
@@ -248,29 +250,47 @@ class FilmRun(InterruptibleRun):
             except ComputationError as error:
                 raise ComputationError(f'{error}; the frames so far are in {self.folder}')
             frame, (before, objective) = finish(image, shown), values[-1]
-            self.progress.update({'objective': objective})
-            # The row comes first: that of a frame that is then lost is written again, the other way round it would be
-            # missing for good.
-            self.log.append(frame=number + 1, seconds=round(time.time() - began, 3), objective_before=before,
+            self.save_frame(number, frame, time.time() - began, {'objective': objective}, objective_before=before,
                             objective=objective)
-            images.save_image(film.frame_path(self.folder, number), frame)
         warn_if_inactive(self._column('objective'))
 
     def _column(self, name):
         return curve(self.log.rows, name, 'frame')[1]
+
+    def save_frame(self, number, frame, seconds, shown=None, **figures):
+        """Takes note of a frame and saves it.
+
+        Args:
+          number: int, from 0.
+          frame: float32 [height, width, 3] in [0, 255].
+          seconds: float, what it took.
+          shown: dict of figures for the progress, or None.
+          **figures: further columns of metrics.csv.
+
+        Raises:
+          cli.Interrupted: after Ctrl-C, if frames are missing.
+        """
+        self.progress.update(shown)
+        # The row comes first: that of a frame that is then lost is written again, the other way round it would be
+        # missing for good.
+        self.log.append(frame=number + 1, seconds=round(seconds, 3), **figures)
+        images.save_image(film.frame_path(self.folder, number), frame)
+        if number + 1 < self.source.num_frames:
+            self._check_stop()
 
     def _check_stop(self, *unused):
         if self.stop.requested:
             raise cli.Interrupted(f'after {self.progress.done} of {self.progress.total} frames, which are in '
                                   f'{self.folder}')
 
-    def conclude(self, path, skipped, started):
+    def conclude(self, path, skipped, started, done='dreamed'):
         """Makes the film of the frames, records the results and prints them.
 
         Args:
           path: Path of the film.
           skipped: list of str, what could not be read.
           started: float, when the command began (`time.time()`).
+          done: str, what was done to the frames.
 
         Returns:
           int, the exit code: 2 where something was skipped, else 0.
@@ -284,5 +304,5 @@ class FilmRun(InterruptibleRun):
                       fps=float(self.source.fps))
         runs.write_record(self.run_dir, pictures=[record], left_out=skipped, seconds=seconds, versions=runs.versions(),
                           results=dict(figures, pictures=1, seconds=seconds))
-        print(f'{self.source.num_frames} frames dreamed, {per_frame:.2f} s each: {path}')
+        print(f'{self.source.num_frames} frames {done}, {per_frame:.2f} s each: {path}')
         return 2 if skipped else 0

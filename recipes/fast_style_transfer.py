@@ -1,0 +1,439 @@
+"""Fast style transfer: paints a photograph in a second, in one of 26 styles or any painting's, and learns paintings.
+
+The idea. style_transfer.py optimizes every picture anew. Here a network was trained once to make such pictures, so that
+one pass through it is enough. Its convolutions know how to paint; a *style* is nothing but the scale γ and the shift β
+that follow each normalization: 990 numbers. Hence there are three ways to a style:
+
+- *26 styles* that were trained with the convolutions. They have no names: without any option, a sheet shows them all.
+  Vectors can be blended.
+- *Any painting at once*: a second network looks at it and predicts γ and β of a network of its own.
+- *Learn a painting* (--learn): the convolutions stay as they are, and γ and β are trained on a few photographs, for the
+  loss of style_transfer.py: Gram matrices like the painting's, content like the photograph's. Minutes, where training
+  a whole network takes hours on a GPU; closer to the painting than the prediction.
+
+A film is painted frame by frame; --smooth carries the last frame along with the motion, so that strokes stay.
+
+Usage:
+    python recipes/fast_style_transfer.py --content face.jpg                                  a sheet of the 26 styles
+    python recipes/fast_style_transfer.py --content face.jpg --style-number 7 12:0.5,19:0.5   one, and a blend of two
+    python recipes/fast_style_transfer.py --content photos/ --style wave.jpg scream.jpg       any painting, every pair
+    python recipes/fast_style_transfer.py --learn starry_night.jpg
+    python recipes/fast_style_transfer.py --content face.jpg --style starry_night             what was learned
+    python recipes/fast_style_transfer.py --content holiday.mp4 --style-number 7 --smooth 0.7 --output painted.mp4
+
+Source: Johnson, Alahi and Fei-Fei 2016, arXiv 1603.08155; Dumoulin, Shlens and Kudlur 2017, arXiv 1610.07629, whose
+network and 26 styles these are; Ghiasi et al. 2017, arXiv 1705.06830, for any painting.
+"""
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import common  # noqa: F401, first: without an environment, says in one line how to make it
+import numpy as np
+
+from common import cli, film, files, images, plotting, runs, session
+from common.errors import ComputationError, InputError
+from common.session import tf
+from networks import style_networks, vgg
+from synthesis import color, content, frames, memory, motion, styles
+from synthesis.optimizers import Adam
+from synthesis.picture_run import PictureRun
+
+RECIPE = 'fast_style_transfer'
+STYLE_LAYERS = ('conv1_2', 'conv2_2', 'conv3_3', 'conv4_3')  # of VGG-16, as in Johnson et al.
+CONTENT_LAYER = 'conv3_3'
+# What --learn trains on, if nothing else is named, and the two photographs that only tell how well it went.
+SAMPLES = Path(__file__).resolve().parent.parent / 'docs' / 'samples'
+PHOTOGRAPHS = [SAMPLES / f'{name}.jpg' for name in ('astronaut', 'chelsea', 'coffee', 'flowers', 'sky', 'tubingen')]
+HELD_OUT = [SAMPLES / 'hopper.jpg', content.RACCOON]
+PAINTING_SIZE = 384  # pixels of the longer side of the painting that is learned
+PROOFS = (0.25, 0.5)  # of the steps, after which a proof picture is saved; another follows at the end
+SHEET_SIZE = 220  # pixels of the longer side of a picture on a sheet
+Tensor = Any
+
+
+# ---- The network: one graph for every size, every style ----
+
+class Graph(NamedTuple):
+    """Tensors of the graph that paints."""
+    images: Tensor  # placeholder, float32 [batch, any height, any width, 3], RGB in [0, 255]
+    style: Tensor  # float32 [length], γ and β; the network's first style unless it is fed
+    painted: Tensor  # float32 of the shape of `images`, in [0, 255]
+    end_points: dict
+
+
+def build_graph(network, style=None):
+    """Adds the network that paints to the default graph; returns a Graph. `style` is the vector unless one is fed."""
+    photographs = tf.placeholder(tf.float32, [None, None, None, 3], name='images')
+    style = np.zeros(network.length, np.float32) if style is None else style
+    style = tf.placeholder_with_default(style, [network.length], name='style')
+    end_points = style_networks.paint(photographs, network, style)
+    return Graph(images=photographs, style=style, painted=end_points['painted'], end_points=end_points)
+
+
+def paint(sess, graph, image, style):
+    """Paints an image: float32 [height, width, 3] in [0, 255] and a style's vector, float32 [length]."""
+    return sess.run(graph.painted, {graph.images: image[np.newaxis], graph.style: style})[0]
+
+
+# ---- Loss: what makes a style the painting's ----
+
+class LossWeights(NamedTuple):
+    """What each part of the loss counts."""
+    content: float = 1.0
+    style: float = 5.0
+    variation: float = 1.0
+
+
+class Losses(NamedTuple):
+    """The loss and its parts, these without their weights."""
+    total: float
+    content: float
+    style: float
+    variation: float
+
+
+class LearningGraph(NamedTuple):
+    """Tensors of the graph that learns a style."""
+    painting: Graph
+    grams: dict  # style layer to float32 [channels, channels] of what is painted
+    targets: dict  # style layer to its placeholder, the painting's
+    losses: Losses
+    gradient: Tensor  # of the total loss with respect to the style
+
+
+def gram_matrix(activations):
+    """Computes the correlations between channels: float32 [1, height, width, channels] to [channels, channels]."""
+    features = tf.reshape(activations, [-1, int(activations.shape[-1])])
+    return tf.matmul(features, features, transpose_a=True) / tf.cast(tf.shape(features)[0], tf.float32)
+
+
+def build_learning_graph(network, weights, loss_weights=LossWeights()):
+    """Adds the network that paints, the losses and their gradient to the default graph; returns a LearningGraph.
+
+    Every part of the loss is relative, so that one set of weights serves all paintings. Style: the squared difference
+    of the Gram matrices, as a fraction of the painting's own squares, summed over the four layers. Content: the squared
+    difference of CONTENT_LAYER, as a fraction of the photograph's own squares. Variation: the squared differences
+    between neighboring pixels of the result, as a fraction of a gray level's range squared, times 100.
+
+    Args:
+      network: style_networks.StyleNetwork.
+      weights: VGG-16's, as of vgg.load_weights.
+      loss_weights: LossWeights.
+    """
+    painting = build_graph(network)
+    build = partial(vgg.vgg, weights=weights, network='vgg16')
+    seen = build(painting.painted, last_layer=STYLE_LAYERS[-1], prefix='painted')
+    wanted = build(painting.images, last_layer=CONTENT_LAYER, prefix='photograph')[CONTENT_LAYER]
+    grams = {layer: gram_matrix(seen[layer]) for layer in STYLE_LAYERS}
+    targets = {layer: tf.placeholder(tf.float32, gram.shape) for layer, gram in grams.items()}
+    with tf.name_scope('losses'):
+        style = tf.add_n([tf.reduce_sum(tf.squared_difference(gram, targets[layer]))
+                          / tf.reduce_sum(tf.square(targets[layer])) for layer, gram in grams.items()])
+        content_loss = (tf.reduce_sum(tf.squared_difference(seen[CONTENT_LAYER], wanted))
+                        / tf.reduce_sum(tf.square(wanted)))
+        down, across = (painting.painted[:, 1:] - painting.painted[:, :-1],
+                        painting.painted[:, :, 1:] - painting.painted[:, :, :-1])
+        variation = 100 * (tf.reduce_mean(tf.square(down)) + tf.reduce_mean(tf.square(across))) / 255 ** 2
+        total = loss_weights.content * content_loss + loss_weights.style * style + loss_weights.variation * variation
+    gradient, = tf.gradients(total, painting.style)
+    return LearningGraph(painting=painting, grams=grams, targets=targets, gradient=gradient,
+                         losses=Losses(total=total, content=content_loss, style=style, variation=variation))
+
+
+def style_targets(sess, graph, painting):
+    """Returns the feed dict of a painting's Gram matrices: what the network paints is the painting itself."""
+    grams = sess.run(graph.grams, {graph.painting.painted: painting[np.newaxis]})
+    return {graph.targets[layer]: gram for layer, gram in grams.items()}
+
+
+# ---- Learning ----
+
+def draw_crops(photographs, count, size, random):
+    """Draws square crops, each mirrored or not, of photographs that are scaled to between once and twice their size.
+
+    Args:
+      photographs: list of float32 [height, width, 3].
+      count, size: how many, and their side in pixels.
+      random: np.random.RandomState.
+    """
+    for _ in range(count):
+        photograph = photographs[random.randint(len(photographs))]
+        height, width = photograph.shape[:2]
+        scale = random.uniform(1, 2) * size / min(height, width)
+        photograph = images.resize_image(photograph, *(max(size, round(scale * side)) for side in (height, width)))
+        top, left = (random.randint(side - size + 1) for side in photograph.shape[:2])
+        crop = photograph[top:top + size, left:left + size]
+        yield crop[:, ::-1] if random.randint(2) else crop
+
+
+def mean_losses(sess, graph, crops, targets, style):
+    """Returns (Losses, float32 [length], their gradient), the means over crops."""
+    results = [sess.run([graph.losses, graph.gradient], {
+        graph.painting.images: crop[np.newaxis], graph.painting.style: style, **targets}) for crop in crops]
+    losses = Losses(*np.mean([losses for losses, _ in results], axis=0, dtype=np.float64).tolist())
+    return losses, np.mean([gradient for _, gradient in results], axis=0, dtype=np.float32)
+
+
+def nearest_style(sess, graph, network, crops, targets):
+    """Returns the vector to start from: of the 26 styles and their mean the one with the least loss on crops."""
+    candidates = [network.styles.mean(axis=0), *network.styles]
+    totals = [sum(sess.run(graph.losses.total, {graph.painting.images: crop[np.newaxis], graph.painting.style: style,
+                                                **targets}) for crop in crops) for style in candidates]
+    return candidates[int(np.argmin(totals))]
+
+
+def learn(sess, graph, network, photographs, targets, num_steps, batch_size, crop_size, learning_rate, seed=0,
+          record=lambda step, vector, state, **losses: None, checkpoint=None):
+    """Learns γ and β of a painting, by Adam, with a learning rate that falls to 0.
+
+    Args:
+      sess, graph: tf.Session on a LearningGraph.
+      network: style_networks.StyleNetwork with the styles to start from.
+      photographs: list of float32 [height, width, 3] in [0, 255].
+      targets: feed dict of style_targets.
+      num_steps, batch_size, crop_size, learning_rate: see --help.
+      seed: of the crops; those of a step depend on seed and step alone.
+      record: called after every step.
+      checkpoint: dict of arrays, the state to resume from; None to begin.
+
+    Returns:
+      float32 [length].
+
+    Raises:
+      ComputationError: the loss is not finite.
+    """
+    def crops_of(step, count=batch_size):
+        return list(draw_crops(photographs, count, crop_size, np.random.RandomState([seed, step])))
+
+    start = network.styles[0] if checkpoint else nearest_style(sess, graph, network, crops_of(0, 1), targets)
+    optimizer = Adam(start, learning_rate)
+    if checkpoint:
+        optimizer.restore(checkpoint)
+    for step in range(optimizer.num_evaluations + 1, num_steps + 1):
+        optimizer.learning_rate = learning_rate * (1 - (step - 1) / num_steps)
+        optimizer.step(partial(mean_losses, sess, graph, crops_of(step), targets))
+        if not np.isfinite(optimizer.losses[0]):
+            raise ComputationError(f'the loss is not finite in step {step}; a lower --learning-rate may help')
+        record(step, optimizer.x, optimizer.state(), **Losses(*optimizer.losses)._asdict())
+    return optimizer.x
+
+
+def learn_painting(args, network, started):
+    """Learns a painting and saves its style; returns the exit code."""
+    painting = fit(images.load_image(args.learn), PAINTING_SIZE * args.style_scale)
+    if painting.std() < 1:
+        raise InputError(f'--learn {args.learn}: a picture of one color; there is no style to learn in it')
+    paths = images.find_images(args.photos, '--photos') if args.photos else PHOTOGRAPHS
+    photographs = [images.load_image(path) for path in paths]
+    proof_of, *others = [fit(images.load_image(path), 2 * args.crop_size) for path in HELD_OUT]
+    _, weights, source, sha256 = vgg.obtain_weights(args.models_dir, 'vgg16', args.weights, quiet=args.quiet)
+    with tf.Graph().as_default() as tf_graph:
+        graph = build_learning_graph(network, weights, LossWeights(
+            content=args.content_weight, style=args.style_weight, variation=args.tv_weight))
+        tf_graph.finalize()
+    run_dir = open_run(args, network, [args.learn, *paths], vgg=source, vgg_sha256=sha256)
+    name = args.learn.stem
+    with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess, PictureRun(
+            run_dir, [args.steps], Losses._fields, shown={'loss': 'total', 'style': 'style'}, output=args.output,
+            quiet=args.quiet, started=started) as run:
+        for _ in run.remaining([args.learn]):
+            with run.keeping(f'{name}_proof') as checkpoint:
+                targets = style_targets(sess, graph, painting)
+
+                def record(step, vector, state, **losses):
+                    if step in [round(fraction * args.steps) for fraction in PROOFS]:
+                        images.save_image(run_dir / f'{name}_proof_{step:04d}.png',
+                                          paint(sess, graph.painting, proof_of, vector))
+                    run.record(step, proof_of, state, **losses)
+                style = learn(sess, graph, network, photographs, targets, args.steps, args.batch_size, args.crop_size,
+                              args.learning_rate, args.seed, record, checkpoint)
+                style_networks.save_style(run_dir / f'{name}{styles.SUFFIX}', style, painting=str(args.learn))
+                before, after = (mean_losses(sess, graph, [proof_of, *others], targets, vector)[0]
+                                 for vector in (network.styles.mean(axis=0), style))
+                proof = paint(sess, graph.painting, proof_of, style)
+                run.save(proof, style_loss_before=before.style, style_loss=after.style, content_loss=after.content,
+                         style_path=run_dir / f'{name}{styles.SUFFIX}')
+                plotting.plot_sheet(run_dir / f'{name}_sheet.png', [proof_of, painting, proof],
+                                    ['held-out photograph', 'painting', 'learned'])
+                plotting.plot_curves(run_dir / f'{name}_losses.png', run.curves(Losses._fields),
+                                     'Losses per step', 'step', 'loss', log=True)
+    result = run.only_result
+    return run.conclude('learned', detail=f'style loss on photographs held out from {result["style_loss_before"]:.3g} '
+                        f'to {result["style_loss"]:.3g}, the style is {result["style_path"]}; picture', **result)
+
+
+def fit(image, longer_side):
+    """Scales an image down to a longer side."""
+    return images.resize_image(image, *images.fit_size(*image.shape[:2], longer_side=longer_side))
+
+
+# ---- Painting ----
+
+def paint_pictures(run, todo, sess, graph, vector_of, preserve_color):
+    """Paints one photograph after the other.
+
+    Args:
+      run: PictureRun.
+      todo: list of styles.Job.
+      sess, graph: tf.Session on a Graph.
+      vector_of: function of a Style and a photograph, float32 [height, width, 3], to the style's vector.
+      preserve_color: see color.prepare.
+
+    Raises:
+      cli.Interrupted: after Ctrl-C; the pictures so far are saved.
+    """
+    for job in run.remaining(todo):
+        with run.keeping(job.name, alpha=images.load_alpha(job.content), content=job.content):
+            photograph = images.resize_image(images.load_image(job.content), *job.size)
+            image = color.gray(photograph) if preserve_color == 'luminance' else photograph
+            painted = paint(sess, graph, image, vector_of(job.style, photograph=photograph))
+            run.record(1, painted, {})
+            run.save(color.restore(painted, photograph, preserve_color))
+        if run.stop.requested and run.remaining(todo):
+            raise cli.Interrupted(f'after {len(run.pictures)} of {len(todo)} pictures, which are in {run.run_dir}')
+
+
+def draw_sheet(run, todo, output):
+    """Draws a sheet for each photograph that was painted in several styles: they have no names but their looks."""
+    for path in {job.content: None for job in todo}:
+        done = [job for job in todo if job.content == path and (run.run_dir / f'{job.name}.png').exists()]
+        if len(done) > 1:
+            small = [fit(images.load_image(run.run_dir / f'{job.name}.png'), SHEET_SIZE) for job in done]
+            sheet = run.run_dir / f'{path.stem}_sheet.png'
+            plotting.plot_image_grid(sheet, [fit(images.load_image(path), SHEET_SIZE), *small],
+                                     ['photograph', *(job.style.name for job in done)])
+            if output and len(done) == len(todo):
+                images.save_image(output, images.load_image(sheet))
+
+
+def paint_film(run, source, paint_frame, smooth):
+    """Paints the frames of a film that are not saved yet.
+
+    Args:
+      run: frames.FilmRun.
+      source: frames.VideoSource.
+      paint_frame: function of a frame, float32 [height, width, 3] in [0, 255], to what is painted of it.
+      smooth: fraction of the frame before as it was painted, warped with optical flow; it is dropped where the film
+        does not match the frame before.
+
+    Raises:
+      cli.Interrupted: after Ctrl-C; the frames so far are saved.
+    """
+    first = run.progress.done
+    filmed = source.read(max(first - 1, 0))
+    old = next(filmed) if first else None
+    for number in range(first, source.num_frames):
+        began, new = time.time(), next(filmed)
+        painted = paint_frame(new)
+        if number and smooth:
+            last = images.load_image(film.frame_path(run.folder, number - 1))
+            everywhere = np.full([*last.shape[:2], 1], 255, np.float32)
+            carried = motion.warp_change(np.concatenate([last, everywhere], axis=-1), old, new)
+            painted = painted + np.float32(smooth) * (carried[..., :3] - carried[..., 3:] / 255 * painted)
+        old = new
+        run.save_frame(number, painted, time.time() - began)
+
+
+# ---- Command line ----
+
+def parse_args(argv):
+    """Parses and checks the command line; see --help."""
+    parser = cli.make_parser(__doc__, models=True)
+    styles.add_options(parser)
+    add = parser.add_argument_group('learning').add_argument
+    add('--learn', type=Path, metavar='FILE', help='a painting whose style is to be learned')
+    add('--photos', nargs='+', type=Path, metavar='FILE',
+        help='photographs to learn with: files or folders (default: six of docs/samples)')
+    add('--steps', type=cli.whole_number(1), default=100, metavar='N', help='of Adam')
+    add('--learning-rate', type=cli.real_number(1e-6), default=0.04, metavar='R', help='at first; it falls to 0')
+    add('--batch-size', type=cli.whole_number(1, 64), default=2, metavar='N', help='crops per step')
+    add('--crop-size', type=cli.whole_number(64, 512), default=160, metavar='PIXELS', help='their side')
+    add('--content-weight', type=cli.real_number(0), default=1.0, metavar='W', help='higher: more of the photograph')
+    add('--style-weight', type=cli.real_number(0), default=5.0, metavar='W', help='higher: more of the painting')
+    add('--tv-weight', type=cli.real_number(0), default=1.0, metavar='W', help='total variation; higher: smoother')
+    add('--weights', type=Path, metavar='FILE', help="VGG-16's: .mat (MatConvNet), .h5, .keras, .onnx or .npz")
+    args = cli.parse_args(parser, argv, RECIPE, free=('export',), changeable=('output',))
+    paints = [name for name in ('content', 'style', 'style_number', 'smooth') if getattr(args, name) is not None]
+    if args.learn and paints:
+        raise InputError(f'--learn and --{paints[0].replace("_", "-")}: learn the painting first, then paint with it')
+    if args.photos and not args.learn:
+        raise InputError('--photos needs --learn')
+    if args.content_weight == args.style_weight == 0:
+        raise InputError('--content-weight 0 --style-weight 0: nothing to learn; one of them must be above 0')
+    return args
+
+
+def open_run(args, network, inputs, **facts):
+    """Makes the run's folder, or checks that what is to be resumed has not changed since; returns its Path."""
+    device = session.describe_device(args.device, args.threads)
+    run_dir = args.run_dir or runs.create(args.output_dir, RECIPE, settings=args.settings, device=device,
+                                          source=network.source)
+    runs.check_unchanged(run_dir, network=network.kind, weights=network.sha256,
+                         inputs={str(path): files.digest(path) for path in inputs}, **facts)
+    if not args.quiet:
+        print(f'{device}\nnetwork: {network.kind}, {network.source}\nthis run: {run_dir}')
+    return run_dir
+
+
+def export(run_dir, network, style):
+    """Writes a SavedModel that paints in one style: images in, painted images out; both float32 in [0, 255]."""
+    with tf.Graph().as_default() as tf_graph, tf.Session(graph=tf_graph) as sess:
+        graph = build_graph(network, style)
+        return runs.save_model(run_dir, sess, {'images': graph.images}, {'painted': graph.painted})
+
+
+@cli.exit_codes
+def main(argv=None):
+    """Runs the recipe; returns its exit code."""
+    started = time.time()
+    args = parse_args(argv)
+    if args.learn:
+        return learn_painting(args, style_networks.obtain('multistyle', args.models_dir, args.quiet)[0], started)
+    asked, kind = styles.find_styles(args.style_number, args.style, args.style_blend, args.output_dir / RECIPE)
+    todo, source, skipped = styles.find_photographs(args, asked, kind)
+    if args.export and len(asked) > 1:
+        raise InputError(f'--export: a SavedModel paints in one style, and {len(asked)} are asked for')
+    network, predictor = style_networks.obtain(kind, args.models_dir, args.quiet)
+    found = styles.read(asked, network)
+    paintings = [part for part in found if isinstance(part, Path)]
+    inputs = sorted({*paintings, *(job.content for job in todo)})
+    files.check_no_input(args.output, [*inputs, *(args.content or ())], '--output')
+    with tf.Graph().as_default() as tf_graph:
+        graph, seen = build_graph(network), tf.placeholder(tf.float32, [1, None, None, 3], name='painting')
+        description = predictor and style_networks.predict(seen, predictor)
+        tf_graph.finalize()
+    run_dir = open_run(args, network, inputs, frames=source and source.facts())
+    for line in skipped:
+        print(f'skipped: {line}', file=sys.stderr)
+
+    def look_at(painting):
+        shown = fit(painting, round(style_networks.PREDICTOR_SIZE * args.style_scale))
+        return style_networks.style_vector(network, sess.run(description, {seen: shown[np.newaxis]})[0])
+    vector_of = partial(styles.vector, found=found, look_at=look_at, strength=args.strength,
+                        match_colors=args.preserve_color == 'histogram')
+    with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess:
+        if args.export:
+            photograph = source.first if source else images.load_image(todo[0].content)
+            print(f'exported: {export(run_dir, network, vector_of(asked[0], photograph=photograph))}')
+        if source:
+            with frames.FilmRun(run_dir, source, args.quiet, columns=('frame', 'seconds')) as run:
+                style = vector_of(asked[0], photograph=source.first)
+                paint_film(run, source, lambda frame: color.restore(paint(
+                    sess, graph, color.gray(frame) if args.preserve_color == 'luminance' else frame, style), frame,
+                    args.preserve_color), source.blend)
+            name = f'{source.path.stem}_{asked[0].name}.mp4'
+            return run.conclude(args.output or run_dir / name, skipped, started, 'painted')
+        with PictureRun(run_dir, [1] * len(todo), columns=(), unit='picture',
+                        output=args.output if len(todo) == 1 else None, quiet=args.quiet, started=started) as run:
+            paint_pictures(run, todo, sess, graph, vector_of, args.preserve_color)
+            draw_sheet(run, todo, args.output)
+    figures = dict(run.only_result or {}, peak_memory=memory.peak())
+    detail = run.only_result and f'peak memory {memory.peak() / 1e9:.1f} GB'
+    return run.conclude('painted', skipped, detail, **figures)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

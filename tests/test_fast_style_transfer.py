@@ -1,0 +1,223 @@
+import json
+
+import numpy as np
+import pytest
+
+import fast_style_transfer
+import tiny_networks
+import tiny_recipes
+from common import film, images, runs
+from common.metrics import read_metrics
+from common.session import tf
+from networks import style_networks, vgg
+from synthesis import frames
+
+
+@pytest.fixture(scope='module')
+def models_dir(tmp_path_factory):
+    """The networks' files with random weights."""
+    folder = tmp_path_factory.mktemp('models')
+    tiny_networks.write_style_networks(folder)
+    return folder
+
+
+@pytest.fixture
+def recipe(monkeypatch, models_dir, tiny_vgg_weights, tmp_path):
+    """Returns main with random weights and an output folder of its own."""
+    monkeypatch.setattr(vgg, 'obtain_weights', lambda *args, **kwargs: ('vgg16', tiny_vgg_weights, 'tiny', '0' * 64))
+
+    def run(*argv):
+        return fast_style_transfer.main([*map(str, argv), '--models-dir', str(models_dir), '--quiet',
+                                         *([] if '--output-dir' in argv else ['--output-dir', str(tmp_path / 'out')])])
+    return run
+
+
+@pytest.fixture
+def photo(tmp_path):
+    return tiny_recipes.noise(tmp_path / 'photo.png', 48, 64)
+
+
+@pytest.fixture
+def painting(tmp_path):
+    return tiny_recipes.noise(tmp_path / 'painting.png', 70, 50)
+
+
+def latest(tmp_path):
+    return (tmp_path / 'out' / 'fast_style_transfer' / 'latest').resolve()
+
+
+def test_a_sheet_of_all_styles(recipe, photo, tmp_path):
+    assert recipe('--content', photo, '--output', tmp_path / 'sheet.png') == 0
+    run_dir = latest(tmp_path)
+    assert len(list(run_dir.glob('photo_style*.png'))) == 26
+    assert (images.load_image(tmp_path / 'sheet.png') == images.load_image(run_dir / 'photo_sheet.png')).all()
+    record = runs.read_record(run_dir)
+    assert record['results']['pictures'] == 26 and len(record['pictures']) == 26
+
+
+def test_one_style_is_painted_at_the_photographs_size(recipe, photo, tmp_path):
+    assert recipe('--content', photo, '--style-number', 7, '--output', tmp_path / 'painted.png') == 0
+    result = images.load_image(tmp_path / 'painted.png')
+    assert result.shape == (48, 64, 3) and result.std() > 5
+    assert not list(latest(tmp_path).glob('*_sheet.png'))
+
+
+def test_a_painting_and_the_colors_kept(recipe, photo, painting, tmp_path):
+    results = {}
+    for preserve_color in 'no', 'luminance', 'histogram':
+        assert recipe('--content', photo, '--style', painting, '--preserve-color', preserve_color, '--strength', 0.9,
+                      '--style-scale', 0.5, '--output', tmp_path / 'painted.png') == 0
+        results[preserve_color] = images.load_image(tmp_path / 'painted.png')
+        assert results[preserve_color].std() > 5
+
+    def hues(image):
+        return (image - images.to_gray(image)[..., np.newaxis]).ravel()
+    kept = {name: np.corrcoef(hues(result), hues(images.load_image(photo)))[0, 1] for name, result in results.items()}
+    assert kept['luminance'] > 0.7 > kept['no'], kept
+
+
+@pytest.mark.parametrize('argv, said', [
+    (['--style-number', '30'], 'expected numbers from 0 to 25'),
+    (['--strength', '0.5'], '--strength needs a painting'),
+    (['--preserve-color', 'histogram'], '--preserve-color histogram needs a painting'),
+    (['--smooth', '0.5'], '--smooth needs a video or a folder of frames'),
+    (['--export'], 'a SavedModel paints in one style, and 26 are asked for'),
+    (['--style', 'missing'], 'missing: no such file or folder'),
+    (['--photos', '.'], '--photos needs --learn'),
+    (['--learn', 'x.png', '--style-number', '3'], 'learn the painting first')])
+def test_mistakes(recipe, photo, tmp_path, capsys, argv, said):
+    content = [] if '--learn' in argv else ['--content', photo]
+    assert recipe(*content, *argv) == 2
+    line, = capsys.readouterr().err.splitlines()
+    assert 'fast_style_transfer.py: error: ' in line and said in line
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('learn, photos, said', [
+    ('flat.png', None, 'a picture of one color'), ('painting.png', 'empty', 'no picture in this folder'),
+    ('missing.png', None, 'missing.png: no such file')])
+def test_nothing_to_learn(recipe, painting, tmp_path, capsys, learn, photos, said):
+    images.save_image(tmp_path / 'flat.png', np.full((70, 50, 3), 80))
+    (tmp_path / 'empty').mkdir()
+    assert recipe('--learn', tmp_path / learn, *(['--photos', tmp_path / photos] if photos else [])) == 2
+    line = capsys.readouterr().err.splitlines()[-1]  # after the warnings that these are not the published weights
+    assert said in line and not (tmp_path / 'out').exists()
+
+
+def test_the_gradient_is_that_of_the_loss(models_dir, tiny_vgg_weights):
+    network, _ = style_networks.obtain('multistyle', models_dir, quiet=True)
+    graph = fast_style_transfer.build_learning_graph(network, tiny_vgg_weights)
+    random = np.random.RandomState(0)
+    image = random.uniform(0, 255, (32, 32, 3)).astype(np.float32)
+    with tf.Session() as sess:
+        targets = fast_style_transfer.style_targets(sess, graph, image[::-1] / 2)
+        losses, gradient = fast_style_transfer.mean_losses(sess, graph, [image], targets, network.styles[0])
+        assert losses.total == pytest.approx(losses.content + 5 * losses.style + losses.variation, rel=1e-5)
+        step = 1e-2 * gradient / np.linalg.norm(gradient)
+        ahead, behind = (fast_style_transfer.mean_losses(sess, graph, [image], targets, network.styles[0] + sign * step)
+                         [0].total for sign in (1, -1))
+        assert (ahead - behind) / 2e-2 == pytest.approx(np.linalg.norm(gradient), rel=0.05)
+        # what is painted like the painting has no style loss
+        found = sess.run(graph.losses.style, {graph.painting.painted: image[np.newaxis, ::-1] / 2, **targets})
+        assert found < 1e-6
+
+
+def test_crops_depend_on_their_generator_alone():
+    photographs = [np.random.RandomState(k).uniform(0, 255, (70, 90, 3)).astype(np.float32) for k in range(3)]
+    first, again, other = (list(fast_style_transfer.draw_crops(photographs, 4, 64, np.random.RandomState(seed)))
+                           for seed in (1, 1, 2))
+    assert all(crop.shape == (64, 64, 3) for crop in first)
+    assert (np.array(first) == np.array(again)).all() and (np.array(first) != np.array(other)).any()
+
+
+LEARN = '--steps', 6, '--crop-size', 64, '--batch-size', 1
+
+
+@pytest.mark.slow
+def test_what_was_learned_is_painted_by_name(recipe, photo, painting, tmp_path):
+    assert recipe('--learn', painting, *LEARN, '--learning-rate', 0.05) == 0
+    run_dir = latest(tmp_path)
+    rows = read_metrics(run_dir / 'metrics.csv')
+    assert len(rows) == 6 and np.mean([row['total'] for row in rows[-2:]]) < rows[0]['total']
+    assert {'painting_proof.png', 'painting_proof_0002.png', 'painting_proof_0003.png', 'painting_sheet.png',
+            'painting_losses.png', 'painting.style.npz'} <= {path.name for path in run_dir.iterdir()}
+    assert runs.read_record(run_dir)['results']['style_loss'] > 0
+    assert recipe('--content', photo, '--style', 'painting', '--output', tmp_path / 'painted.png') == 0
+    assert runs.read_record(latest(tmp_path))['pictures'][0]['name'] == 'photo_painting'
+
+
+@pytest.mark.slow
+def test_learning_stopped_and_resumed_gives_the_same_style(recipe, painting, tmp_path, monkeypatch):
+    from synthesis import picture_run
+    monkeypatch.setattr(picture_run, 'SECONDS_BETWEEN_CHECKPOINTS', 0.0)
+    assert recipe('--learn', painting, *LEARN) == 0
+    whole = runs.load_arrays(latest(tmp_path) / 'painting.style.npz')['style']
+    record = picture_run.PictureRun.record
+
+    def stop(self, step, *args, **kwargs):
+        record(self, step, *args, **kwargs)
+        if step == 4:
+            raise KeyboardInterrupt
+    monkeypatch.setattr(picture_run.PictureRun, 'record', stop)
+    assert recipe('--learn', painting, *LEARN, '--output-dir', tmp_path / 'other') == 130
+    monkeypatch.setattr(picture_run.PictureRun, 'record', record)
+    assert recipe('--resume', '--output-dir', tmp_path / 'other') == 0
+    found, = (tmp_path / 'other').glob('*/2*/painting.style.npz')
+    assert (runs.load_arrays(found)['style'] == whole).all()
+
+
+def test_export(recipe, photo, tmp_path):
+    assert recipe('--content', photo, '--style-number', 5, '--export', '--output', tmp_path / 'painted.png') == 0
+    with tf.Graph().as_default(), tf.Session() as sess:
+        model = tf.saved_model.load(sess, ['serve'], str(latest(tmp_path) / 'saved_model'))
+        signature = model.signature_def['serving_default']
+        found = sess.run(signature.outputs['painted'].name,
+                         {signature.inputs['images'].name: images.load_image(photo)[np.newaxis]})
+    assert np.abs(found[0] - images.load_image(tmp_path / 'painted.png')).max() < 0.51
+
+
+# ---- Films ----
+
+@pytest.fixture
+def clip(tmp_path):
+    """A folder of six noisy frames of a still picture."""
+    still = images.load_image(tiny_recipes.noise(tmp_path / 'still.png', 48, 64))
+    random = np.random.RandomState(3)
+    for number in range(6):
+        images.save_image(tmp_path / 'clip' / f'{number}.png', still + random.normal(0, 6, still.shape))
+    return tmp_path / 'clip'
+
+
+def painted_frames(run_dir):
+    return np.array([images.load_image(path) for path in sorted((run_dir / 'frames').glob('*.png'))])
+
+
+def test_smooth_takes_the_flicker_out_of_a_still_film(recipe, clip, tmp_path):
+    flicker = {}
+    for smooth in 0.0, 0.7:
+        assert recipe('--content', clip, '--style-number', 7, '--frames', 6, '--smooth', smooth, '--output',
+                      tmp_path / f'film{10 * smooth:.0f}') == 0
+        found = painted_frames(latest(tmp_path))
+        assert len(found) == 6 == film.count_frames(tmp_path / f'film{10 * smooth:.0f}')
+        flicker[smooth] = np.abs(np.diff(found[2:], axis=0)).mean()
+    assert flicker[0.7] < 0.4 * flicker[0.0]
+
+
+def test_a_film_stopped_and_resumed_is_the_same(recipe, clip, tmp_path, monkeypatch):
+    argv = '--content', clip, '--style-number', 7, '--smooth', 0.6
+    assert recipe(*argv) == 0
+    whole = painted_frames(latest(tmp_path))
+    save_frame = frames.FilmRun.save_frame
+
+    def stop(self, number, *args, **kwargs):
+        save_frame(self, number, *args, **kwargs)
+        if number == 3:
+            raise KeyboardInterrupt
+    monkeypatch.setattr(frames.FilmRun, 'save_frame', stop)
+    assert recipe(*argv, '--output-dir', tmp_path / 'other') == 130
+    monkeypatch.setattr(frames.FilmRun, 'save_frame', save_frame)
+    assert recipe('--resume', '--output-dir', tmp_path / 'other') == 0
+    run_dir, = (path for path in (tmp_path / 'other' / 'fast_style_transfer').glob('2*') if path.is_dir())
+    assert (painted_frames(run_dir) == whole).all()
+    assert json.loads((run_dir / 'run.json').read_text())['results']['frames'] == 6
+    assert list(run_dir.glob('clip_style07.mp4'))
