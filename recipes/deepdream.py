@@ -367,7 +367,7 @@ def main(argv=None):
     started = time.time()
     args = parse_args(argv)
     load_network = partial(classifiers.load, args.network, args.models_dir, args.graph, args.input_name, args.mean,
-                           args.labels, args.quiet)
+                           args.labels, args.quiet, args.scale, args.feed or ())
     if args.list_layers:
         return classifiers.list_layers(load_network())
     load_image = partial(content.load, size=args.size, seed=args.seed, book=args.book)

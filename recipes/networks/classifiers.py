@@ -4,7 +4,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
+from common import cli
 from common.errors import InputError, UnavailableError
+from common.images import note
 from common.session import tf
 from networks import inception, vgg
 
@@ -27,9 +29,15 @@ def add_options(parser):
     """Adds the options that choose a network to the recipe's."""
     network = parser.add_argument_group('network')
     network.add_argument('--network', choices=NAMES, help='network (default: inception; vgg16 if that is unavailable)')
-    network.add_argument('--graph', type=Path, metavar='FILE', help='another frozen classifier')
-    network.add_argument('--input-name', default=inception.INPUT_NAME, metavar='NAME', help="the frozen graph's input")
-    network.add_argument('--mean', type=float, default=inception.MEAN, metavar='X', help='subtracted from the pixels')
+    network.add_argument('--graph', type=Path, metavar='FILE', help='another frozen graph, or a SavedModel')
+    network.add_argument('--input-name', default=inception.INPUT_NAME, metavar='NAME',
+                         help='the operation of the graph that takes the images')
+    network.add_argument('--mean', type=cli.real_number(-1e6, 1e6), default=inception.MEAN, metavar='X',
+                         help='subtracted from the pixels')
+    network.add_argument('--scale', type=cli.real_number(1e-6, 1e6), default=inception.SCALE, metavar='X',
+                         help='multiplies what is left')
+    network.add_argument('--feed', action='append', metavar='NAME=VALUE',
+                         help='a value for another placeholder of the graph; repeat it for several')
     network.add_argument('--labels', type=Path, metavar='FILE',
                          help='names of the classes, one per line (default: the file beside the graph)')
     network.add_argument('--list-layers', action='store_true', help='print the layers and their channels')
@@ -40,14 +48,15 @@ def smallest_input(name):
     return (vgg if name in vgg.TITLES else inception).SMALLEST_INPUT
 
 
-def load(name, models_dir, graph=None, input_name=inception.INPUT_NAME, mean=inception.MEAN, labels=None, quiet=False):
+def load(name, models_dir, graph=None, input_name=inception.INPUT_NAME, mean=inception.MEAN, labels=None, quiet=False,
+         scale=inception.SCALE, feed=()):
     """Loads a network's weights, by download where they are missing.
 
     Args:
       name: str, one of NAMES; None for Inception, or VGG-16 with a warning where that is unavailable.
       models_dir: Path of the folder with published weights.
-      graph: Path of another frozen classifier instead of inception5h, or None.
-      input_name, mean: see networks.inception.inception.
+      graph: Path of another frozen classifier or SavedModel instead of inception5h, or None.
+      input_name, mean, scale, feed: see networks.inception.inception.
       labels: Path of the list of classes; None for one beside the graph.
       quiet: bool, no progress.
 
@@ -70,8 +79,11 @@ def load(name, models_dir, graph=None, input_name=inception.INPUT_NAME, mean=inc
         print(f'warning: Inception is unavailable; using VGG-16, whose dreams look different. {error}', file=sys.stderr)
         return _load_vgg('vgg16', models_dir, quiet)
     labels = labels or inception.find_labels(path)
-    build = partial(inception.inception, input_name=input_name, mean=mean,
+    build = partial(inception.inception, input_name=input_name, mean=mean, scale=scale, feed=feed,
                     graph_def=inception.load_graph_def(path, input_name))
+    if graph and sha256 != inception.GRAPH_SHA256 and (mean, scale) == (inception.MEAN, inception.SCALE):
+        note('input', f'{graph} gets pixels less {mean:g}, as inception5h wants them; others want '
+             f'{inception.OTHER_INPUTS}')
     return Classifier(name='inception', build=build, grid=inception.GRID, objective=inception.DREAM_OBJECTIVE,
                       noise_objective=inception.NOISE_OBJECTIVE, labels=labels and inception.load_labels(labels),
                       source=source, sha256=sha256)

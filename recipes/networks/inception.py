@@ -1,16 +1,19 @@
 """Inception: any classifier that TensorFlow froze into a GraphDef with its weights; by default inception5h.
 
 Inception5h is GoogLeNet (Szegedy et al. 2014, arXiv 1409.4842) as Google trained and released it, the network that the
-first dreams were made with. Other frozen graphs serve too: give the name of their input and the mean they subtract.
+first dreams were made with. Other frozen graphs and SavedModels serve too: give the name of their input and the mean
+and the scale that they want.
 """
+import re
 import warnings
 from collections import OrderedDict
 from pathlib import Path
 
 from common import download, files
 from common.errors import InputError
+from common.images import check_regular_file, note
 from common.session import tf
-from networks import convolution_gradients
+from networks import convolution_gradients, saved_model
 
 GRAPH_FILE = 'tensorflow_inception_graph.pb'
 GRAPH_SHA256 = 'a39b08b826c9d5a5532ff424c03a3a11a202967544e389aca4b06c2bd8aef63f'
@@ -22,14 +25,23 @@ ARCHIVE = download.Asset(
 MAX_UNPACKED_BYTES = 64 * 2 ** 20
 
 INPUT_NAME = 'input'
-MEAN = 117.0                   # subtracted from every pixel, the same for R, G and B
+MEAN, SCALE = 117.0, 1.0       # subtracted from every pixel, the same for R, G and B; multiplies what is left
+OTHER_INPUTS = ('--mean 127.5 --scale 0.00784314 for [-1, 1] (slim, MobileNet, ResNet v2), --mean 0 --scale 0.00392157 '
+                'for [0, 1], --mean 0 for [0, 255] (networks exported by these recipes)')
+MAX_LABELS_BYTES = 2 ** 24
 GRID = 32                      # pixels per position of the deepest layers
 SMALLEST_INPUT = 64            # pixels: 4 x 4 positions of the mixed4 layers, which dreams are made of
 DREAM_OBJECTIVE = 'mixed4c'    # animals; mixed3b gives textures, mixed4d_3x3_bottleneck_pre_relu:139 flowers
 NOISE_OBJECTIVE = 'mixed4d_3x3_bottleneck_pre_relu:139'
 
 _LEARNED = ('Conv2D', 'DepthwiseConv2dNative', 'MatMul')
-_VARIABLES = ('Variable', 'VariableV2', 'VarHandleOp')
+# What else people have, by its first bytes or its name.
+_OTHERS = ((rb'\x89HDF', r'\.(h5|hdf5)$', 'a Keras model (HDF5)'),
+           (rb'....TFL3', r'\.tflite$', 'a TensorFlow Lite model'),
+           (rb'PK\x03\x04', r'\.keras$', 'an archive, such as Keras 3 and PyTorch write'),
+           (rb'\x80[\x02-\x05]', r'\.(pth?|pkl)$', 'a Python pickle, such as PyTorch writes'),
+           (rb'\x08[\x03-\x0c]\x12', r'\.onnx$', 'an ONNX model'),
+           (rb'\0{8}', r'\.(meta|index|data-\d+-of-\d+)$|^checkpoint$', 'a part of a checkpoint, which is not frozen'))
 # A graph is a program, and some of TensorFlow's operations read, write or run what they like. These compute from their
 # inputs alone. A graph may hold no others; what a network needs besides can be added here.
 _COMPUTING = frozenset("""
@@ -77,9 +89,13 @@ def obtain_graph(models_dir, path=None, quiet=False):
             archive, source, _ = download.obtain([ARCHIVE], models_dir, quiet=quiet)[0]
             download.unpack(archive, models_dir, MAX_UNPACKED_BYTES, members=(GRAPH_FILE, LABELS_FILE))
             return path, f'{GRAPH_FILE} in {source}', files.digest(path)
-    if not Path(path).is_file():
-        raise InputError(f'--graph {path}: no such file; expected a frozen GraphDef such as {GRAPH_FILE}')
-    found = files.digest(path)
+    if not Path(path).exists():
+        raise InputError(f'--graph {path}: no such file; expected a frozen GraphDef, such as {GRAPH_FILE}, or a '
+                         'SavedModel')
+    if not Path(path).is_dir():
+        check_regular_file(path, 'frozen graph')
+    model = saved_model.find(path)
+    found = saved_model.digest(model) if model else files.digest(path)
     return path, f'{path}{"" if found == GRAPH_SHA256 else " (not inception5h itself: another SHA-256)"}', found
 
 
@@ -96,8 +112,10 @@ def load_labels(path):
       InputError: the file cannot be read as text, or is empty.
     """
     try:
-        labels = Path(path).read_text(encoding='utf-8').rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        check_regular_file(path, 'list of classes')
+        with Path(path).open(encoding='utf-8') as file:
+            labels = file.read(MAX_LABELS_BYTES).rstrip().splitlines()
+    except (InputError, OSError, UnicodeDecodeError) as error:
         raise InputError(f'--labels {path}: cannot be read ({error}); expected a text file with one class a line')
     if not labels:
         raise InputError(f'--labels {path}: an empty file; expected one class a line')
@@ -107,15 +125,16 @@ def load_labels(path):
 def find_labels(graph_path):
     """Returns the Path of a list of labels that lies beside the graph (inception5h's own first), or None."""
     folder = Path(graph_path).parent
-    return next(iter(sorted(folder.glob(LABELS_FILE)) + sorted(folder.glob('*label*.txt'))), None)
+    return next(filter(Path.is_file, sorted(folder.glob(LABELS_FILE)) + sorted(folder.glob('*label*.txt'))), None)
 
 
 def load_graph_def(path, input_name=INPUT_NAME):
     """Reads a frozen classifier; builds no graph.
 
     Args:
-      path: Path of a binary GraphDef in which the weights are constants.
-      input_name: str, the placeholder that takes the images.
+      path: Path of a GraphDef in which the weights are constants, binary or text (.pbtxt); or of a SavedModel, its
+        folder or saved_model.pb, which is frozen on the way.
+      input_name: str, the operation that takes the images; see find_input.
 
     Returns:
       tf.GraphDef.
@@ -124,27 +143,45 @@ def load_graph_def(path, input_name=INPUT_NAME):
       InputError: the file is no GraphDef, is cut off, is not frozen, has an operation that networks do not need, such
         as one that reads files, or no such input.
     """
-    graph_def = _parse(path)
-    problem = (_cut_off(graph_def) or _unfrozen(graph_def) or _does_more_than_compute(graph_def)
-               or _without_input(graph_def, input_name))
+    if not Path(path).is_dir():
+        check_regular_file(path, 'frozen graph')
+    model = saved_model.find(path)
+    graph_def = saved_model.read(model) if model else _parse(path)
+    problem = _cut_off(graph_def) or _unfrozen(graph_def) or _does_more_than_compute(graph_def)
     if problem:
         raise InputError(f'{path}: {problem}')
+    try:
+        find_input(graph_def, input_name)
+    except InputError as error:
+        raise InputError(f'{path}: {error}')
     return graph_def
 
 
 def _parse(path):
-    graph_def, expected = tf.GraphDef(), f'expected a binary GraphDef, frozen, such as {GRAPH_FILE}'
+    from google.protobuf import text_format
+    graph_def, expected = tf.GraphDef(), f'expected a frozen GraphDef such as {GRAPH_FILE}, or a SavedModel'
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('error')  # some damage is only warned of
-            graph_def.ParseFromString(Path(path).read_bytes())
+            content = Path(path).read_bytes()
+            if re.match(rb'\s*(#|node|versions?|library)\b[ \t]*[:{]?', content):
+                text_format.Parse(content, graph_def)
+            else:
+                graph_def.ParseFromString(content)
     except OSError as error:
         raise InputError(f'{path}: cannot be read ({error.strerror}); {expected}')
     except Exception as error:  # protobuf's own DecodeError is another class in each of its implementations
-        raise InputError(f'{path}: not a GraphDef, or cut off ({error}); {expected}')
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        problem = _name_kind(path, content) or f'not a GraphDef, or cut off ({reason})'
+        raise InputError(f'{path}: {problem}; {expected}')
     if not graph_def.node:
-        raise InputError(f'{path}: contains no operations; {expected}')
+        raise InputError(f'{path}: {_name_kind(path, content) or "contains no operations"}; {expected}')
     return graph_def
+
+
+def _name_kind(path, content):
+    return next((kind for beginning, name, kind in _OTHERS
+                 if re.match(beginning, content, re.DOTALL) or re.search(name, Path(path).name)), None)
 
 
 def _cut_off(graph_def):
@@ -157,7 +194,7 @@ def _cut_off(graph_def):
 
 
 def _unfrozen(graph_def):
-    variables = [node.name for node in graph_def.node if node.op in _VARIABLES]
+    variables = [node.name for node in graph_def.node if node.op in saved_model.VARIABLES]
     return variables and (f'not frozen: its {len(variables)} variables, {variables[0]} for one, have no values; '
                           'expected a graph whose weights are constants')
 
@@ -181,47 +218,123 @@ def _called_by(value):
     return [function.name for function in [value.func, *value.list.func] if function.name]
 
 
-def _without_input(graph_def, input_name):
-    placeholders = [node.name for node in graph_def.node if node.op == 'Placeholder']
-    if input_name in placeholders:
-        return None
-    if not placeholders:
-        return f'no input {input_name!r}, nor any other: no image classifier, or cut off'
-    names = ', '.join(map(repr, placeholders))
-    return f'no input {input_name!r}; its placeholders are {names}: choose with --input-name'
+def find_input(graph_def, name=INPUT_NAME):
+    """Finds the operation whose result the images take the place of.
+
+    Args:
+      graph_def: tf.GraphDef.
+      name: str, any operation that gives float32 images, channels last. Where INPUT_NAME is not there, the only
+        placeholder that can be images is taken.
+
+    Returns:
+      its node.
+
+    Raises:
+      InputError: there is none, or it is of another type or shape.
+    """
+    by_name = {node.name: node for node in graph_def.node}
+    placeholders = [node for node in graph_def.node if node.op == 'Placeholder']
+    possible = [node for node in placeholders if _attribute(node, 'dtype').type == tf.float32.as_datatype_enum
+                and (_attribute(node, 'shape').shape.unknown_rank or len(_shape(node)) in (3, 4))]
+    if name.split(':')[0] not in by_name and name == INPUT_NAME and len(possible) == 1:
+        name = possible[0].name
+    node = by_name.get(name[:-2] if name.endswith(':0') else name)
+    if node is None:
+        names = ', '.join(repr(node.name) for node in placeholders)
+        problem = f'; its placeholders are {names}: choose with --input-name'
+        raise InputError(f'no input {name!r}' + (problem if names else
+                                                 ', nor any other: no image classifier, or cut off'))
+    dtype = next((node.attr[key].type for key in ('dtype', 'DstT', 'T') if key in node.attr), None)
+    if dtype not in (None, tf.float32.as_datatype_enum):
+        raise InputError(f'its input {node.name!r} is of {tf.as_dtype(dtype).name}, expected float32; choose the '
+                         'operation after its conversion with --input-name')
+    shape = _shape(node)
+    first = [other.name for other in graph_def.node if _attribute(other, 'data_format').s == b'NCHW']
+    if first or len(shape) == 4 and shape[1] in (1, 3) and shape[3] not in (1, 3):
+        raise InputError(f'its channels come first ({first[0] if first else node.name!r} is [batch, channels, height, '
+                         'width]); expected channels last, as TensorFlow has them by default')
+    return node
 
 
-def inception(images, graph_def, input_name=INPUT_NAME, mean=MEAN):
+def _attribute(node, name):
+    """Returns an attribute's value; to ask the node itself would add what it has not."""
+    return node.attr[name] if name in node.attr else tf.AttrValue()
+
+
+def _shape(node):
+    return [dim.size for dim in _attribute(node, 'shape').shape.dim]
+
+
+def inception(images, graph_def, input_name=INPUT_NAME, mean=MEAN, scale=SCALE, feed=()):
     """Builds a frozen network on top of `images`, in the default graph.
 
     Args:
       images: float32 [batch, height, width, 3], RGB in [0, 255].
       graph_def: tf.GraphDef, from load_graph_def.
-      input_name: str, the placeholder that `images`, less the mean, takes the place of.
+      input_name: str, the operation that (images - mean) * scale takes the place of; where that has one channel, or
+        no axis for it, their luminance.
       mean: float, or three for R, G and B.
+      scale: float.
+      feed: sequence of 'name=value', what other placeholders are given: a number, true or false.
 
     Returns:
       OrderedDict from layer name to float32 tensor, [batch, height, width, channels] or [batch, channels], in the
       order of the file: 'conv2d0_pre_relu', 'conv2d0', ..., 'mixed4c', ..., 'softmax2_pre_activation', 'softmax2'. A
-      layer is an operation that depends on the images through learned weights; what lies within the scope of
-      another ('conv2d0_pre_relu/conv') is a part of that one.
+      layer is an operation that depends on the images through learned weights, and on no placeholder besides; what
+      lies within the scope of another ('conv2d0_pre_relu/conv') is a part of that one.
 
     Raises:
-      InputError: TensorFlow cannot build it, since it has operations of another release, for instance.
+      InputError: TensorFlow cannot build it, since it has operations of another release, for instance; a placeholder
+        that is not there, or no layer.
     """
+    given = find_input(graph_def, input_name)
     centered = images - tf.constant(mean, tf.float32)
+    shape = _shape(given)
+    if len(shape) == 3 or shape[3:] == [1]:
+        centered = tf.tensordot(centered, tf.constant([[0.299], [0.587], [0.114]]), 1)
+        centered = centered[..., 0] if len(shape) == 3 else centered
+    centered = centered if scale == 1 else centered * scale
+    replaced = {given.name: centered, **{name: _constant(graph_def, name, value)
+                                         for name, _, value in (text.rpartition('=') for text in feed)}}
     try:
-        operations = tf.import_graph_def(_with_our_gradient(graph_def), {input_name: centered},
+        operations = tf.import_graph_def(_with_our_gradient(graph_def), replaced,
                                          [node.name for node in graph_def.node], name='inception')
     except (ValueError, tf.errors.OpError) as error:
         raise InputError(f'TensorFlow {tf.version.VERSION} cannot build this graph ({str(error).splitlines()[0]}); '
                          'expected one frozen by TensorFlow 1.x')
     by_name = OrderedDict((node.name, operation) for node, operation in zip(graph_def.node, operations))
     learned = [operation for operation in _downstream([images.op]) if operation.type in _LEARNED]
-    layers = set(learned) | _downstream(learned)
+    unfed = [name for name, operation in by_name.items() if operation.type == 'Placeholder' and name not in replaced
+             and operation.outputs[0].consumers()]
+    every = set(learned) | _downstream(learned)
+    layers = every - _downstream([by_name[name] for name in unfed])
+    left_out = [name for name in unfed if every & _downstream([by_name[name]])]
+    if left_out:
+        some = ' '.join(f'--feed {name}=' + ('false' if by_name[name].outputs[0].dtype == tf.bool else '1')
+                        for name in left_out)
+        note('placeholders', f'layers that need the placeholders {", ".join(map(repr, left_out))} are left out; give '
+             f'them values, such as {some}')
     names = {name for name, operation in by_name.items() if operation in layers and _is_layer(operation)}
+    if not names:
+        raise InputError(f'no layer of this graph sees {given.name!r} through learned weights alone; choose another '
+                         'operation with --input-name')
     return OrderedDict((name, by_name[name].outputs[0]) for name in by_name
                        if name in names and not any(scope in names for scope in _scopes(name)))
+
+
+def _constant(graph_def, name, value):
+    """Returns what --feed gives a placeholder, as a tensor of its type."""
+    node = next((node for node in graph_def.node if node.name == name and node.op.startswith('Placeholder')), None)
+    if node is None:
+        placeholders = ', '.join(node.name for node in graph_def.node if node.op.startswith('Placeholder'))
+        raise InputError(f'--feed {name}={value}: no such placeholder; there are: {placeholders}')
+    dtype = tf.as_dtype(node.attr['dtype'].type)
+    try:
+        number = {'true': 1, 'false': 0}.get(value.lower())
+        number = dtype.as_numpy_dtype(float(value) if number is None else number)
+        return tf.constant(number, dtype, [max(size, 1) for size in _shape(node)])
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f'--feed {name}={value}: expected a value of {dtype.name}: a number, true or false')
 
 
 def _with_our_gradient(graph_def):
