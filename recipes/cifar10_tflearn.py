@@ -36,7 +36,7 @@ from common import cli, evaluation, files, images, plotting, runs, session
 from common.errors import InputError
 from common.session import tf, tflearn
 from datasets import cifar10
-from networks import convolution_gradients, wide_convnet
+from networks import convolution_gradients, summary, wide_convnet
 from training import batches, classifier, optimization, seeds, tflearn_trainer
 from training.layers import dropout
 from training.run import NEW_STATE, TrainingRun, measure_predictions, open_run
@@ -290,6 +290,7 @@ def evaluate(sess, graph, data, run_dir, tta=False):
       dict of figures by name, for the run's record.
     """
     classifier.plot_training(run_dir, x='epoch')
+    summary.draw(run_dir / 'network.png', graph.images, graph.probabilities)
     filters = sess.run(graph.filters)
     plotting.plot_filters(run_dir / 'filters.png', filters, f'The {filters.shape[3]} filters of the first layer')
     probabilities = predict(sess, graph, data.test_images)

@@ -47,7 +47,7 @@ import numpy as np
 from common import cli, files, images, plotting, runs, session
 from common.errors import ComputationError, InputError
 from common.session import tf
-from networks import classifiers
+from networks import classifiers, summary
 from synthesis import color, contact_sheets, content, frames, laplacian, objectives, octaves, tiles
 from synthesis.picture_run import PictureRun
 
@@ -394,6 +394,7 @@ def main(argv=None):
                 for job in jobs]
         facts = source.facts() if source else {'inputs': [content.digest(load_image(job.content)) for job in jobs]}
         run_dir = open_run(args, network, [term.text for term in graph.terms], skipped, source is not None, **facts)
+        summary.draw(run_dir / 'network.png', graph.images, layers)
         if source:
             with frames.FilmRun(run_dir, source, args.quiet) as run:
                 run.make_frames(jobs[0].octaves, args.seed, ascend, finished)

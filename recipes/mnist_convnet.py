@@ -34,6 +34,7 @@ import numpy as np
 from common import cli, images, plotting, runs, session
 from common.session import tf
 from datasets import mnist
+from networks import summary
 from training import batches, classifier, optimization
 from training.layers import he_stddev
 from training.run import TrainingRun, open_run
@@ -277,6 +278,7 @@ def evaluate(sess, graph, data, run_dir):
       evaluation.Accuracy.
     """
     classifier.plot_training(run_dir)
+    summary.draw(run_dir / 'network.png', graph.images, graph.layers.logits)
     filters, layers = sess.run([graph.weights.conv1, graph.layers], {graph.images: data.test_images[:1]})
     plotting.plot_filters(run_dir / 'filters.png', filters, f'The {CONV1_MAPS} filters of conv1')
     plotting.plot_activations(run_dir / 'activations.png', data.test_images[0], {

@@ -30,7 +30,7 @@ import numpy as np
 from common import cli, images, plotting, runs, session
 from common.errors import ComputationError, InputError
 from common.session import tf
-from networks import vgg
+from networks import summary, vgg
 from synthesis import color, jobs, memory, sizes, tiles
 from synthesis.optimizers import LBFGS, Adam
 from synthesis.picture_run import PictureRun
@@ -385,6 +385,7 @@ def main(argv=None):
     with tf.Graph().as_default() as tf_graph:
         graph = build_graph(network, weights, tiled=tiling.tile_size is not None)
         tf_graph.finalize()
+    summary.draw(run_dir / 'network.png', graph.image, [*graph.grams.values(), *graph.features.values()])
     make_optimizer = LBFGS if args.optimizer == 'lbfgs' else partial(Adam, learning_rate=args.learning_rate)
     style_size = partial(sizes.style_size, style_scale=args.style_scale, stretch=args.stretch_style,
                          upscale=args.upscale)

@@ -39,7 +39,7 @@ from common.errors import InputError
 from common.session import keras, tf
 from datasets import image_folder, layouts
 from datasets.augmented_copies import copy_names
-from networks import grad_cam, vgg, vgg_keras
+from networks import grad_cam, summary, vgg, vgg_keras
 from networks.vgg_keras import TOP_LAYER
 from training import batches, classifier, optimization
 from training.bottleneck_features import BottleneckFeatures
@@ -420,6 +420,7 @@ def main(argv=None):
         sess.run(tf.global_variables_initializer())
         vgg_keras.set_weights(model, weights, args.book)
         vgg_keras.save_summary(model, run_dir / 'summary.txt')
+        summary.draw(run_dir / 'network.png', model.input, model.output)
         state = train(sess, head_stage, fine_stage, features, data, run_dir, num_steps=num_steps,
                       epoch_steps=epoch_steps, state=state, batch_size=batch_size, keep_prob=args.keep_prob,
                       num_augmented=args.views, seed=args.seed, patience=args.early_stopping, started=started,

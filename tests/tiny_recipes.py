@@ -98,9 +98,9 @@ def style(folder):
     weights = tiny_networks.vgg19_weights()
     vgg.obtain_weights = lambda *args, **kwargs: ('vgg19', weights, 'tiny', '0' * 64)
     picture_run.SECONDS_BETWEEN_CHECKPOINTS = 0.0
-    options = ['--content', noise(folder / 'photo.png', 48, 64), '--style', noise(folder / 'painting.png', 70, 50),
+    options = ['--content', noise(folder / 'photo.png', 80, 112), '--style', noise(folder / 'painting.png', 70, 50),
                '--iterations', '8', '--scales', '2']
-    return Subject(style_transfer, options, [], '--content', 8, (20000, 'checkpoint.npz'))
+    return Subject(style_transfer, options, [], '--content', 8, (120000, 'checkpoint.npz'))
 
 
 def dream(folder, *options, num_steps=6, full='checkpoint.npz'):
@@ -113,12 +113,12 @@ def dream(folder, *options, num_steps=6, full='checkpoint.npz'):
     contact_sheets.BATCH_PIXELS = 2 * 64 * 64
     options = options or ('--content', noise(folder / 'pond.png', 100, 128))
     return Subject(deepdream, ['--octaves', '2', '--steps', '3', '--tile-size', '64', *options],
-                   ['--models-dir', str(graph_path.parent)], '--content', num_steps, (20000, full))
+                   ['--models-dir', str(graph_path.parent)], '--content', num_steps, (75000, full))
 
 
 def dream_film(folder):
     """A film of four frames."""
-    return dream(folder, '--content', noise(folder / 'pond.png', 100, 128), '--frames', '4', num_steps=4,
+    return dream(folder, '--content', noise(folder / 'pond.png', 200, 256), '--frames', '4', num_steps=4,
                  full='000000.png')
 
 
