@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
-from common import cli, evaluation, files, images, plotting, runs, session
+from common import cli, files, images, plotting, runs, session
 from common.errors import InputError
 from common.session import tf, tflearn
 from datasets import cifar10
@@ -284,31 +284,25 @@ def evaluate(sess, graph, data, run_dir, tta=False):
     """Measures the test images, which nothing was chosen by, and draws curves, filters and mistakes.
 
     Args:
-      tta: bool, measure the mean over each image and its mirror image too (test-time augmentation), reported apart.
+      tta: bool, measure the mean over each image and its mirror image, too.
 
     Returns:
-      dict of figures by name, for the run's record.
+      {name: evaluation.Accuracy}; see classifier.evaluate.
     """
     classifier.plot_training(run_dir, x='epoch')
     summary.draw(run_dir / 'network.png', graph.images, graph.probabilities)
     filters = sess.run(graph.filters)
     plotting.plot_filters(run_dir / 'filters.png', filters, f'The {filters.shape[3]} filters of the first layer')
-    probabilities = predict(sess, graph, data.test_images)
-    accuracy = classifier.evaluate(run_dir, data.test_labels, probabilities, data.class_names,
-                                   lambda indices: data.test_images[indices], columns=8)
-    results = dict(classifier.accuracy_figures(accuracy), test_images=accuracy.total)
-    if tta:
-        both = probabilities + predict(sess, graph, data.test_images[:, :, ::-1])
-        results.update(classifier.accuracy_figures(
-            evaluation.accuracy(data.test_labels, np.argmax(both, axis=1)), 'tta_accuracy'))
-    return results
+    mirrored = predict(sess, graph, data.test_images[:, :, ::-1]) if tta else None
+    return classifier.evaluate(run_dir, data.test_labels, predict(sess, graph, data.test_images), data.class_names,
+                               lambda indices: data.test_images[indices], mirrored, columns=8)
 
 
 def classify_files(paths, found, device='auto', threads=None):
     """Classifies a person's own images, and draws what the network saw; see classifier.find_trained_run."""
     photographs = np.stack([cifar10.prepare(images.load_image(path)) for path in paths])
-    build = partial(build_graph, network=found.settings['network'])
-    with classifier.trained_network(build, found.folder, found.step, device, threads) as (sess, graph):
+    with classifier.trained_network(build_graph, found.folder, found.step, device, threads,
+                                    network=found.settings['network']) as (sess, graph):
         classifier.show_predictions(found, paths, photographs, predict(sess, graph, photographs), cifar10.CLASS_NAMES)
 
 
@@ -388,8 +382,8 @@ def main(argv=None):
 
     num_steps = args.steps or -(-args.epochs * len(data.train_images) // args.batch_size)
     statistics = None if args.book else measure(data.train_images)
-    trained_network = partial(classifier.trained_network, partial(build_graph, network=args.network),
-                              device=args.device, threads=args.threads)
+    trained_network = partial(classifier.trained_network, build_graph, device=args.device, threads=args.threads,
+                              network=args.network)
     results = []
     for seed, folder in seeds.each_seed(run_dir, RECIPE, args.seed, args.runs, args.settings):
         say(f'seed {seed}: {folder}')
@@ -409,16 +403,17 @@ def main(argv=None):
                                   started=started, quiet=args.quiet)
         with trained_network(folder, state['best_step']) as (sess, graph):
             say(f'evaluating {len(data.test_images):,} test images')
-            found = evaluate(sess, graph, data, folder, args.tta)
-        results.append(dict(runs.read_record(folder).get('results', {}), **found, best_step=state['best_step'],
+            figures = classifier.accuracy_figures(evaluate(sess, graph, data, folder, args.tta))
+        epochs = state['step'] * args.batch_size / len(data.train_images)
+        results.append(dict(runs.read_record(folder).get('results', {}), **figures, best_step=state['best_step'],
                             validation_accuracy=state['validation_accuracy'],
-                            seconds_per_epoch=(state['training_seconds'] + state['validation_seconds']) / args.epochs))
+                            seconds_per_epoch=(state['training_seconds'] + state['validation_seconds']) / epochs))
         runs.write_record(folder, results=results[-1])
     seconds = runs.total_seconds(run_dir, started)
     runs.write_record(run_dir, seconds=seconds)
     trained_for = cli.plural(args.steps, 'step') if args.steps else cli.plural(args.epochs, 'epoch')
-    way = " in the book's way" if args.book else ''
-    seeds.report(run_dir, results, f'{trained_for} of the {args.network} network{way}')
+    most, way = 'at most ' if args.early_stopping else '', " in the book's way" if args.book else ''
+    seeds.report(run_dir, results, f'{most}{trained_for} of the {args.network} network{way}')
     if args.export:
         found = classifier.find_trained_run(args.output_dir, RECIPE, run_dir)
         with trained_network(found.folder, found.step) as (sess, graph):

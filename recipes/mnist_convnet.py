@@ -37,7 +37,7 @@ from datasets import mnist
 from networks import summary
 from training import batches, classifier, optimization
 from training.layers import he_stddev
-from training.run import TrainingRun, open_run
+from training.run import TrainingRun, add_training_options, open_run
 
 RECIPE = 'mnist_convnet'
 IMAGE_SIZE = 28
@@ -275,7 +275,7 @@ def evaluate(sess, graph, data, run_dir):
     """Measures the test images, which nothing was chosen by, and draws curves, filters, activations and mistakes.
 
     Returns:
-      evaluation.Accuracy.
+      {'test_accuracy': evaluation.Accuracy}.
     """
     classifier.plot_training(run_dir)
     summary.draw(run_dir / 'network.png', graph.images, graph.layers.logits)
@@ -288,16 +288,7 @@ def evaluate(sess, graph, data, run_dir):
 
 
 def classify_files(paths, found, device='auto', threads=None):
-    """Classifies a person's own images, and draws what the network saw.
-
-    Args:
-      paths: list of Path.
-      found: classifier.TrainedRun.
-      device, threads: see session.open_session.
-
-    Raises:
-      InputError: a file is no image, or blank.
-    """
+    """Classifies a person's own images, and draws what the network saw; see classifier.find_trained_run."""
     digits = np.stack([mnist.prepare_digit(images.load_image(path), path) for path in paths])
     with classifier.trained_network(build_graph, found.folder, found.step, device, threads) as (sess, graph):
         classifier.show_predictions(found, paths, digits, predict(sess, graph, digits),
@@ -313,18 +304,10 @@ def parse_args(argv):
     training.add_argument('--dataset', choices=sorted(mnist.DATASETS, reverse=True), default='mnist',
                           help='digits, or clothes; with --predict, what the latest run has to have learned')
     training.add_argument('--steps', type=cli.whole_number(1), default=500, help='batches to train on')
-    training.add_argument('--batch-size', type=cli.whole_number(1), default=128, help='images')
-    training.add_argument('--learning-rate', type=cli.real_number(1e-7, 1.0), default=0.002,
-                          help='peak learning rate')
-    training.add_argument('--keep-prob', type=cli.real_number(0.01, 1.0), default=0.8,
-                          help='probability that dropout keeps a hidden unit')
+    add_training_options(training, batch_size=128, learning_rate=0.002, keep_prob=0.8, early_stopping=0)
     training.add_argument('--augment', action='store_true', help='shift, turn and scale the training images a little')
     training.add_argument('--validate-every', type=cli.whole_number(1), default=100, metavar='STEPS',
                           help='steps between validations')
-    training.add_argument('--early-stopping', type=cli.whole_number(0), default=0, metavar='N',
-                          help='stop after N validations without a lower loss; 0: never')
-    training.add_argument('--book', action='store_true',
-                          help='the settings of chapter 4 of the TensorFlow 1.x Deep Learning Cookbook')
     group, names = classifier.add_options(parser, 'classify photographs or drawings with a trained run: one digit '
                                           'each, on paper that fills the image')
     group.add_argument('--tensorboard', action='store_true', help="add the filters to TensorBoard's log")
@@ -365,12 +348,13 @@ def main(argv=None):
     trained = classifier.trained_network(build_graph, run_dir, state['best_step'], args.device, args.threads)
     with trained as (sess, graph):
         say(f'evaluating {len(data.test_images):,} test images')
-        accuracy = evaluate(sess, graph, data, run_dir)
+        accuracies = evaluate(sess, graph, data, run_dir)
         if args.export:
             saved_model = classifier.export(run_dir, sess, graph.images, graph.probabilities, data.class_names)
             say(f'SavedModel: {saved_model}')
-    seconds = classifier.record_results(run_dir, {'test_accuracy': accuracy}, state, started)
-    print(f'test accuracy {accuracy} after {state["best_step"]} steps in {seconds:.0f} s; pictures in {run_dir}')
+    seconds = classifier.record_results(run_dir, accuracies, state, started)
+    print(f'test accuracy {accuracies["test_accuracy"]} after {state["best_step"]} steps in {seconds:.0f} s; '
+          f'pictures in {run_dir}')
 
 
 if __name__ == '__main__':

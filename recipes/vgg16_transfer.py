@@ -34,7 +34,7 @@ from typing import Any, NamedTuple, Optional, Tuple
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
-from common import cli, evaluation, files, runs, session
+from common import cli, files, runs, session
 from common.errors import InputError
 from common.session import keras, tf
 from datasets import image_folder, layouts
@@ -44,7 +44,7 @@ from networks.vgg_keras import TOP_LAYER
 from training import batches, classifier, optimization
 from training.bottleneck_features import BottleneckFeatures
 from training.layers import dropout
-from training.run import NEW_STATE, TrainingRun, load_state, open_run
+from training.run import NEW_STATE, TrainingRun, add_training_options, load_state, open_run
 
 RECIPE = 'vgg16_transfer'
 # --fine-tune: the deepest layer that stays frozen. Up to block4_pool are the cookbook's 15 frozen layers.
@@ -60,16 +60,6 @@ PLACES = ('data_dir', 'models_dir', 'weights_path', 'features_dir')  # a resumed
 BOOK = {'size': 256, 'batch_size': 16, 'epochs': 50, 'head_epochs': 0, 'learning_rate': 1e-4, 'pooling': 'flatten',
         'hidden_units': 256, 'keep_prob': 0.5, 'early_stopping': 0}
 Tensor = Any
-
-
-# ---- The data ----
-
-def look_at_data(data, say):
-    """Prints what was found, how it is split, and what is skipped."""
-    counts = ', '.join(f'{len(getattr(data, part).labels)} {part}' for part in layouts.PARTS)
-    say(f'{data.description}: {counts}\nclasses: {", ".join(data.class_names)}')
-    for path, why in data.skipped:
-        say(f'skipped: {path}: {why}')
 
 
 # ---- The network ----
@@ -160,18 +150,6 @@ def build_stage(name, model, layer, *, num_steps, learning_rate, class_weights, 
                  loss=loss, accuracy=accuracy, learning_rate=rate, train_op=train_op, variables=tuple(variables))
 
 
-# ---- Features once ----
-
-def compute_features(features, data, num_augmented=0, tta=False, **options):
-    """Computes the BottleneckFeatures that the stages and the evaluation read, as far as they are not stored yet.
-
-    Of the training images' mirror images, too, and of `num_augmented` copies of each, changed at random; with `tta` of
-    the test images' mirror images. Options: see BottleneckFeatures.compute.
-    """
-    copies = copy_names(num_augmented)
-    features.compute([(data.train, copies), (data.validation, copies[:1]), (data.test, copies[:1 + tta])], **options)
-
-
 # ---- Training ----
 
 def train(sess, head_stage, fine_stage, features, data, run_dir, *, num_steps, epoch_steps, state=None, say=print,
@@ -223,8 +201,8 @@ def train(sess, head_stage, fine_stage, features, data, run_dir, *, num_steps, e
     return state
 
 
-def train_stage(sess, stage, features, data, run_dir, save, *, num_steps, batch_size, keep_prob=0.5, num_augmented=0,
-                seed=0, state=None, **options):
+def train_stage(sess, stage, features, data, run_dir, save, *, num_steps, batch_size, keep_prob=0.5,
+                copies=('original',), seed=0, state=None, **options):
     """Trains one stage. An epoch takes each image once, as the copy of it that seed and step draw.
 
     Args:
@@ -233,15 +211,15 @@ def train_stage(sess, stage, features, data, run_dir, save, *, num_steps, batch_
       save: function of the state, see TrainingRun.
       num_steps, batch_size: int.
       keep_prob: float, the probability that dropout keeps a unit.
-      num_augmented: int, see compute_features.
+      copies: sequence of str, the names of the copies of each image; see augmented_copies.copy_names.
       seed: int, of the order of the images and of the copies.
       **options: of TrainingRun.
     """
-    copies, num_images = np.array(copy_names(num_augmented)), len(data.train.labels)
+    num_images = len(data.train.labels)
 
     def load(step):
         images = image_folder.take(data.train, batches.batch_indices(step, batch_size, num_images, seed))
-        drawn = copies[np.random.RandomState([seed, step]).randint(len(copies), size=batch_size)]
+        drawn = np.array(copies)[np.random.RandomState([seed, step]).randint(len(copies), size=batch_size)]
         return features.read(stage.layer, images, drawn), images.labels
 
     def validate():
@@ -277,23 +255,21 @@ def evaluate(sess, stage, explainer, features, data, run_dir, *, seed=0, tta=Fal
       tta: bool, measure the mean over each image and its mirror image, too.
 
     Returns:
-      dict of evaluation.Accuracy: 'test_accuracy' and, with tta, 'tta_accuracy'.
+      {name: evaluation.Accuracy}; see classifier.evaluate.
     """
     for name, title in (('stage1', 'Stage 1, the head: '), ('stage2', 'Stage 2, fine-tuning: ')):
         if (run_dir / f'{name}.csv').exists():
             classifier.plot_training(run_dir, name, prefix=f'{name}_', title=title)
     paths, labels, probabilities = data.test.paths, data.test.labels, predict(sess, stage, features, data.test)
     classifier.write_predictions(run_dir / 'test_predictions.csv', paths, probabilities, data.class_names, labels)
-    found = {'test_accuracy': classifier.evaluate(run_dir, labels, probabilities, data.class_names,
-                                                  lambda chosen: features.load_images(paths[chosen]))}
+    mirrored = predict(sess, stage, features, data.test, 'flip') if tta else None
+    accuracies = classifier.evaluate(run_dir, labels, probabilities, data.class_names,
+                                     lambda chosen: features.load_images(paths[chosen]), mirrored)
     for kind, chosen in classifier.right_and_wrong(labels, probabilities, NUM_EXPLAINED, seed).items():
         grad_cam.draw(run_dir / f'grad_cam_{kind}.png', sess, explainer, paths[chosen], features.load_images,
                       data.class_names, vgg_keras.images_at_once(features.size),
                       title=f'Where the network looked: predictions that are {kind}')
-    if tta:
-        both = probabilities + predict(sess, stage, features, data.test, 'flip')
-        found['tta_accuracy'] = evaluation.accuracy(labels, np.argmax(both, axis=1))
-    return found
+    return accuracies
 
 
 @contextlib.contextmanager
@@ -333,22 +309,19 @@ def parse_args(argv):
     add('--pooling', choices=tuple(POOLING), default='average',
         help="first layer of the head: each channel's mean or maximum, or all positions")
     add('--hidden-units', type=count(0), default=256, help="of the head's hidden layer; 0: none")
-    add = parser.add_argument_group('training').add_argument
+    training = parser.add_argument_group('training')
+    add_training_options(training, batch_size=32, learning_rate=1e-5, keep_prob=0.5, early_stopping=5)
+    add = training.add_argument
     add('--fine-tune', choices=tuple(FROZEN_UP_TO), default='block5',
         help='lowest block of convolutions that stage 2 trains; none: no stage 2')
     add('--views', type=count(0, 99), default=0, metavar='N',
         help='augmented copies of each training image, besides itself and its mirror image')
     add('--head-epochs', type=count(0), default=20, metavar='N', help='epochs of stage 1')
-    add('--head-learning-rate', type=rate, default=1e-4, metavar='R', help='peak learning rate of stage 1 (Adam)')
+    add('--head-learning-rate', type=rate, default=1e-4, metavar='R',
+        help='peak learning rate of stage 1; --learning-rate: of stage 2')
     add('--epochs', type=count(1), default=2, metavar='N', help='epochs of stage 2')
     add('--steps', type=count(1), metavar='N', help='steps of stage 2 (default: those of --epochs)')
-    add('--learning-rate', type=rate, default=1e-5, metavar='R', help='peak learning rate of stage 2 (Adam)')
-    add('--batch-size', type=count(1), default=32, help='images')
-    add('--keep-prob', type=cli.real_number(0.01, 1.0), default=0.5, help='probability that dropout keeps a unit')
-    add('--early-stopping', type=count(0), default=5, metavar='N',
-        help='end a stage after N validations without a lower loss; 0: never')
     add('--class-weights', action='store_true', help='weight the loss so that every class counts the same')
-    add('--book', action='store_true', help='settings of chapter 4, TensorFlow 1.x Deep Learning Cookbook')
     add('--features-dir', type=Path, metavar='DIR', help='stored features (default: features beside the runs)')
     group, free = classifier.add_options(parser, 'classify images, files or folders, with a trained run')
     group.add_argument('--tta', action='store_true',
@@ -387,7 +360,7 @@ def main(argv=None):
     if args.run_dir:
         load_state(args.run_dir)  # refuses a run of an earlier version, before it misses its data
     data = image_folder.load(args.data_dir, args.seed, args.quiet)
-    look_at_data(data, say)
+    say(image_folder.summarize(data))
     _, weights, source, _ = vgg.obtain_weights(args.models_dir, 'vgg16', args.weights_path, args.quiet)
     device = session.describe_device(args.device, args.threads)
     if args.features_dir:
@@ -404,7 +377,9 @@ def main(argv=None):
     fine_tuned_from = None if args.book else FROZEN_UP_TO[args.fine_tune]
     features = BottleneckFeatures(args.features_dir or run_dir.parent / 'features', [
         TOP_LAYER if args.head_epochs else None, fine_tuned_from], args.size, weights, args.threads)
-    compute_features(features, data, args.views, args.tta, device=args.device, say=say, quiet=args.quiet)
+    copies = copy_names(args.views)  # the image as it is, its mirror image, others
+    features.compute([(data.train, copies), (data.validation, copies[:1]), (data.test, copies[:1 + args.tta])],
+                     device=args.device, say=say, quiet=args.quiet)
     batch_size = min(args.batch_size, len(data.train.labels))
     epoch_steps = -(-len(data.train.labels) // batch_size)
     num_steps = args.head_epochs * epoch_steps, args.steps or args.epochs * epoch_steps
@@ -423,7 +398,7 @@ def main(argv=None):
         summary.draw(run_dir / 'network.png', model.input, model.output)
         state = train(sess, head_stage, fine_stage, features, data, run_dir, num_steps=num_steps,
                       epoch_steps=epoch_steps, state=state, batch_size=batch_size, keep_prob=args.keep_prob,
-                      num_augmented=args.views, seed=args.seed, patience=args.early_stopping, started=started,
+                      copies=copies, seed=args.seed, patience=args.early_stopping, started=started,
                       say=say, quiet=args.quiet)
         say(f'evaluating {len(data.test.labels):,} test images')
         accuracies = evaluate(sess, fine_stage or head_stage, explainer, features, data, run_dir, seed=args.seed,

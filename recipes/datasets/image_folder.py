@@ -56,6 +56,13 @@ class ImageFolder(NamedTuple):
     description: str
 
 
+def summarize(data):
+    """Returns lines that say what an ImageFolder holds, how it is split, and what is skipped."""
+    counts = ', '.join(f'{len(getattr(data, part).labels)} {part}' for part in PARTS)
+    return '\n'.join([f'{data.description}: {counts}', f'classes: {", ".join(data.class_names)}',
+                      *(f'skipped: {path}: {why}' for path, why in data.skipped)])
+
+
 def load(data_dir, seed=0, quiet=False):
     """Finds the images, decodes every one, and splits them where they are not split.
 

@@ -37,24 +37,25 @@ def predict(sess, probabilities, inputs, images, batch_size=BATCH_SIZE):
 
 
 @contextlib.contextmanager
-def trained_network(build_graph, folder, step, device='auto', threads=None):
+def trained_network(build_graph, folder, step, device='auto', threads=None, **options):
     """Opens a session with the weights of a run's checkpoint, in a graph without optimizer.
 
     Args:
-      build_graph: function without arguments that adds the network to the default graph; what it returns has a `saver`.
+      build_graph: function that adds the network to the default graph; what it returns has a `saver`.
       folder, step: of the checkpoint; see TrainedRun.
       device, threads: see session.open_session.
+      **options: of build_graph.
 
     Yields:
       (tf.Session, what build_graph returned).
     """
     with tf.Graph().as_default(), open_session(device=device, threads=threads) as sess:
-        graph = build_graph()
+        graph = build_graph(**options)
         runs.restore_checkpoint(folder, graph.saver, sess, step)
         yield sess, graph
 
 
-def evaluate(run_dir, labels, probabilities, class_names, load_images, **grid):
+def evaluate(run_dir, labels, probabilities, class_names, load_images, mirrored=None, **grid):
     """Measures the accuracy; writes classes.txt and draws confusion_matrix.png and mistakes.png.
 
     Args:
@@ -63,10 +64,12 @@ def evaluate(run_dir, labels, probabilities, class_names, load_images, **grid):
       probabilities: float [num_images, num_classes].
       class_names: sequence of str.
       load_images: function of int [n], indices, to that many images as plotting.plot_image_grid takes them.
+      mirrored: float [num_images, num_classes], probabilities of the mirror images; None without --tta.
       **grid: options of plotting.plot_image_grid.
 
     Returns:
-      evaluation.Accuracy.
+      {name: evaluation.Accuracy}: 'test_accuracy'; with `mirrored` also 'tta_accuracy', of the mean over each image and
+      its mirror image (test-time augmentation).
     """
     predictions = np.argmax(probabilities, axis=1)
     matrix = evaluation.confusion_matrix(labels, predictions, len(class_names))
@@ -79,7 +82,10 @@ def evaluate(run_dir, labels, probabilities, class_names, load_images, **grid):
                 for label, guess, row in zip(labels[worst], predictions[worst], probabilities[worst])]
     plotting.plot_image_grid(run_dir / 'mistakes.png', load_images(worst), captions,
                              title='The most confident mistakes: predicted class, its probability, true class', **grid)
-    return evaluation.accuracy(labels, predictions)
+    accuracies = {'test_accuracy': evaluation.accuracy(labels, predictions)}
+    if mirrored is not None:
+        accuracies['tta_accuracy'] = evaluation.accuracy(labels, np.argmax(probabilities + mirrored, axis=1))
+    return accuracies
 
 
 def right_and_wrong(labels, probabilities, count, seed):
@@ -118,9 +124,12 @@ def write_predictions(path, image_paths, probabilities, class_names, labels=None
                              class_names[np.argmax(row)], f'{row.max():.6f}', *(f'{p:.6f}' for p in row)])
 
 
-def accuracy_figures(accuracy, name='test_accuracy'):
-    """Returns an evaluation.Accuracy as run.json has it: a dict of value, low and high by name."""
-    return {name: accuracy.value, f'{name}_low': accuracy.low, f'{name}_high': accuracy.high}
+def accuracy_figures(accuracies):
+    """Returns what `evaluate` does as run.json has it: a dict of each one's value, low and high, and test_images."""
+    figures = {'test_images': accuracies['test_accuracy'].total}
+    for name, accuracy in accuracies.items():
+        figures.update({name: accuracy.value, f'{name}_low': accuracy.low, f'{name}_high': accuracy.high})
+    return figures
 
 
 def record_results(run_dir, accuracies, state, started):
@@ -128,21 +137,18 @@ def record_results(run_dir, accuracies, state, started):
 
     Args:
       run_dir: Path.
-      accuracies: {name: evaluation.Accuracy}, 'test_accuracy' among them.
+      accuracies: from `evaluate`.
       state: dict, of the training.run.TrainingRun at its end.
       started: float, the time.time() at which the run would have started without interruptions.
 
     Returns:
       float, the seconds that it took; see runs.total_seconds.
     """
-    figures, seconds = {}, runs.total_seconds(run_dir, started)
-    for name, accuracy in accuracies.items():
-        figures.update(accuracy_figures(accuracy, name))
+    figures, seconds = accuracy_figures(accuracies), runs.total_seconds(run_dir, started)
     for name in ('validation_accuracy', 'validation_loss', 'best_step', 'first_loss'):
         figures[name] = state[name]
     runs.write_record(run_dir, seconds=seconds, results=dict(
-        figures, test_images=accuracies['test_accuracy'].total, seconds=seconds,
-        seconds_per_step=state['training_seconds'] / max(state['step'], 1)))
+        figures, seconds=seconds, seconds_per_step=state['training_seconds'] / max(state['step'], 1)))
     return seconds
 
 

@@ -32,6 +32,19 @@ NEW_STATE = {
     'seconds': 0.0}                  # of the whole command, those before a resumption too
 
 
+def add_training_options(group, *, batch_size, learning_rate, keep_prob, early_stopping):
+    """Adds the options that recipes which train have alike to one's group, with its defaults."""
+    group.add_argument('--batch-size', type=cli.whole_number(1), default=batch_size, help='images')
+    group.add_argument('--learning-rate', type=cli.real_number(1e-8, 10.0), default=learning_rate,
+                       help='peak learning rate')
+    group.add_argument('--keep-prob', type=cli.real_number(0.01, 1.0), default=keep_prob,
+                       help='probability that dropout keeps a hidden unit')
+    group.add_argument('--early-stopping', type=cli.whole_number(0), default=early_stopping, metavar='N',
+                       help='stop after N validations without a lower loss; 0: never')
+    group.add_argument('--book', action='store_true',
+                       help='the settings of chapter 4 of the TensorFlow 1.x Deep Learning Cookbook')
+
+
 class TrainingRun:
     """Keeps a training run while its loop runs. A context manager; nothing in it sees the network.
 
