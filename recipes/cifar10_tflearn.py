@@ -3,7 +3,7 @@
 tflearn wraps TensorFlow's operations into layers: `tflearn.conv_2d(images, 32, 3, activation='relu')` makes the
 weights, the convolution and the ReLU. The cookbook's network for CIFAR-10 takes eight such lines. Its chapter claims
 88 % after 50 epochs; the log it prints shows 81.9 %, on test images that served as validation images. Here 45,000
-images train, 5,000 choose, and 10,000 are looked at once, at the end.
+images train, 5,000 choose, and 10,000 are evaluated once, at the end.
 
 Two networks:
 
@@ -12,7 +12,7 @@ Two networks:
 - `--network wide`, for the same time: seven convolutions of up to 256 maps with batch normalization; see
   networks/wide_convnet.py.
 
-Two ways to train: a loop of our own, which goes on bit for bit after a kill (`--resume`), or, with `--book`, the
+Two ways to train: a loop of our own, which resumes bit for bit after a kill (`--resume`), or, with `--book`, the
 chapter's network in the chapter's way, by tflearn's DNN.fit.
 
 Usage:
@@ -20,7 +20,7 @@ Usage:
     python recipes/cifar10_tflearn.py --network wide     the better network
     python recipes/cifar10_tflearn.py --book             the chapter's network and training
     python recipes/cifar10_tflearn.py --predict cat.jpg  your own picture, with the latest run
-    python recipes/cifar10_tflearn.py --resume           go on with a run that was stopped
+    python recipes/cifar10_tflearn.py --resume           resume an interrupted run
 """
 import contextlib
 import sys
@@ -224,9 +224,9 @@ def train(sess, graph, data, run_dir, *, num_steps, batch_size, augment='standar
         prepared = batches.prefetch(lambda step: make_batch(step, data, batch_size, augment, seed),
                                     range(run.state['step'], num_steps))
         with contextlib.closing(prepared):
-            for _, (photographs, labels) in zip(run.steps(), prepared):
+            for _, (inputs, labels) in zip(run.steps(), prepared):
                 _, loss, accuracy, rate = sess.run([graph.train_op, graph.loss, graph.accuracy, graph.learning_rate], {
-                    graph.images: photographs, graph.labels: labels, graph.is_training: True})
+                    graph.images: inputs, graph.labels: labels, graph.is_training: True})
                 run.record(loss, accuracy, rate)
     return run.state
 
@@ -275,9 +275,9 @@ def train_with_tflearn(data, run_dir, *, num_epochs, batch_size, learning_rate, 
 
 # ---- Evaluation, pictures ----
 
-def predict(sess, graph, photographs):
+def predict(sess, graph, inputs):
     """Computes class probabilities, float32 [num_images, 10], of images [num_images, 32, 32, 3] in [0, 255]."""
-    return classifier.predict(sess, graph.probabilities, graph.images, photographs)
+    return classifier.predict(sess, graph.probabilities, graph.images, inputs)
 
 
 def evaluate(sess, graph, data, run_dir, tta=False):
@@ -300,10 +300,10 @@ def evaluate(sess, graph, data, run_dir, tta=False):
 
 def classify_files(paths, found, device='auto', threads=None):
     """Classifies a person's own images, and draws what the network saw; see classifier.find_trained_run."""
-    photographs = np.stack([cifar10.prepare(images.load_image(path)) for path in paths])
+    inputs = np.stack([cifar10.prepare(images.load_image(path)) for path in paths])
     with classifier.trained_network(build_graph, found.folder, found.step, device, threads,
                                     network=found.settings['network']) as (sess, graph):
-        classifier.show_predictions(found, paths, photographs, predict(sess, graph, photographs), cifar10.CLASS_NAMES)
+        classifier.show_predictions(found, paths, inputs, predict(sess, graph, inputs), cifar10.CLASS_NAMES)
 
 
 # ---- Command line ----

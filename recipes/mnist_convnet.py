@@ -21,7 +21,7 @@ Usage:
                                                          ten epochs: about 99.5 %
     python recipes/mnist_convnet.py --book               the cookbook chapter's settings; it claims nearly 95 %
     python recipes/mnist_convnet.py --predict my.jpg     your own digit, with the latest run
-    python recipes/mnist_convnet.py --resume             go on with a run that was stopped
+    python recipes/mnist_convnet.py --resume             resume an interrupted run
 """
 import sys
 import time
@@ -65,7 +65,7 @@ def look_at_data(data, run_dir, seed, say):
                              [names[data.train_labels[shown]]], title=f'training image {shown}')
     strip = 255 - data.train_images[:400].reshape(-1, IMAGE_SIZE ** 2)  # reversed gray: ink is black
     plotting.plot_image_grid(run_dir / 'flattened.png', [strip],
-                             title='the first {} images, each a row of {} pixels'.format(*strip.shape))
+                             title=f'the first {len(strip)} images, each a row of {strip.shape[1]} pixels')
     plotting.plot_image_grid(run_dir / 'examples.png', data.train_images[:80],
                              [names[label] for label in data.train_labels[:80]], columns=8)  # room for 'T-shirt/top'
 

@@ -21,7 +21,7 @@ Usage:
                                          2,000 cats and dogs: about 98 % of those held out; 26 minutes on two cores
     python recipes/vgg16_transfer.py --data-dir DIR --fine-tune none     the head alone: a minute, features stored
     python recipes/vgg16_transfer.py --predict photo.jpg folder/         with the latest run
-    python recipes/vgg16_transfer.py --resume                            continue an interrupted run
+    python recipes/vgg16_transfer.py --resume                            resume an interrupted run
     python recipes/vgg16_transfer.py --data-dir DIR --book               the cookbook chapter's settings
 """
 import contextlib
@@ -215,11 +215,11 @@ def train_stage(sess, stage, features, data, run_dir, save, *, num_steps, batch_
       seed: int, of the order of the images and of the copies.
       **options: of TrainingRun.
     """
-    num_images = len(data.train.labels)
+    copies, num_images = np.array(copies), len(data.train.labels)
 
     def load(step):
         images = image_folder.take(data.train, batches.batch_indices(step, batch_size, num_images, seed))
-        drawn = np.array(copies)[np.random.RandomState([seed, step]).randint(len(copies), size=batch_size)]
+        drawn = copies[np.random.RandomState([seed, step]).randint(len(copies), size=batch_size)]
         return features.read(stage.layer, images, drawn), images.labels
 
     def validate():

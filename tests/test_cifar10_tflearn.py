@@ -373,6 +373,25 @@ def test_a_disk_that_fills_up_while_exporting(tmp_path):
     assert not (latest(tmp_path) / 'saved_model').exists() and not list(latest(tmp_path).glob('.*part*'))
 
 
+def test_early_stopping_ends_the_training_and_keeps_the_best(tmp_path, capsys, monkeypatch, no_pictures):
+    labels, fractions = small_cifar10.data().validation_labels, iter((0.5, 0.75, 0.5, 0.25))
+
+    def best_after_two_epochs(sess, graph, photographs):
+        if len(photographs) != len(labels):  # the test images
+            return np.eye(10)[np.zeros(len(photographs), int)]
+        wrong = np.arange(len(labels)) >= next(fractions) * len(labels)
+        return np.eye(10)[(labels + wrong) % 10]
+
+    monkeypatch.setattr(recipe, 'predict', best_after_two_epochs)
+    assert recipe.main(arguments(tmp_path, '--epochs', '9', '--early-stopping', '2')) == 0
+    state = runs.load_state(latest(tmp_path))
+    assert (state['step'], state['best_step'], state['validation_accuracy']) == (20, 10, 0.75)
+    assert 'after at most 9 epochs of the book network' in capsys.readouterr().out
+    results = runs.read_record(latest(tmp_path))['results']
+    seconds = state['training_seconds'] + state['validation_seconds']
+    assert results['seconds_per_epoch'] == pytest.approx(seconds / 4)  # of those that were trained
+
+
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, capsys, no_pictures, after_step):
     def poison(run, step):
         if step == 5:

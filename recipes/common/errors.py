@@ -7,7 +7,7 @@ class InputError(ValueError):
 
 
 class UnavailableError(RuntimeError):
-    """Something cannot be had: a download, memory, disk space (exit code 3)."""
+    """Something is unavailable: a download, memory, disk space (exit code 3)."""
 
 
 class ComputationError(RuntimeError):

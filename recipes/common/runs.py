@@ -145,7 +145,7 @@ def total_seconds(run_dir, started):
 
 
 def check_stack(run_dir):
-    """Sees to it that a run that is not finished goes on with the TensorFlow that it began with.
+    """Sees to it that an unfinished run is resumed with the TensorFlow that it began with.
 
     Raises:
       InputError: it began with the other one, whose last digits differ: the result would be neither's.

@@ -1,1 +1,1 @@
-"""Data sets: a reader, the assets it reads, an honest split."""
+"""Data sets: a reader, the assets it reads, its split."""

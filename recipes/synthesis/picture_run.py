@@ -145,7 +145,7 @@ class PictureRun(InterruptibleRun):
         Args:
           step: int, of this picture, from 1.
           image: float32 [height, width, 3] in [0, 255], the picture as it stands.
-          state: dict of arrays, what it takes to go on to the same bytes.
+          state: dict of arrays, what it takes to resume to the same bytes.
           **figures: numbers by the names of the columns.
 
         Raises:
