@@ -130,14 +130,13 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f'{self.prog}: error: {message} (--help lists the options)\n')
 
 
-def make_parser(doc, data=False, models=False, xla=('off', 'on')):
+def make_parser(doc, data=False, models=False):
     """Makes a parser with the shared options.
 
     Args:
       doc: str, the recipe's docstring; its first line describes it.
       data: bool, the recipe reads a data set (--data-dir).
       models: bool, the recipe reads published weights (--models-dir).
-      xla: the choices of --xla, the default first.
 
     Returns:
       argparse.ArgumentParser.
@@ -157,7 +156,7 @@ def make_parser(doc, data=False, models=False, xla=('off', 'on')):
                          help='same seed, same machine, same result')
     running.add_argument('--device', choices=('auto', 'cpu', 'gpu'), default='auto', help='auto: a CUDA GPU, if any')
     running.add_argument('--threads', type=whole_number(1, 1024), default=session.num_cpus(), help='threads on a CPU')
-    running.add_argument('--xla', choices=xla, default=xla[0], help='compile the graph with XLA')
+    running.add_argument('--xla', choices=('off', 'on'), default='off', help='compile the graph with XLA')
     running.add_argument('--resume', nargs='?', type=Path, const=True, default=None, metavar='DIR',
                          help='resume the latest run, or the one in DIR')
     running.add_argument('--quiet', action='store_true', help='print the result only')

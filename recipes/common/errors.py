@@ -15,15 +15,7 @@ class ComputationError(RuntimeError):
 
 
 def did_you_mean(name, names):
-    """Finds the names nearest to one that does not exist.
-
-    Args:
-      name: str.
-      names: iterable of str.
-
-    Returns:
-      str such as "did you mean 'conv4_2' or 'conv4_1'?"; '' where nothing is near.
-    """
+    """Returns the names nearest to a wrong one, as "did you mean 'conv4_2' or 'conv4_1'?"; '' where none is near."""
     names = list(names)
     nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or [
         longer for longer in names if name in longer][:3]

@@ -20,8 +20,7 @@ def accuracy(labels, predictions):
     """Computes the fraction of correct predictions with its Wilson score interval.
 
     Args:
-      labels: int [num_images], the classes.
-      predictions: int [num_images], the classes predicted.
+      labels, predictions: int [num_images], the true classes and those predicted.
 
     Returns:
       Accuracy.
@@ -45,9 +44,7 @@ def confusion_matrix(labels, predictions, num_classes):
     """Counts predictions per true class.
 
     Args:
-      labels: int [num_images] in [0, num_classes).
-      predictions: int [num_images] in [0, num_classes).
-      num_classes: int.
+      labels, predictions: int [num_images] in [0, num_classes).
 
     Returns:
       int64 [num_classes, num_classes]; rows are the true classes, columns the predicted ones.
@@ -60,8 +57,7 @@ def format_class_figures(matrix, class_names):
     """Computes precision, recall and F1 per class, and formats them as a table.
 
     Args:
-      matrix: int [num_classes, num_classes], rows the true classes, columns the predicted ones.
-      class_names: sequence of str.
+      matrix, class_names: from confusion_matrix; sequence of str.
 
     Returns:
       str, a heading and a line per class; nan where a class never occurs or is never predicted.

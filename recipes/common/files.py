@@ -203,6 +203,17 @@ def check_no_link(path):
         raise InputError(f'{path}: a link to {os.readlink(str(path))}, which would be overwritten; remove the link')
 
 
+def try_lock(lock):
+    """Takes a filelock.FileLock; returns False where another process has it, True on file systems without locks."""
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return False
+    except NotImplementedError:  # there two processes may do the work, each whole
+        pass
+    return True
+
+
 @contextlib.contextmanager
 def one_at_a_time(path, doing, quiet=False):
     """Lets one process at a time do something; the others wait, and then find it done.
@@ -217,11 +228,7 @@ def one_at_a_time(path, doing, quiet=False):
     """
     check_no_link(path)
     lock = filelock.FileLock(str(path))
-    try:
-        lock.acquire(timeout=0)
-    except NotImplementedError:  # file systems without locks exist; there two may do the work, each whole
-        pass
-    except filelock.Timeout:
+    if not try_lock(lock):
         if not quiet:
             print(f'waiting for another process that {doing}', file=sys.stderr, flush=True)
         lock.acquire()

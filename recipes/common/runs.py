@@ -13,7 +13,7 @@ import numpy as np
 
 from common import session
 from common.errors import InputError, UnavailableError
-from common.files import check_no_link, flush_to_disk, make_dir, replacing, replacing_dir
+from common.files import check_no_link, flush_to_disk, make_dir, replacing, replacing_dir, try_lock
 from common.session import tf
 
 RECORD, STATE, LATEST, LOCK = 'run.json', 'state.json', 'latest', '.lock'
@@ -78,12 +78,8 @@ def hold(run_dir):
         check_no_link(path)
     lock = _held.setdefault(run_dir.resolve(), filelock.FileLock(str(run_dir / LOCK)))
     atexit.register(release_all)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
+    if not try_lock(lock):
         raise InputError(f'--resume {run_dir}: another process works on that run; wait for it, or stop it')
-    except NotImplementedError:  # a file system without locks
-        pass
 
 
 def held():

@@ -2,7 +2,6 @@
 
 Source: Simonyan and Zisserman 2014, arXiv 1409.1556, configurations D and E.
 """
-import collections
 import sys
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -142,12 +141,12 @@ def vgg(images, weights, network='vgg19', last_layer=None, pooling='average', pa
       prefix: the name scope.
 
     Returns:
-      OrderedDict from layer name, in the network's order, to float32 [batch, height / stride, width / stride,
+      dict from layer name, in the network's order, to float32 [batch, height / stride, width / stride,
       channels], rounded up; a convolution's is taken after its ReLU.
     """
     last_layer = last_layer or layer_names(network)[-1]
     check_layer(last_layer, network)
-    end_points = collections.OrderedDict()
+    end_points = {}
     with tf.name_scope(prefix):
         # Subtracted here and not folded into the first bias: the border is padded with the mean, not with black.
         layer = images - tf.constant(MEAN_RGB)

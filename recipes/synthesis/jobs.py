@@ -1,5 +1,4 @@
 """What style transfer is asked to paint: which images in which styles, under which names, by which layers."""
-import collections
 import itertools
 from pathlib import Path
 from typing import NamedTuple, Tuple
@@ -81,7 +80,7 @@ def find_jobs(contents, styles, size, style_scale=1.0, blend=None, upscale=False
             jobs.append(Job(name=_free_name(content, style_set, jobs), content=content, styles=style_set, size=final))
     if not jobs:
         raise InputError(skipped[0])
-    return jobs, list(collections.OrderedDict.fromkeys(skipped))
+    return jobs, list(dict.fromkeys(skipped))
 
 
 def _fitting_size(path, option, longer_side, upscale, shapes):
@@ -170,12 +169,12 @@ def parse_layers(texts, network=None, normalize=True):
       normalize: whether the weights are scaled to sum to 1.
 
     Returns:
-      OrderedDict from layer name to weight.
+      dict from layer name to weight.
 
     Raises:
       InputError: no such layer, or a weight that is no number above 0.
     """
-    weights = collections.OrderedDict()
+    weights = {}
     for text in texts:
         layer, _, weight = text.partition(':')
         vgg.check_layer(layer, network or 'vgg19')
@@ -186,4 +185,4 @@ def parse_layers(texts, network=None, normalize=True):
         if not 0 < weights[layer] < float('inf'):
             raise InputError(f'{text}: the weight of a layer is a number above 0, as in {layer}:0.5')
     total = sum(weights.values()) if normalize else 1
-    return collections.OrderedDict((layer, weight / total) for layer, weight in weights.items())
+    return {layer: weight / total for layer, weight in weights.items()}

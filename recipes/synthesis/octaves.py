@@ -85,8 +85,7 @@ def drop_too_small(octaves, layers, gradient_of, path):
     """Leaves out the octaves that are too small for a layer behind a pooling of fixed size, as Inception's classes are.
 
     Args:
-      octaves: list of Octave, from small to large.
-      layers: list of tensors that the objective is computed from.
+      octaves, layers: list of Octave, from small to large; list of the tensors that the objective is computed from.
       gradient_of: function of float32 [height, width, 3] and a (down, right) shift; its result is not used.
       path: Path of the image, for the message.
 

@@ -70,17 +70,14 @@ class PictureRun(InterruptibleRun):
 
     def __init__(self, run_dir, num_steps, columns, unit='step', shown=None, save_every=None, output=None, quiet=False,
                  started=None):
-        """Opens a new run, or one that is resumed.
+        """Opens a new run, or one that is resumed; see InterruptibleRun for what is not named here.
 
         Args:
-          run_dir: Path, the run's folder with its run.json.
           num_steps: list of int, the steps that each picture takes.
           columns: names of a step's figures.
-          unit: str, what a step is called.
           shown: dict from a label in the progress to its column; None for all columns.
           save_every: int, steps between pictures that are saved on the way; None for none.
           output: Path where the user wants the picture as well, or None.
-          quiet: bool, show no progress.
           started: float, when the command began (`time.time()`); None for now.
         """
         record = runs.read_record(run_dir)

@@ -43,21 +43,18 @@ class Tile(NamedTuple):
         return rows.start, columns.start, rows.stop, columns.stop
 
 
-def make_tiles(height, width, tile_size=None, grid=16, halo=0, shift=(0, 0)):
+def make_tiles(height, width, tile_size=None, grid=16, halo=0):
     """Covers an image with tiles whose interiors hold every pixel exactly once.
 
     The interiors are as equal as the grid allows, so that no thin strip is left at the end. A crop ends either a full
     halo beyond its interior or at the image's own border: a network's padding meets only true borders.
 
     Args:
-      height: rows of the image, at least 1.
-      width: columns of the image, at least 1.
+      height, width: pixels of the image, at least 1.
       tile_size: longest side of an interior in pixels, at least `grid`, rounded down to the grid; None for one tile.
       grid: interiors and crops start at multiples of this many pixels: 16 for VGG down to its fifth block, 32 for
         Inception.
       halo: pixels around an interior that its values depend on; rounded up to the grid.
-      shift: moves the cuts down and right by so many pixels, rounded down to the grid; varied from step to step, it
-        leaves no seam in one place.
 
     Returns:
       list of Tile, from the top left by rows.
@@ -71,18 +68,17 @@ def make_tiles(height, width, tile_size=None, grid=16, halo=0, shift=(0, 0)):
     return [Tile(top=top, left=left, height=bottom - top, width=right - left,
                  crop_top=crop_top, crop_left=crop_left, crop_height=crop_bottom - crop_top,
                  crop_width=crop_right - crop_left)
-            for top, bottom, crop_top, crop_bottom in _spans(height, tile_size, grid, halo, shift[0])
-            for left, right, crop_left, crop_right in _spans(width, tile_size, grid, halo, shift[1])]
+            for top, bottom, crop_top, crop_bottom in _spans(height, tile_size, grid, halo)
+            for left, right, crop_left, crop_right in _spans(width, tile_size, grid, halo)]
 
 
-def _spans(size, tile_size, grid, halo, shift):
+def _spans(size, tile_size, grid, halo):
     """Returns (start, stop, crop start, crop stop) of each tile along one axis."""
     tile_size -= tile_size % grid
     halo = round_up(halo, grid)
     num_tiles = -(-size // tile_size)
     step = round_up(-(-size // num_tiles), grid)
-    first = shift % step // grid * grid or step
-    cuts = [0, *range(first, size, step), size]
+    cuts = [*range(0, size, step), size]
     return [(start, stop, max(start - halo, 0), min(stop + halo, size)) for start, stop in zip(cuts, cuts[1:])]
 
 

@@ -9,9 +9,8 @@ def cosine(step, num_steps, peak, warmup_steps=0):
 
     Args:
       step: int64 [], steps done.
-      num_steps: int, steps of the whole training.
+      num_steps, warmup_steps: int, of the whole training and of its rise.
       peak: float.
-      warmup_steps: int.
 
     Returns:
       float32 [].

@@ -237,11 +237,8 @@ def open_run(run_dir, output_dir, recipe, *, settings, seed, device, source, num
     """Makes the folder of a new run, or checks that a run to resume was begun on the same data.
 
     Args:
-      run_dir: Path of the run to resume; None for a new one.
-      output_dir: Path.
-      recipe: str, its name.
-      settings: dict of the options that a resumed run must share.
-      seed: int.
+      run_dir: Path of the run to resume; None for a new one, of the recipe of that name in output_dir.
+      settings, seed: dict of the options that a resumed run must share; int.
       device: str, for the record.
       source: str, where the training images are from.
       num_images: int, of the training images.
@@ -267,13 +264,7 @@ def open_run(run_dir, output_dir, recipe, *, settings, seed, device, source, num
 
 
 def load_state(run_dir):
-    """Loads the state of a run's last checkpoint.
-
-    Args:
-      run_dir: Path.
-
-    Returns:
-      dict; None where the run has no checkpoint yet.
+    """Returns the state of a run's last checkpoint, a dict; None where it has none yet.
 
     Raises:
       InputError: the run was begun with an earlier version of the recipe.

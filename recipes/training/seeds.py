@@ -8,10 +8,8 @@ def each_seed(run_dir, recipe, seed, count, settings):
     """Yields a folder for each seed: the run's own for one, seed_<seed>/ within it, a run of its own, for several.
 
     Args:
-      run_dir: Path.
-      recipe: str.
-      seed: int, the first.
-      count: int.
+      run_dir, recipe: Path, str.
+      seed, count: int, the first and how many.
       settings: dict, the run's; a seed's folder records them with its own seed.
 
     Yields:

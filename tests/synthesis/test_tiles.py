@@ -5,11 +5,10 @@ from synthesis import tiles
 
 
 @pytest.mark.parametrize('size', [(1, 1), (16, 48), (100, 37), (512, 509), (1024, 575)])
-@pytest.mark.parametrize('shift', [(0, 0), (5, 40), (16, 96), (1000, 33)])
 @pytest.mark.parametrize('tile_size, grid, halo', [(16, 16, 0), (64, 16, 70), (100, 32, 32), (512, 16, 156)])
-def test_every_pixel_lies_in_one_interior_and_every_cut_on_the_grid(size, shift, tile_size, grid, halo):
+def test_every_pixel_lies_in_one_interior_and_every_cut_on_the_grid(size, tile_size, grid, halo):
     seen = np.zeros(size, int)
-    for tile in tiles.make_tiles(*size, tile_size, grid=grid, halo=halo, shift=shift):
+    for tile in tiles.make_tiles(*size, tile_size, grid=grid, halo=halo):
         seen[tile.interior] += 1
         assert max(tile.height, tile.width) <= tile_size
         for start in (tile.top, tile.left, tile.crop_top, tile.crop_left):
@@ -46,10 +45,6 @@ def test_gradients_of_interiors_and_of_crops_come_together():
 
 def test_tiles_are_about_equal_and_no_thin_strip_is_left():
     assert [tile.height for tile in tiles.make_tiles(528, 16, 512)] == [272, 256]
-
-
-def test_a_shift_moves_the_cuts():
-    assert [tile.top for tile in tiles.make_tiles(512, 16, 256, shift=(40, 0))] == [0, 32, 288]
 
 
 @pytest.mark.parametrize('tile_size', [512, None])
