@@ -34,6 +34,7 @@ SMALLEST_INPUT = 64            # pixels: 4 x 4 positions of the mixed4 layers, w
 DREAM_OBJECTIVE = 'mixed4c'    # animals; mixed3b gives textures, mixed4d_3x3_bottleneck_pre_relu:139 flowers
 NOISE_OBJECTIVE = 'mixed4d_3x3_bottleneck_pre_relu:139'
 
+_NEWER_ATTRIBUTES = 'explicit_paddings', 'grad_a', 'grad_b', 'grad_x', 'grad_y'
 _LEARNED = ('Conv2D', 'DepthwiseConv2dNative', 'MatMul')
 # What else people have, by its first bytes or its name.
 _OTHERS = ((rb'\x89HDF', r'\.(h5|hdf5)$', 'a Keras model (HDF5)'),
@@ -61,7 +62,9 @@ _COMPUTING = frozenset("""
     Pad PadV2 MirrorPad Slice StridedSlice Gather GatherV2 GatherNd ScatterNd OneHot Range Reverse ReverseV2 Rank Shape
     ShapeN Size BroadcastTo BroadcastArgs ZerosLike OnesLike SpaceToBatch SpaceToBatchND BatchToSpace BatchToSpaceND
     SpaceToDepth DepthToSpace ExtractImagePatches MatrixDiag InvertPermutation DynamicStitch DynamicPartition
-    Cast RandomUniform RandomStandardNormal TruncatedNormal
+    Cast RandomUniform RandomStandardNormal TruncatedNormal StatelessRandomUniform StatelessRandomUniformV2
+    StatelessRandomNormal StatelessRandomNormalV2 StatelessTruncatedNormal StatelessTruncatedNormalV2
+    StatelessRandomGetKeyCounter StatelessRandomGetKeyCounterAlg StatelessRandomGetAlg
     ResizeBilinear ResizeNearestNeighbor ResizeBicubic ResizeArea CropAndResize RGBToHSV HSVToRGB AdjustContrastv2
     AdjustHue AdjustSaturation DecodeJpeg
     FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel QuantizeV2 Dequantize
@@ -338,10 +341,16 @@ def _constant(graph_def, name, value):
 
 
 def _with_our_gradient(graph_def):
-    """Lets the convolutions have gradients that are convolutions; returns another GraphDef."""
+    """Lets the convolutions have gradients that are convolutions; returns another GraphDef.
+
+    Attributes that TensorFlow 2 writes and 1.15 does not know are dropped where they say nothing.
+    """
     changed = tf.GraphDef()
     changed.CopyFrom(graph_def)
     for node in changed.node:
+        for name in _NEWER_ATTRIBUTES:
+            if name in node.attr and not (node.attr[name].b or node.attr[name].list.i):
+                del node.attr[name]
         if node.op == 'Conv2D':
             node.attr['_gradient_op_type'].s = convolution_gradients.register().encode()
     return changed

@@ -325,6 +325,9 @@ def export(folder, finish=lambda y: y):
             kernel = tf.get_variable(f'kernel{number}', [3, 3, layer.shape[-1].value, 4], use_resource=resource,
                                      initializer=tf.random_normal_initializer(seed=number))
             layer = tf.nn.relu(tf.nn.conv2d(layer, kernel, 1, 'SAME'), name=f'conv{number}')
+            # As the recipes' dropout has it: a mask from the seed, and a probability of 1 unless it is fed.
+            mask = tf.random.stateless_uniform(tf.shape(layer), seed=[0, number])
+            layer = layer * tf.cast(mask < tf.placeholder_with_default(1.0, []), tf.float32)
         loss = tf.reduce_mean(layer) * tf.cast(labels[0], tf.float32)
         tf.train.AdamOptimizer().minimize(loss)
         names = finish(tf.gather(tf.constant(['cat', 'dog']), tf.argmax(tf.reduce_mean(layer, [1, 2])[:, :2], 1)))
