@@ -30,6 +30,7 @@ class Picture(NamedTuple):
     command: str                        # makes what it shows
     draw: Optional[Callable] = None     # from the run's folder to a PIL image; None if the command writes the picture
     trained: bool = False               # needs a finished run of the recipe, which is not started here
+    more: tuple = ()                    # further commands; `draw` takes their runs' folders, too
 
 
 def samples(*names):
@@ -99,6 +100,27 @@ def draw_concept(name):
     return lambda run_dir: Image.open(str(run_dir / name.replace('.jpg', '.png')))
 
 
+def draw_row(*names, height=256):
+    """Returns a function that puts a file of each run side by side, or several of the only one."""
+    return lambda *run_dirs: paste_rows([[load(run_dir / name, height=height) for run_dir, name in zip(
+        run_dirs * (1 if len(run_dirs) > 1 else len(names)), names)]])
+
+
+def draw_progress(run_dir, start_dir):
+    """A painting after 1, 200, 400 and 600 iterations."""
+    paths = [start_dir / 'hopper_starry_night.png',
+             *(run_dir / f'hopper_starry_night_{step:05d}.png' for step in (200, 400, 600))]
+    return paste_rows([[load(path, height=256) for path in paths]])
+
+
+def draw_network(run_dir):
+    """The figure of a run's network, in few colors."""
+    return load(run_dir / 'network.png').quantize(32)
+
+
+HOPPER = f'python recipes/style_transfer.py --content {samples("hopper")} --style {samples("starry_night")} --size 256'
+CONTENT_LAYERS = [f'{HOPPER} --iterations 120 --style-weight 2000 --content-layers {layer}'
+                  for layer in ('conv2_2', 'conv4_2', 'conv5_2')]
 CONCEPTS = ('convolution.png', 'sliding_kernel.gif', 'stride_and_dilation.png', 'output_sizes.png', 'layouts.png',
             'shared_weights.png', 'pooling.png', 'receptive_fields.jpg', 'effective_field.png',
             'kernels_and_filters.jpg', 'sound.png', 'clip.png')
@@ -108,6 +130,18 @@ PICTURES = {
                            f'--style {samples(*STYLES)} --size 256 --iterations 120', draw_gallery),
     'style.jpg': Picture(f'python recipes/style_transfer.py --content {samples("hopper")} '
                          f'--style {samples("starry_night")}', draw_only('hopper_starry_night_sheet.png', 900)),
+    'style_layers.jpg': Picture(CONTENT_LAYERS[0], draw_row(*['hopper_starry_night.png'] * 3),
+                                more=tuple(CONTENT_LAYERS[1:])),
+    'style_progress.jpg': Picture(f'{HOPPER} --book --save-every 200', draw_progress,
+                                  more=(f'{HOPPER} --book --iterations 1',)),
+    'dream_octaves.jpg': Picture(f'python recipes/deepdream.py --content {samples("sky")} --size 512 --save-every 10',
+                                 draw_row(*(f'sky_dream_{step:05d}.png' for step in (10, 20, 30, 40)), height=150)),
+    'network_mnist.png': Picture('python recipes/mnist_convnet.py', draw_network),
+    'network_cifar10.png': Picture('python recipes/cifar10_tflearn.py', draw_network, trained=True),
+    'network_style.png': Picture(f'python recipes/style_transfer.py --content {samples("hopper")} '
+                                 f'--style {samples("starry_night")}', draw_network),
+    'network_transfer.png': Picture('python recipes/vgg16_transfer.py', draw_network, trained=True),
+    'network_dream.png': Picture(f'python recipes/deepdream.py --content {samples("sky")}', draw_network),
     'fast_sheet.jpg': Picture(f'python recipes/fast_style_transfer.py --content {samples("hopper")} --size 512',
                               draw_only('hopper_sheet.png')),
     'mnist.png': Picture('python recipes/mnist_convnet.py', draw_mnist),
@@ -136,6 +170,16 @@ def finished_run(recipe, options=None):
     return None
 
 
+def make_run(command):
+    """Returns the folder of a finished run with a command's options; makes it if there is none."""
+    words = shlex.split(command)
+    recipe, options = Path(words[1]).stem, words[2:]
+    if not finished_run(recipe, options):
+        print(command)
+        subprocess.run([sys.executable, *words[1:]], cwd=str(PROJECT), check=True)
+    return finished_run(recipe, options)
+
+
 def make(name):
     """Makes one picture; returns whether it could."""
     picture = PICTURES[name]
@@ -152,7 +196,7 @@ def make(name):
                        check=True)
         run_dir = run_dir or finished_run(recipe, options)
     if picture.draw:
-        image = picture.draw(run_dir)
+        image = picture.draw(run_dir, *map(make_run, picture.more))
         image.save(str(PICTURES_DIR / name), quality=80, optimize=True, save_all=getattr(image, 'is_animated', False))
     print(f'{name}: done')
     return True

@@ -268,5 +268,6 @@ def test_pictures_are_made_by_commands_that_parse(place):
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     for picture in script.PICTURES.values():
-        check_recipe(shlex.split(picture.command)[1:], place)
+        for command in (picture.command, *picture.more):
+            check_recipe(shlex.split(command)[1:], place)
     assert set(script.PICTURES) == {path.name for path in (PROJECT / 'docs' / 'pictures').iterdir()}
