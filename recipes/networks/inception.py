@@ -343,11 +343,14 @@ def _constant(graph_def, name, value):
 def _with_our_gradient(graph_def):
     """Lets the convolutions have gradients that are convolutions; returns another GraphDef.
 
-    Attributes that TensorFlow 2 writes and 1.15 does not know are dropped where they say nothing.
+    Attributes that TensorFlow 2 writes and 1.15 does not know are dropped where they say nothing; and the shapes that
+    were noted when the graph was saved, since the images have other sizes.
     """
     changed = tf.GraphDef()
     changed.CopyFrom(graph_def)
     for node in changed.node:
+        if '_output_shapes' in node.attr:
+            del node.attr['_output_shapes']
         for name in _NEWER_ATTRIBUTES:
             if name in node.attr and not (node.attr[name].b or node.attr[name].list.i):
                 del node.attr[name]

@@ -319,7 +319,7 @@ def test_inputs_of_another_kind_are_named(tmp_path):
 def export(folder, finish=lambda y: y):
     """Writes a SavedModel of graph mode, with variables of both kinds; returns what conv2 makes of ones."""
     with tf.Graph().as_default(), tf.Session() as sess:
-        x, labels = tf.placeholder(tf.float32, [None, None, None, 3], 'images'), tf.placeholder(tf.int64, [None])
+        x, labels = tf.placeholder(tf.float32, [None, 8, 8, 3], 'images'), tf.placeholder(tf.int64, [None])
         layer = x
         for number, resource in enumerate((False, True), 1):
             kernel = tf.get_variable(f'kernel{number}', [3, 3, layer.shape[-1].value, 4], use_resource=resource,
@@ -344,6 +344,10 @@ def test_a_saved_model_is_frozen_on_the_way(tmp_path, given):
     assert {'conv1', 'conv2'} <= set(end_points) and tf.global_variables() == []
     with tf.Session() as sess:
         np.testing.assert_allclose(sess.run(end_points['conv2']), expected, rtol=1e-4, atol=1e-4)
+        larger = tf.placeholder(tf.float32, [1, None, None, 3])
+        layer = inception.inception(larger, inception.load_graph_def(path), mean=0.)['conv2']
+        gradient, = tf.gradients(tf.square(layer), larger)  # at another size than the one it was saved with
+        assert sess.run(gradient, {larger: np.ones([1, 12, 10, 3])}).any()
     data = next((tmp_path / 'model' / 'variables').glob('variables.data-*'))
     data.write_bytes(data.read_bytes()[:-4] + b'else')
     assert inception.obtain_graph(tmp_path, path)[2] != sha256  # a run is not resumed with other weights
