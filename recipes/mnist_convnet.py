@@ -20,7 +20,7 @@ Usage:
     python recipes/mnist_convnet.py --steps 4300 --augment --keep-prob 0.5 --validate-every 430
                                                          ten epochs: about 99.5 %
     python recipes/mnist_convnet.py --book               the cookbook chapter's settings; it claims nearly 95 %
-    python recipes/mnist_convnet.py --predict my.jpg     your own digit, with the latest run
+    python recipes/mnist_convnet.py --predict my.jpg     your own digits, with the latest run
     python recipes/mnist_convnet.py --resume             resume an interrupted run
 """
 import sys
@@ -31,9 +31,9 @@ from typing import Any, NamedTuple
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
-from common import cli, images, plotting, runs, session
+from common import cli, plotting, runs, session
 from common.session import tf
-from datasets import mnist
+from datasets import handwriting, mnist
 from networks import summary
 from training import batches, classifier, optimization
 from training.layers import he_stddev
@@ -287,12 +287,15 @@ def evaluate(sess, graph, data, run_dir):
                                lambda indices: data.test_images[indices], columns=8)
 
 
-def classify_files(paths, found, device='auto', threads=None):
-    """Classifies a person's own images, and draws what the network saw; see classifier.find_trained_run."""
-    digits = np.stack([mnist.prepare_digit(images.load_image(path), path) for path in paths])
+def classify_files(arguments, found, device='auto', threads=None):
+    """Reads a person's own digits, several in a picture too, and draws what the network saw."""
+    dataset = found.settings['dataset']
+    paths, readings = classifier.read_images(arguments, lambda path: handwriting.find_digits(
+        handwriting.load(path), path, several=dataset == 'mnist'))
+    digits = np.concatenate([reading.digits for reading in readings])
     with classifier.trained_network(build_graph, found.folder, found.step, device, threads) as (sess, graph):
-        classifier.show_predictions(found, paths, digits, predict(sess, graph, digits),
-                                    mnist.DATASETS[found.settings['dataset']].class_names)
+        classifier.show_digits(found, paths, readings, predict(sess, graph, digits),
+                               mnist.DATASETS[dataset].class_names)
 
 
 # ---- Command line ----
@@ -308,8 +311,8 @@ def parse_args(argv):
     training.add_argument('--augment', action='store_true', help='shift, turn and scale the training images a little')
     training.add_argument('--validate-every', type=cli.whole_number(1), default=100, metavar='STEPS',
                           help='steps between validations')
-    group, names = classifier.add_options(parser, 'classify photographs or drawings with a trained run: one digit '
-                                          'each, on paper that fills the image')
+    group, names = classifier.add_options(parser, 'read the digits in photographs or drawings, files or folders, '
+                                          'with a trained run')
     group.add_argument('--tensorboard', action='store_true', help="add the filters to TensorBoard's log")
     args = cli.parse_args(parser, argv, RECIPE, free=('tensorboard', *names),
                           preset=lambda asked: BOOK if asked.book else {})

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mnist_convnet as recipe
-from common import images, runs, session
+from common import images, plotting, runs, session
 from common.metrics import read_metrics
 from common.session import tf
 from datasets import mnist
@@ -214,9 +214,28 @@ def test_own_digits_are_classified(trained, capsys):
         paths.append(trained / f'digit{number}.png')
         images.save_image(paths[-1], np.repeat(paper[:, :, np.newaxis], 3, axis=2))
     assert recipe.main(['--predict'] + [str(path) for path in paths] + ['--output-dir', str(trained / 'output')]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(str(trained / 'digit'))]
     assert sum(line.split(': ')[1].startswith(str(label)) for line, label in zip(lines, labels)) >= 6
     assert images.load_image(latest(trained) / 'predictions.png').std() > 5
+
+
+def test_several_digits_and_a_bad_file(tmp_path, trained, capsys):
+    digits, labels = mnist.load_sample().test_images[:3], mnist.load_sample().test_labels[:3]
+    row = 255 - np.concatenate([np.kron(digit, np.ones((4, 4))) for digit in digits], axis=1)
+    images.save_image(tmp_path / 'row.png', row)
+    (tmp_path / 'bad.png').write_text('no picture')
+    os.mkfifo(str(tmp_path / 'pipe.png'))
+    names = [str(tmp_path / name) for name in ('bad.png', 'row.png', 'pipe.png')]
+    assert recipe.main(['--predict', *names, '--output-dir', str(trained / 'output')]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f'{tmp_path / "row.png"}: ') and '\n  3 digits' in said.out
+    read = said.out.split(': ')[1].split(' (')[0]
+    assert len(read) == 3 and sum(a == str(b) for a, b in zip(read, labels)) >= 2
+    assert [line.split(':')[0] for line in said.err.splitlines()] == ['skipped', 'skipped']
+    picture = images.load_image(latest(trained) / 'predictions.png')
+    assert (np.abs(picture - plotting.BOX_COLOR).max(axis=2) < 40).sum() > 100
+    assert recipe.main(['--predict', names[0], names[2], '--output-dir', str(trained / 'output')]) == 2
+    assert 'none of the images can be read' in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from common import pages
 from common.pages import CAPTION_SIZE, COLORS, GUIDE, INK, LABEL_SIZE, MARGIN, WIDTH
 
 MAX_CHANNELS = 64   # of a layer's activations
+BOX_COLOR = 214, 39, 40
 
 
 def plot_curves(path, curves, title, xlabel, ylabel, log=False):
@@ -105,6 +106,25 @@ def plot_image_grid(path, images, captions=None, columns=None, title=None):
             if caption:
                 page.write(caption, left + cell_width / 2, bottom + 3, size, centered=True)
     pages.save(path, page.draw())
+
+
+def with_boxes(image, boxes):
+    """Draws boxes into a picture.
+
+    Args:
+      image: [height, width] or [height, width, 3] in [0, 255].
+      boxes: int [num_boxes, 4], top, left, bottom and right.
+
+    Returns:
+      float32 [height, width, 3].
+    """
+    image = pages.to_rgb(image).copy()
+    width = max(1, max(image.shape[:2]) // 150)  # seen when the picture is made smaller
+    for top, left, bottom, right in boxes:
+        inside = image[top:bottom, left:right].copy()
+        image[max(0, top - width):bottom + width, max(0, left - width):right + width] = BOX_COLOR
+        image[top:bottom, left:right] = inside
+    return image
 
 
 def plot_confusion_matrix(path, matrix, class_names, title):

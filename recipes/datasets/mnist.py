@@ -17,9 +17,9 @@ from common import download
 from common.errors import InputError, UnavailableError
 from common.files import digest
 from datasets import idx
-from datasets.handwriting import augment, prepare_digit
+from datasets.handwriting import augment
 
-__all__ = ['DATASETS', 'DataSet', 'MnistData', 'augment', 'load', 'load_sample', 'prepare_digit']
+__all__ = ['DATASETS', 'DataSet', 'MnistData', 'augment', 'load', 'load_sample']
 
 FILE_NAMES = ('train-images-idx3-ubyte.gz', 'train-labels-idx1-ubyte.gz',
               't10k-images-idx3-ubyte.gz', 't10k-labels-idx1-ubyte.gz')

@@ -17,6 +17,7 @@ from training import seeds
 BATCH_SIZE = 500        # images, of small ones
 NUM_MISTAKES = 40       # drawn
 SHOWN_CLASSES = 3       # printed of each file
+UNCERTAIN = 0.6         # probability of a digit below which a note says so
 
 
 def predict(sess, probabilities, inputs, images, batch_size=BATCH_SIZE):
@@ -170,22 +171,23 @@ def plot_training(run_dir, name='metrics', x='step', prefix='', title=''):
             label, log=log)
 
 
-def readable_images(arguments):
-    """Finds the images that --predict names, in files and folders; unreadable ones are reported and skipped.
+def read_images(arguments, read):
+    """Reads the images that --predict names, in files and folders; those that cannot be read are reported and skipped.
 
     Args:
       arguments: list of Path.
+      read: function of a Path, raises InputError where it cannot read it.
 
     Returns:
-      list of Path, at least one.
+      (list of Path, at least one; list of what `read` returned of each).
 
     Raises:
       InputError: the only file named cannot be read, or none of them.
     """
-    paths = []
+    paths, found = [], []
     for path in find_images(arguments, '--predict'):
         try:
-            load_image(path)
+            found.append(read(path))
             paths.append(path)
         except InputError as error:
             if arguments == [path]:
@@ -193,7 +195,12 @@ def readable_images(arguments):
             print(f'skipped: {error}', file=sys.stderr)
     if not paths:
         raise InputError('--predict: none of the images can be read')
-    return paths
+    return paths, found
+
+
+def readable_images(arguments):
+    """Returns the list of Path of the images that --predict names and that can be read; see read_images."""
+    return read_images(arguments, lambda path: load_image(path).shape)[0]
 
 
 class TrainedRun(NamedTuple):
@@ -260,6 +267,35 @@ def show_predictions(found, paths, images, probabilities, class_names):
                                              for path, row in zip(paths, probabilities)])
     model = ', '.join(found.settings[name] for name in ('dataset', 'network') if name in found.settings)
     print(f'model: {found.folder} ({model}); inputs as the network sees them: {sheet}')
+
+
+def show_digits(found, paths, readings, probabilities, class_names):
+    """Prints the digits read from each of a person's files, and draws these with their boxes: predictions.png.
+
+    Args:
+      found: TrainedRun.
+      paths: list of Path.
+      readings: list of handwriting.Reading, one of each.
+      probabilities: float [num_digits, num_classes], of the digits of all of them, one after the other.
+      class_names: sequence of str.
+    """
+    shown, captions, left = [], [], list(probabilities)
+    for path, reading in zip(paths, readings):
+        rows, left = left[:len(reading.digits)], left[len(reading.digits):]
+        names = [class_names[np.argmax(row)] for row in rows]
+        if len(rows) == 1:
+            print_predictions([path], rows, class_names)
+        else:
+            print(f'{path}: {"".join(names)} (' + ', '.join(
+                f'{name} {100 * row.max():.1f} %' for name, row in zip(names, rows)) + ')')
+        notes = reading.notes + ['uncertain'] * bool(min(row.max() for row in rows) < UNCERTAIN)
+        if notes:
+            print(f'  {"; ".join(notes)}')
+        shown += [plotting.with_boxes(reading.picture, reading.boxes), *reading.digits]
+        captions += ['\n'.join([f'{path.name}: {"".join(names)}', *notes]), *names]
+    sheet = found.run_dir / 'predictions.png'
+    plotting.plot_image_grid(sheet, shown, captions)
+    print(f'model: {found.folder} ({found.settings["dataset"]}); digits as the network sees them: {sheet}')
 
 
 def export(run_dir, sess, inputs, probabilities, class_names):

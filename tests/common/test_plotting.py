@@ -225,3 +225,12 @@ def test_no_pyplot_and_no_global_settings(tmp_path):
     done = subprocess.run([sys.executable, '-c', program, str(tmp_path / 'x.png')], cwd=recipes,
                           stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (0, '')
+
+
+def test_boxes_are_drawn_around_what_is_in_them():
+    image = np.full((100, 100), 50.0)
+    boxed = plotting.with_boxes(image, [[20, 30, 40, 60], [0, 0, 5, 5]])
+    assert boxed.shape == (100, 100, 3) and image.max() == 50
+    np.testing.assert_array_equal(boxed[20:40, 30:60], 50)
+    np.testing.assert_array_equal(boxed[19, 29:61], np.tile(plotting.BOX_COLOR, (32, 1)))
+    np.testing.assert_array_equal(boxed[:5, :5], 50)

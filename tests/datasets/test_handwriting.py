@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from common.errors import InputError
 from datasets import handwriting, mnist
@@ -131,6 +132,113 @@ def test_blank_pictures_are_refused(name):
     with pytest.raises(InputError, match='^mine.jpg: no digit in it') as caught:
         handwriting.prepare_digit(np.clip(BLANKS[name], 0, 255).astype(np.float32), 'mine.jpg')
     assert '\n' not in str(caught.value)
+
+
+def strokes(digits, rows, columns, places, factor=5):
+    """Ink, float32 [rows, columns] in [0, 1], with digits at places."""
+    ink = np.zeros((rows, columns), np.float32)
+    for digit, (top, left) in zip(digits, places):
+        ink[top:top + 28 * factor, left:left + 28 * factor] = np.maximum(
+            ink[top:top + 28 * factor, left:left + 28 * factor], enlarge(digit, factor))
+    return ink
+
+
+def on_paper(ink, ground=240.0):
+    return np.repeat((ground * (1 - ink) + 30 * ink)[:, :, np.newaxis], 3, axis=2).astype(np.float32)
+
+
+def squared(ink, every=40):
+    ground = np.full(ink.shape, 240.0)
+    ground[7::every] = ground[8::every] = ground[:, 9::every] = ground[:, 10::every] = 175
+    return on_paper(ink, ground)
+
+
+def on_a_table(ink):
+    table = np.random.RandomState(0).normal(70, 5, (ink.shape[0] + 200, ink.shape[1] + 300, 3))
+    table[80:80 + ink.shape[0], 90:90 + ink.shape[1]] = on_paper(ink)
+    return table.astype(np.float32)
+
+
+def likeness(prepared, digits):
+    """Mean correlation, each digit shifted by up to a pixel: where the center of mass is rounded to is chance."""
+    shifts = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
+    return np.mean([max(np.corrcoef(np.roll(a, shift, (0, 1)).ravel(), b.ravel())[0, 1] for shift in shifts)
+                    for a, b in zip(prepared, digits)])
+
+
+PAPERS = {'plain': (on_paper, []), 'squared': (squared, ['fainter lines of the paper are left out']),
+          'on a table': (on_a_table, ['cut out to the paper'])}
+
+
+@pytest.mark.parametrize('paper', PAPERS)
+def test_one_digit_on_paper(digits, paper):
+    draw, notes = PAPERS[paper]
+    found = [handwriting.find_digits(draw(strokes([digit], 300, 300, [(80, 90)]))) for digit in digits[:60:6]]
+    assert all(reading.notes == notes and len(reading.digits) == 1 for reading in found)
+    assert likeness([reading.digits[0] for reading in found], digits[:60:6]) > 0.9
+
+
+@pytest.mark.parametrize('paper', PAPERS)
+def test_digits_are_read_from_left_to_right_and_line_by_line(digits, paper):
+    draw, notes = PAPERS[paper]
+    places = [(20, 15), (40, 165), (10, 330), (190, 30), (200, 200)]
+    reading = handwriting.find_digits(draw(strokes(digits[:5], 360, 500, places)))
+    assert reading.notes == notes + ['5 digits'] and likeness(reading.digits, digits[:5]) > 0.9
+    assert reading.boxes.shape == (5, 4)
+    tops, lefts, bottoms, rights = reading.boxes.T
+    assert np.all(np.diff(lefts)[[0, 1, 3]] > 0) and tops[3:].min() > bottoms[:3].max()
+    for k, (top, left, bottom, right) in enumerate(reading.boxes):  # the box is about its digit, in the picture given
+        inside = reading.picture[top:bottom, left:right, 0]
+        assert inside.min() < 60 < 200 < inside.max()
+
+
+def test_a_detached_stroke_belongs_to_its_digit():
+    five = np.zeros((400, 400), np.float32)
+    cv2.ellipse(five, (200, 250), (60, 60), 0, -90, 140, 1, 14)
+    cv2.line(five, (195, 190), (170, 120), 1, 14)
+    cv2.line(five, (195, 105), (270, 95), 1, 14)  # above the rest
+    reading = handwriting.find_digits(on_paper(five))
+    assert len(reading.digits) == 1 and reading.boxes[0][0] < 100 and reading.boxes[0][2] > 300
+
+
+def test_digits_that_touch_are_told():
+    line = np.zeros((200, 400), np.float32)
+    for left in (60, 160, 260):
+        cv2.circle(line, (left, 100), 50, 1, 10)
+    assert any('digits that touch' in note for note in handwriting.find_digits(on_paper(line)).notes)
+
+
+def test_a_picture_of_many_dots_is_done_at_once():
+    dots = np.zeros((600, 600), np.float32)
+    dots[20::40, 20::40] = 1
+    dots = cv2.dilate(dots, np.ones((33, 9), np.uint8))
+    assert len(handwriting.find_digits(on_paper(dots)).digits) <= handwriting.MAX_PARTS
+
+
+def test_what_is_no_digit_is_told(digits):
+    hills = np.zeros((300, 400), np.float32)
+    cv2.circle(hills, (60, 330), 90, 1, -1)
+    cv2.circle(hills, (330, 340), 110, 1, -1)
+    cv2.circle(hills, (200, 60), 25, 1, -1)  # the sun, all that does not touch the border
+    assert handwriting.NO_DIGIT in handwriting.find_digits(on_paper(hills)).notes
+    random = np.random.RandomState(0)
+    assert not any(handwriting.NO_DIGIT in handwriting.find_digits(photograph(digit, random)).notes
+                   for digit in digits[:20])
+
+
+@pytest.mark.parametrize('color', [0, 255])
+@pytest.mark.parametrize('opaque', [False, True], ids=['transparent ground', 'transparent corners'])
+def test_a_transparent_canvas(tmp_path, digits, color, opaque):
+    ink = strokes(digits[:1], 200, 200, [(30, 30)])
+    pixels = np.zeros((200, 200, 4))
+    if opaque:  # a card with round corners
+        pixels[:, :, :3] = ((255 - color) * (1 - ink) + color * ink)[:, :, np.newaxis]
+        pixels[:, :, 3] = cv2.circle(np.zeros((200, 200)), (100, 100), 125, 255, -1)
+    else:
+        pixels[:, :, :3], pixels[:, :, 3] = color, 255 * ink
+    Image.fromarray(pixels.astype(np.uint8)).save(str(tmp_path / 'a.png'))
+    reading = handwriting.find_digits(handwriting.load(tmp_path / 'a.png'))
+    assert likeness(reading.digits, digits[:1]) > 0.94
 
 
 def still(monkeypatch, **limits):
