@@ -37,7 +37,7 @@ from common import cli, film, files, images, plotting, runs, session
 from common.errors import ComputationError, InputError
 from common.session import tf
 from networks import style_networks, vgg
-from synthesis import color, content, frames, memory, motion, styles
+from synthesis import color, content, frames, large_pictures, memory, motion, styles
 from synthesis.optimizers import Adam
 from synthesis.picture_run import PictureRun
 
@@ -61,6 +61,7 @@ class Graph(NamedTuple):
     images: Tensor  # placeholder, float32 [batch, any height, any width, 3], RGB in [0, 255]
     style: Tensor  # float32 [length], γ and β; the network's first style unless it is fed
     painted: Tensor  # float32 of the shape of `images`, in [0, 255]
+    whole: Tensor  # the same, up to 3 rows and columns more
     end_points: dict
 
 
@@ -70,12 +71,16 @@ def build_graph(network, style=None):
     style = np.zeros(network.length, np.float32) if style is None else style
     style = tf.placeholder_with_default(style, [network.length], name='style')
     end_points = style_networks.paint(photographs, network, style)
-    return Graph(images=photographs, style=style, painted=end_points['painted'], end_points=end_points)
+    return Graph(images=photographs, style=style, painted=end_points['painted'],
+                 whole=end_points['whole'], end_points=end_points)
 
 
 def paint(sess, graph, image, style):
     """Paints an image: float32 [height, width, 3] in [0, 255] and a style's vector, float32 [length]."""
-    return sess.run(graph.painted, {graph.images: image[np.newaxis], graph.style: style})[0]
+    feed = {graph.images: image[np.newaxis], graph.style: style}
+    if image.shape[0] * image.shape[1] > large_pictures.LARGE:
+        feed = large_pictures.second_layer(sess, graph, image, style)
+    return sess.run(graph.whole, feed)[0, :image.shape[0], :image.shape[1]]
 
 
 # ---- Loss: what makes a style the painting's ----

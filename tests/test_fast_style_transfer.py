@@ -10,7 +10,7 @@ from common import film, images, runs
 from common.metrics import read_metrics
 from common.session import tf
 from networks import style_networks, vgg
-from synthesis import frames
+from synthesis import frames, large_pictures
 
 
 @pytest.fixture(scope='module')
@@ -74,6 +74,21 @@ def test_a_painting_and_the_colors_kept(recipe, photo, painting, tmp_path):
         return (image - images.to_gray(image)[..., np.newaxis]).ravel()
     kept = {name: np.corrcoef(hues(result), hues(images.load_image(photo)))[0, 1] for name, result in results.items()}
     assert kept['luminance'] > 0.7 > kept['no'], kept
+
+
+@pytest.mark.parametrize('kind', ['multistyle', 'any painting'])
+def test_a_large_picture_in_tiles_is_the_same(models_dir, monkeypatch, kind):
+    network, _ = style_networks.obtain(kind, models_dir, quiet=True)
+    style = network.styles[4] if kind == 'multistyle' else style_networks.style_vector(network, np.ones(100))
+    image = np.random.RandomState(0).uniform(0, 255, (101, 150, 3)).astype(np.float32)
+    graph = fast_style_transfer.build_graph(network)
+    with tf.Session() as sess:
+        whole = fast_style_transfer.paint(sess, graph, image, style)
+        monkeypatch.setattr(large_pictures, 'LARGE', 1000)
+        monkeypatch.setattr(large_pictures, 'TILE_SIZE', 48)
+        tiled = fast_style_transfer.paint(sess, graph, image, style)
+    assert tiled.shape == whole.shape == (101, 150, 3) and whole.std() > 5
+    np.testing.assert_allclose(tiled, whole, atol=0.02)
 
 
 @pytest.mark.parametrize('argv, said', [

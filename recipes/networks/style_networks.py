@@ -20,6 +20,7 @@ from common.session import tf
 MAX_BYTES = 2 ** 24  # of an ONNX file; the largest has 2.6 million
 MAX_STYLE_BYTES = 2 ** 20  # of a learned style; it has 4,000
 GRID = 4  # a network's middle has a position for so many pixels
+FIRST_HALO = 5  # pixels to each side that the second layer's values depend on: 4 of 9 x 9, and 1 of 3 x 3
 PREDICTOR_SIZE = 256  # pixels of the longer side of a painting as the predictor was trained to see it
 STRIDES = {1: 2, 3: 2, 6: 2, 13: 2}  # of MobileNet V2's blocks; 1 for the others
 NUM_BLOCKS = 17
