@@ -144,6 +144,8 @@ PICTURES = {
     'network_dream.png': Picture(f'python recipes/deepdream.py --content {samples("sky")}', draw_network),
     'fast_sheet.jpg': Picture(f'python recipes/fast_style_transfer.py --content {samples("hopper")} --size 512',
                               draw_only('hopper_sheet.png')),
+    'fast_film.gif': Picture('python recipes/fast_style_transfer.py --content docs/pictures/dream_zoom.gif '
+                             '--style-number 13 --size 240 --frames 20 --output docs/pictures/fast_film.gif'),
     'mnist.png': Picture('python recipes/mnist_convnet.py', draw_mnist),
     'cifar10.png': Picture('python recipes/cifar10_tflearn.py', draw_cifar10, trained=True),
     'transfer.jpg': Picture(f'python recipes/vgg16_transfer.py --predict {samples("chelsea", "coffee", "hopper")} '
