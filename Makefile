@@ -3,7 +3,7 @@
 # is a Python 3.7. PYTHON=/path/to/python names one; CUDA=0 leaves NVIDIA's libraries out.
 
 .DEFAULT_GOAL := help
-.PHONY: help concepts mnist cifar10 style fast-style dream transfer test test-fast lint docs-pictures venv clean-venv \
+.PHONY: help concepts mnist cifar10 style fast-style dream transfer test test-fast fuzz lint docs-pictures venv clean-venv \
   clean-output clean-features
 # .venv's Python is to find the packages of .venv alone
 unexport PYTHONHOME PYTHONPATH
@@ -50,6 +50,9 @@ test: venv-dev  ## run the tests
 
 test-fast: venv-dev  ## run the tests that take less than two seconds each
 	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+fuzz: venv-dev  ## try thousands of bad inputs (ARGS="kills": kills and resumptions) on tiny runs
+	.venv/bin/python -W ignore tests/fuzz.py --count 3000 $(ARGS)
 
 lint: venv-dev  ## check the style of the code, and the types of what builds no graph
 	.venv/bin/python -m ruff check

@@ -39,7 +39,7 @@ from datasets import cifar10
 from networks import convolution_gradients, summary, wide_convnet
 from training import batches, classifier, optimization, seeds, tflearn_trainer
 from training.layers import dropout
-from training.run import NEW_STATE, TrainingRun, measure_predictions, open_run
+from training.run import NEW_STATE, TrainingRun, load_state, measure_predictions, open_run
 
 RECIPE = 'cifar10_tflearn'
 IMAGE_SIZE, NUM_CHANNELS, NUM_CLASSES = 32, 3, 10
@@ -253,7 +253,7 @@ def train_with_tflearn(data, run_dir, *, num_epochs, batch_size, learning_rate, 
 
     There is none on the way: tflearn's random state is not stored in checkpoints. Returns the state, as train does.
     """
-    started = time.time()
+    started = time.monotonic()
     with tf.Graph().as_default():
         tf.set_random_seed(seed)
         with session.without_noise():
@@ -268,7 +268,7 @@ def train_with_tflearn(data, run_dir, *, num_epochs, batch_size, learning_rate, 
             variable.load(weights[variable.op.name], sess)
         found = measure_predictions(predict(sess, graph, data.validation_images), data.validation_labels)
         step = num_epochs * -(-len(data.train_images) // batch_size)
-        state = dict(NEW_STATE, step=step, best_step=step, training_seconds=time.time() - started, **found)
+        state = dict(NEW_STATE, step=step, best_step=step, training_seconds=time.monotonic() - started, **found)
         runs.save_checkpoint(run_dir, graph.saver, sess, step, state)
     return state
 
@@ -363,7 +363,7 @@ def check_options(args):
 @cli.exit_codes
 def main(argv=None):
     """Runs the recipe; returns its exit code."""
-    started = time.time()
+    started = time.monotonic()
     args = parse_args(argv)
     if args.predict:
         found = classifier.find_trained_run(args.output_dir, RECIPE, args.run or args.run_dir)
@@ -387,7 +387,7 @@ def main(argv=None):
     results = []
     for seed, folder in seeds.each_seed(run_dir, RECIPE, args.seed, args.runs, args.settings):
         say(f'seed {seed}: {folder}')
-        state = runs.load_state(folder)
+        state = load_state(folder)
         if args.book:
             state = state or train_with_tflearn(
                 data, folder, num_epochs=args.epochs, batch_size=args.batch_size, learning_rate=args.learning_rate,

@@ -547,7 +547,7 @@ def parse_args(argv):
 @cli.exit_codes
 def main(argv=None):
     """Runs the recipe; returns its exit code."""
-    started = time.time()
+    started = time.monotonic()
     args = parse_args(argv)
     photograph = images.load_image(args.content or content.RACCOON)
     sample, device = mnist.load_sample(), session.describe_device(args.device, args.threads)

@@ -107,6 +107,7 @@ def tiled_gradient(image, shift, sess, graph, feed=(), tile_size=512, grid=32):
     height, width = image.shape[-3:-1]
     shifted, gradient, value = np.roll(image, shift, axis=(-3, -2)), np.empty_like(image), 0.0
     for tile in tiles.make_tiles(height, width, tile_size, grid):
+        cli.check_stop()
         positions = [[int(fraction * (size - 1) + 0.5 + by) % size - start for fraction, size, by, start
                       in zip(term.position or (0, 0), (height, width), shift, (tile.top, tile.left))]
                      for term in graph.terms]
@@ -304,7 +305,7 @@ def parse_args(argv):
     group.add_argument('--preserve-color', action='store_true', help="keep the content's colors")
     frames.add_options(parser)
     contact_sheets.add_options(parser)
-    args = cli.parse_args(parser, argv, RECIPE, free=('list_layers',), changeable=('output', 'save_every'),
+    args = cli.parse_args(parser, argv, RECIPE, free=('list_layers', 'output'), changeable=('save_every',),
                           preset=preset)
     check_args(args)
     return args
@@ -364,7 +365,7 @@ def open_run(args, network, objective, skipped, is_film=False, **facts):
 @cli.exit_codes
 def main(argv=None):
     """Runs the recipe; returns its exit code."""
-    started = time.time()
+    started = time.monotonic()
     args = parse_args(argv)
     load_network = partial(classifiers.load, args.network, args.models_dir, args.graph, args.input_name, args.mean,
                            args.labels, args.quiet, args.scale, args.feed or ())

@@ -331,7 +331,7 @@ def paint_film(run, source, paint_frame, smooth):
     filmed = source.read(max(first - 1, 0))
     old = next(filmed) if first else None
     for number in range(first, source.num_frames):
-        began, new = time.time(), next(filmed)
+        began, new = time.monotonic(), next(filmed)
         painted = paint_frame(new)
         if number and smooth:
             last = images.load_image(film.frame_path(run.folder, number - 1))
@@ -339,7 +339,7 @@ def paint_film(run, source, paint_frame, smooth):
             carried = motion.warp_change(np.concatenate([last, everywhere], axis=-1), old, new)
             painted = painted + np.float32(smooth) * (carried[..., :3] - carried[..., 3:] / 255 * painted)
         old = new
-        run.save_frame(number, painted, time.time() - began)
+        run.save_frame(number, painted, time.monotonic() - began)
 
 
 # ---- Command line ----
@@ -360,7 +360,7 @@ def parse_args(argv):
     add('--style-weight', type=cli.real_number(0), default=5.0, metavar='W', help='higher: more of the painting')
     add('--tv-weight', type=cli.real_number(0), default=1.0, metavar='W', help='total variation; higher: smoother')
     add('--weights', type=Path, metavar='FILE', help="VGG-16's: .mat (MatConvNet), .h5, .keras, .onnx or .npz")
-    args = cli.parse_args(parser, argv, RECIPE, free=('export',), changeable=('output',))
+    args = cli.parse_args(parser, argv, RECIPE, free=('export', 'output'))
     paints = [name for name in ('content', 'style', 'style_number', 'smooth') if getattr(args, name) is not None]
     if args.learn and paints:
         raise InputError(f'--learn and --{paints[0].replace("_", "-")}: learn the painting first, then paint with it')
@@ -393,7 +393,7 @@ def export(run_dir, network, style):
 @cli.exit_codes
 def main(argv=None):
     """Runs the recipe; returns its exit code."""
-    started = time.time()
+    started = time.monotonic()
     args = parse_args(argv)
     if args.learn:
         return learn_painting(args, style_networks.obtain('multistyle', args.models_dir, args.quiet)[0], started)

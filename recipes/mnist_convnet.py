@@ -323,7 +323,7 @@ def parse_args(argv):
 @cli.exit_codes
 def main(argv=None):
     """Runs the recipe; returns its exit code."""
-    started = time.time()
+    started = time.monotonic()
     args = parse_args(argv)
     if args.predict:
         found = classifier.find_trained_run(args.output_dir, RECIPE, args.run or args.run_dir, dataset=args.dataset)

@@ -349,7 +349,7 @@ def parse_args(argv):
     add('--tile-size', type=cli.whole_number(64), metavar='PIXELS', help='use tiles (default: if memory requires it)')
     add('--loss', choices=('mean', 'book'), default='mean', help="book: the cookbook's sums and weights")
     add('--book', action='store_true', help='the whole recipe of the TensorFlow 1.x Deep Learning Cookbook, ch. 4')
-    args = cli.parse_args(parser, argv, RECIPE, changeable=('output', 'save_every'),
+    args = cli.parse_args(parser, argv, RECIPE, free=('output',), changeable=('save_every',),
                           preset=lambda asked: BOOK if asked.book else BOOK_LOSS if asked.loss == 'book' else {})
     if args.content_weight == args.style_weight == 0:
         raise InputError('--content-weight 0 --style-weight 0: nothing to paint; one of them must be above 0')
@@ -360,7 +360,7 @@ def parse_args(argv):
 @cli.exit_codes
 def main(argv=None):
     """Runs the recipe; returns its exit code."""
-    started = time.time()
+    started = time.monotonic()
     args = parse_args(argv)
     weights = LossWeights(content_layers=jobs.parse_layers(args.content_layers, args.network, args.loss == 'mean'),
                           style_layers=jobs.parse_layers(args.style_layers, args.network, args.loss == 'mean'),

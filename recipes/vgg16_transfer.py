@@ -54,7 +54,7 @@ MOMENTUM = 0.9                # of --book
 VALIDATIONS_PER_EPOCH = 2     # in stage 2; one in stage 1
 NUM_EXPLAINED = 8             # right, and as many wrong predictions, with their heat maps
 MODEL_OPTIONS = ('size', 'fine_tune', 'pooling', 'hidden_units', 'keep_prob', 'book', 'seed')  # of build_model
-PLACES = ('data_dir', 'models_dir', 'weights_path', 'features_dir')  # a resumed run looks there again
+PLACES = ('data_dir', 'weights_path')  # a resumed run reads them again
 # What --book sets: the figures of the cookbook, chapter 4. It sends every image through all of VGG-16 in every epoch,
 # divides pixels by 255, and trains block 5 from an untrained head of Flatten, 256 units and a sigmoid.
 BOOK = {'size': 256, 'batch_size': 16, 'epochs': 50, 'head_epochs': 0, 'learning_rate': 1e-4, 'pooling': 'flatten',
@@ -290,9 +290,11 @@ def classify_files(paths, trained, device='auto', threads=1):
     with trained_model(trained, device, threads) as (sess, _, explainer, names):
         probabilities = grad_cam.draw(
             run_dir / 'predictions.png', sess, explainer, paths,
-            partial(image_folder.load_images, size=size, threads=threads), names, vgg_keras.images_at_once(size))
+            partial(image_folder.load_images, size=size, threads=threads), names, vgg_keras.images_at_once(size),
+            writing=classifier.where_writable(run_dir))
     classifier.print_predictions(paths, probabilities, names)
-    classifier.write_predictions(run_dir / 'predictions.csv', paths, probabilities, names)
+    with classifier.where_writable(run_dir):
+        classifier.write_predictions(run_dir / 'predictions.csv', paths, probabilities, names)
     print(f'model: {run_dir}; where the network looked: predictions.png there; as a table: predictions.csv')
 
 
@@ -326,7 +328,7 @@ def parse_args(argv):
     group, free = classifier.add_options(parser, 'classify images, files or folders, with a trained run')
     group.add_argument('--tta', action='store_true',
                        help='also report accuracy averaged over each image and its mirror image')
-    args = cli.parse_args(parser, argv, RECIPE, free=('tta', *free), changeable=PLACES,
+    args = cli.parse_args(parser, argv, RECIPE, free=('tta', 'features_dir', *free), changeable=PLACES,
                           preset=lambda asked: BOOK if asked.book else {})
     classifier.check_options(args)
     check_options(args, parser)
@@ -349,7 +351,7 @@ def check_options(args, parser):
 @cli.exit_codes
 def main(argv=None):
     """Runs the recipe; returns its exit code."""
-    args, started = parse_args(argv), time.time()
+    args, started = parse_args(argv), time.monotonic()
     if args.predict:
         paths = classifier.readable_images(args.predict)
         trained = classifier.find_trained_run(args.output_dir, RECIPE, args.run or args.run_dir)

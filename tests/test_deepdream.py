@@ -514,7 +514,7 @@ def test_a_film_stopped_and_resumed(dreams, picture, run_dir, monkeypatch, capsy
     assert dreams('--resume', fast=False) == 0 and frames_of(run_dir) == whole
 
 
-def test_a_resumed_run_keeps_its_output(dreams, picture, tmp_path, monkeypatch):
+def test_a_resumed_run_writes_where_the_command_line_says_again(dreams, picture, tmp_path, monkeypatch, capsys):
     ascent_step = deepdream.ascent_step
 
     def stop(*args):
@@ -523,9 +523,11 @@ def test_a_resumed_run_keeps_its_output(dreams, picture, tmp_path, monkeypatch):
     for options in (['--output', tmp_path / 'dream.jpg'], ['--output', tmp_path / 'zoom.gif', '--frames', '2']):
         monkeypatch.setattr(deepdream, 'ascent_step', stop)
         assert dreams('--content', picture, *options) == 130
+        assert f'--output {options[1]}' in capsys.readouterr().err
         monkeypatch.setattr(deepdream, 'ascent_step', ascent_step)
         options[1].unlink() if options[1].exists() else None
-        assert dreams('--resume', fast=False) == 0 and options[1].exists()
+        assert dreams('--resume', fast=False) == 0 and not options[1].exists()  # run.json may come from elsewhere
+        assert dreams('--resume', *options[:2], fast=False) == 0 and options[1].exists()
 
 
 def test_a_film_that_breaks_off_is_made_as_far_as_it_goes(dreams, clip, tmp_path, run_dir, capsys):

@@ -54,7 +54,7 @@ def place(tmp_path, monkeypatch):
     for folder in ('docs', 'recipes'):
         (tmp_path / folder).symlink_to(PROJECT / folder)
     for recipe in RECIPES:
-        runs.create(tmp_path / 'output', recipe, settings={}, seed=0)
+        runs.create(tmp_path / 'output', recipe, settings={'seed': 0}, seed=0)
     runs.release_all()
     yield tmp_path
     runs.release_all()

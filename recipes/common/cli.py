@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from common import runs, session
 from common.errors import ComputationError, InputError, UnavailableError
@@ -21,6 +22,8 @@ FOLDERS, RUNNING = 'folders', 'how it runs'  # the option groups that all recipe
 _FREE = ('data_dir', 'models_dir', 'output_dir', 'device', 'resume', 'quiet')
 
 
+_parsers = {}  # {recipe: its parser, with the defaults of this command line}; parse_args keeps it
+_stop_requests = []  # those of the loops that run, the innermost last
 _resume_options = []  # those a resumed run needs again, as a command line has them; parse_args finds them
 
 
@@ -38,19 +41,64 @@ def exit_codes(main):
     @functools.wraps(main)
     def wrapper(argv=None):
         name = Path(sys.modules[main.__module__].__file__ or 'recipe').name
+        _open_closed_streams()
         if hasattr(sys.stdout, 'reconfigure'):  # a file's name may hold bytes that are no text; stderr shows them so
             sys.stdout.reconfigure(errors='backslashreplace')
+        streams = sys.stdout, sys.stderr
+        outputs: Any = [_Output(stream) for stream in streams]
+        sys.stdout, sys.stderr = outputs
         try:
             with _handling(signal.default_int_handler):
                 code = _exit_code(main, argv, name)
-            sys.stdout.flush()
+                sys.stdout.flush()
+                lost = outputs[0].error
+                if lost and not code:
+                    code = _end(name, 'error', f'cannot write to stdout ({lost.strerror}); the work is done', 3)
             return code
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
             return 128 + signal.SIGPIPE
         finally:
+            sys.stdout, sys.stderr = streams
             runs.release_all()
     return wrapper
+
+
+class _Output:
+    """stdout or stderr, whose full disk does not end the work: what cannot be written any more is left out."""
+
+    def __init__(self, stream):
+        self.stream, self.error = stream, None
+
+    def write(self, text):
+        return self._try(self.stream.write, text)
+
+    def flush(self):
+        return self._try(self.stream.flush)
+
+    def _try(self, function, *text):
+        try:
+            return function(*text)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            self.error = error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+            return None
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+
+def _open_closed_streams():
+    """Opens what a shell has closed (>&-): a file of ours would get its number, and what is printed."""
+    for number, name in enumerate(('stdin', 'stdout', 'stderr')):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, 'w' if number else 'r'))
 
 
 def _exit_code(main, argv, name):
@@ -59,6 +107,7 @@ def _exit_code(main, argv, name):
     except SystemExit as error:  # argparse, after --help or its own message
         return error.code or 0
     except (Interrupted, KeyboardInterrupt) as error:
+        _ignore_signals()
         return _end(name, 'interrupted', _what_is_saved(main, error), 130)
     except InputError as error:
         return _end(name, 'error', error, 2)
@@ -199,25 +248,24 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None):
       what a resumed run must share).
 
     Raises:
-      InputError: the run to resume is not there, another process works on it, it began with another TensorFlow, or an
-        option contradicts its settings.
+      InputError: the run to resume is not there, another process works on it, it began with another TensorFlow, its
+        settings are not what the options take, or an option contradicts them.
     """
     if preset:
         parser.set_defaults(**preset(parser.parse_args(argv)))
     args, given = parser.parse_args(argv), _given(parser, argv)
     free = tuple(name for name in (*_FREE, *free) if name not in changeable)
+    _parsers[recipe] = parser, free
     args.run_dir = None
     if args.resume:
         args.run_dir = runs.locate(args.output_dir, recipe, args.resume)
         runs.hold(args.run_dir)
         runs.check_stack(args.run_dir)
-        record = runs.read_record(args.run_dir)
-        recorded = record.get('settings', {})
+        recorded = recorded_settings(args.run_dir)
         _refuse_changes(args, recorded, given - set(changeable), free)
-        for action in parser._actions:
-            if action.dest in set(recorded) - given - set(free):
-                setattr(args, action.dest, _typed(action, recorded[action.dest]))
-        if 'seconds' in record and not args.quiet:
+        for name in set(recorded) - given:
+            setattr(args, name, recorded[name])
+        if 'seconds' in runs.read_record(args.run_dir) and not args.quiet:
             print(f'{args.run_dir} is finished; this repeats its result')
     args.settings = {name: value for name, value in vars(args).items() if name not in free + ('run_dir', 'settings')}
     _resume_options[:] = _spelled(parser, args, given & {*free, *(changeable if args.resume else ())} - {
@@ -242,9 +290,8 @@ def _given(parser, argv):
 
 def _refuse_changes(args, recorded, given, free):
     for name in sorted(given & set(recorded) - set(free)):
-        if _as_recorded(getattr(args, name)) != recorded[name]:
-            option = '--' + name.replace('_', '-')
-            raise InputError(f'--resume {args.run_dir}: that run has {option} {_as_typed(recorded[name])}, not '
+        if getattr(args, name) != recorded[name]:
+            raise InputError(f'--resume {args.run_dir}: that run has {_option(name)} {_as_typed(recorded[name])}, not '
                              f'{_as_typed(getattr(args, name))}; leave the option out, or start a new run')
 
 
@@ -258,11 +305,67 @@ def _as_recorded(value):
     return str(value) if isinstance(value, Path) else value
 
 
-def _typed(action, value):
-    """run.json holds paths as strings."""
-    if action.type not in (Path, _path) or value is None:
-        return value
-    return [Path(part) for part in value] if isinstance(value, list) else Path(value)
+def _option(name):
+    return '--' + name.replace('_', '-')
+
+
+def recorded_settings(run_dir):
+    """Reads a run's settings as the options take them: a run.json may be damaged, or come from elsewhere.
+
+    Args:
+      run_dir: Path of a run of the recipe whose command line parse_args has parsed.
+
+    Returns:
+      dict of the settings; what an earlier version of the recipe did not record has its default, with a warning.
+
+    Raises:
+      InputError: there are none, or one is not what its option takes.
+    """
+    record = runs.read_record(run_dir)
+    parser, free = _parsers[record['recipe']]
+    actions = {action.dest: action for action in parser._actions if action.dest not in (*free, 'help')}
+    recorded = {name: value for name, value in record.get('settings', {}).items() if name not in free}
+    if not recorded:
+        raise InputError(f'{run_dir / runs.RECORD}: without settings; start a new run')
+    for name, value in recorded.items():
+        if name not in actions:
+            raise InputError(f'{run_dir / runs.RECORD}: no option of this recipe is {name!r:.40}; start a new run')
+        try:
+            recorded[name] = _as_taken(actions[name], value)
+        except (argparse.ArgumentTypeError, TypeError, ValueError) as error:
+            raise InputError(f'{run_dir / runs.RECORD}: {_option(name)} cannot be {value!r:.80}'
+                             f'{f" ({error})" if isinstance(error, argparse.ArgumentTypeError) else ""}; damaged')
+    missing = [name for name in actions if name not in recorded]
+    if missing:
+        print(f'warning: {run_dir / runs.RECORD} does not record {", ".join(map(_option, missing))}; using defaults',
+              file=sys.stderr)
+    return dict({name: actions[name].default for name in missing}, **recorded)
+
+
+def _as_taken(action, value):
+    """Returns what an option makes of a recorded value; ValueError or ArgumentTypeError where it would not take it."""
+    if value is None and action.default is None:
+        return None
+    if action.nargs == 0:
+        if isinstance(value, bool):
+            return value
+        raise ValueError
+    is_list = action.nargs in ('*', '+') or isinstance(action, argparse._AppendAction)
+    found = [_one_as_taken(action, part) for part in value] if is_list else _one_as_taken(action, value)
+    if _as_recorded(found) != value or found == [] and action.nargs != '*':  # '5' for 5, a text for a list
+        raise ValueError
+    return found
+
+
+def _one_as_taken(action, value):
+    if isinstance(value, list) and action.type not in (None, Path):  # one option's numbers, separated by commas
+        value = ','.join('' if isinstance(part, bool) else str(part) for part in value)
+    if isinstance(value, bool) or not isinstance(value, str if action.type in (None, Path) else (str, int, float)):
+        raise ValueError
+    found = str(value) if action.type is None else _path(value) if action.type is Path else action.type(str(value))
+    if action.choices and found not in action.choices:
+        raise ValueError
+    return found
 
 
 def plural(count, noun):
@@ -300,6 +403,20 @@ class _StopRequest:
     requested = False
 
 
+class StopBetweenTiles(Exception):
+    """Ends a step that takes minutes before it is done; the runs of pictures catch it."""
+
+
+def check_stop():
+    """Is called within a long step, between two tiles, say.
+
+    Raises:
+      StopBetweenTiles: a stop is requested.
+    """
+    if _stop_requests and _stop_requests[-1].requested:
+        raise StopBetweenTiles
+
+
 @contextlib.contextmanager
 def stop_requested():
     """Lets a loop end a step before it stops: Ctrl-C, SIGTERM or SIGHUP sets a flag; a second one interrupts at once.
@@ -314,8 +431,22 @@ def stop_requested():
             raise KeyboardInterrupt
         stop.requested = True
 
-    with _handling(request):
-        yield stop
+    _stop_requests.append(stop)
+    try:
+        with _handling(request):
+            yield stop
+    finally:
+        _stop_requests.remove(stop)
+
+
+_SIGNALS = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name)]
+
+
+def _ignore_signals():
+    """Lets the last line be printed, and what the run holds released; exit_codes brings the signals back."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
@@ -323,8 +454,7 @@ def _handling(handler):
     """Lets `handler` answer SIGINT, SIGTERM and SIGHUP; under nohup SIGHUP stays ignored."""
     before = {}
     if threading.current_thread() is threading.main_thread():  # no other one may
-        numbers = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name)]
-        before = {number: signal.signal(number, handler) for number in numbers
+        before = {number: signal.signal(number, handler) for number in _SIGNALS
                   if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN}
     try:
         yield

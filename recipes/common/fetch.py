@@ -113,12 +113,12 @@ def _request(url, start):
     headers = {'Accept-Encoding': 'identity'}
     if start:
         headers['Range'] = f'bytes={start}-'
-    asked = time.time()
+    asked = time.monotonic()
     try:
         return _within(ANSWER_SECONDS, lambda: requests.get(
             url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS)))
     except (concurrent.futures.TimeoutError, requests.Timeout):
-        raise Unreachable(f'no answer in {time.time() - asked:.1f} seconds')
+        raise Unreachable(f'no answer in {time.monotonic() - asked:.1f} seconds')
     except requests.ConnectionError as error:
         raise Unreachable(_cause(error))
 

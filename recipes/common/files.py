@@ -4,6 +4,8 @@ import errno
 import gzip
 import hashlib
 import os
+import re
+import shutil
 import sys
 import tempfile
 import uuid
@@ -14,6 +16,9 @@ import filelock
 from common.errors import InputError
 
 CHUNK = 1 << 20  # bytes
+# What a killed process leaves: of `replacing`, of `replacing_dir`, of TensorFlow's checkpoints.
+LITTER = re.compile(r'\.[0-9a-f]{32}\.part(\.\w+)?|\..+\.\w{8}\.part|checkpoint\.tmp\w{32}|'
+                    r'model-\d+\..*\.tempstate\d+')
 
 
 @contextlib.contextmanager
@@ -64,6 +69,20 @@ def replacing_dir(path):
             os.replace(str(path), str(old))
         os.replace(str(made), str(path))
         flush_to_disk(path.parent)
+
+
+def sweep(folder):
+    """Removes what a killed process left half-written in a folder and those in it; the caller holds its lock.
+
+    Args:
+      folder: Path.
+    """
+    for parent, folders, names in os.walk(str(folder)):
+        for name in filter(LITTER.fullmatch, folders):
+            shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
+        for name in filter(LITTER.fullmatch, names):
+            remove(Path(parent) / name)
+        folders[:] = [name for name in folders if not LITTER.fullmatch(name)]
 
 
 def put_in_place(beside, path):
@@ -119,6 +138,23 @@ def make_dir(path, option):
         raise InputError(f'{option} {path}: cannot write there ({error.strerror}); name a folder that can be written'
                          ) from error
     return path
+
+
+def check_is_text(path, option):
+    """Checks that a folder's full name is UTF-8: TensorFlow writes to no other.
+
+    Raises:
+      InputError: it is not.
+    """
+    try:
+        os.path.abspath(str(path)).encode('utf-8')
+    except UnicodeEncodeError:
+        raise InputError(f'{option} {path}: its name is not UTF-8, the only names that TensorFlow writes to; rename it')
+
+
+def shorten(name, most=120):
+    """Cuts a name off after `most` bytes: the file system has room for 255, with what comes behind it."""
+    return os.fsencode(name)[:most].decode('utf-8', 'ignore') if len(os.fsencode(name)) > most else name
 
 
 def check_no_input(path, inputs, option):
@@ -212,6 +248,16 @@ def try_lock(lock):
     except NotImplementedError:  # there two processes may do the work, each whole
         pass
     return True
+
+
+def check_regular(path):
+    """Checks that what is there, if anything is, is a file: a pipe or a device would be read for ever.
+
+    Raises:
+      InputError: it is something else.
+    """
+    if os.path.lexists(str(path)) and not os.path.isfile(str(path)):
+        raise InputError(f'{path}: not a regular file')
 
 
 @contextlib.contextmanager

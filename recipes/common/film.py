@@ -348,7 +348,10 @@ def ffmpeg():
     """
     try:
         import imageio_ffmpeg
-        return imageio_ffmpeg.get_ffmpeg_exe()
+        program = imageio_ffmpeg.get_ffmpeg_exe()
+        if not shutil.which(program):  # what IMAGEIO_FFMPEG_EXE names is taken unseen
+            raise UnavailableError(f'{program}: no program that can be run; correct the variable IMAGEIO_FFMPEG_EXE')
+        return program
     except (ImportError, RuntimeError):
         raise UnavailableError('no ffmpeg, which reads and writes videos and GIFs: pip install imageio-ffmpeg, '
                                "or install your system's ffmpeg; a folder of PNG frames (an --output without "

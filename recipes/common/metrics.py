@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import InputError
-from common.files import replacing
+from common.files import check_regular, replacing
 
 DAMAGED = 'damaged; move it away to resume without what it recorded'
 
@@ -23,9 +23,7 @@ class MetricsLog:
 
     def __init__(self, path, columns, keep_until=None):
         self.columns = list(columns)
-        kept = read_metrics(path) if keep_until is not None and Path(path).exists() else []
-        if any(row.get(self.columns[0]) is None for row in kept):
-            raise InputError(f'{path}: {DAMAGED}')
+        kept = read_metrics(path, self.columns) if keep_until is not None and os.path.lexists(str(path)) else []
         self.rows = [row for row in kept if row[self.columns[0]] <= keep_until]
         with replacing(path) as beside, beside.open('w', newline='') as file:
             writer = csv.writer(file)
@@ -61,8 +59,12 @@ def _cell(value):
     return '' if value is None else repr(value.item() if isinstance(value, np.generic) else value)
 
 
-def read_metrics(path):
+def read_metrics(path, columns=()):
     """Reads what MetricsLog wrote.
+
+    Args:
+      path: Path.
+      columns: sequence of str, those that it has to have, the step first; none for any.
 
     Returns:
       list of {column: number, or None for an empty cell}; a last line that a kill cut off is dropped.
@@ -70,11 +72,14 @@ def read_metrics(path):
     Raises:
       InputError: it is damaged otherwise.
     """
+    check_regular(path)
     try:
         text = Path(path).read_text(encoding='utf-8')
-        whole = text[:text.rindex('\n') + 1]
-        return [{name: None if value == '' else _number(value) for name, value in row.items()}
-                for row in csv.DictReader(whole.splitlines())]
+        table = csv.DictReader(text[:text.rindex('\n') + 1].splitlines())
+        rows = [{name: None if value == '' else _number(value) for name, value in row.items()} for row in table]
+        if columns and (table.fieldnames != list(columns) or any(row[columns[0]] is None for row in rows)):
+            raise ValueError
+        return rows
     except (ValueError, TypeError):  # no text, no line, no number; too few or too many cells
         raise InputError(f'{path}: {DAMAGED}')
 

@@ -21,7 +21,7 @@ class Progress:
 
     def __init__(self, total, initial=0, unit='step', quiet=False):
         self.total, self.done, self.initial, self.unit, self.quiet = total, initial, initial, unit, quiet
-        self.started = self.last_line = time.time()
+        self.started = self.last_line = time.monotonic()
         self.bar = None
         if not quiet and sys.stderr.isatty():
             self.bar = tqdm(total=total, initial=initial, file=sys.stderr, smoothing=0.1,
@@ -35,12 +35,12 @@ class Progress:
             if figures:
                 self.bar.set_postfix_str(_format(figures), refresh=False)
             self.bar.update()
-        elif not self.quiet and (time.time() - self.last_line >= SECONDS_BETWEEN_LINES or self.done == self.total):
-            self.last_line = time.time()
+        elif not self.quiet and (time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES or self.done == self.total):
+            self.last_line = time.monotonic()
             print(self._line(figures), flush=True)
 
     def _line(self, figures):
-        seconds = (time.time() - self.started) / (self.done - self.initial)
+        seconds = (time.monotonic() - self.started) / (self.done - self.initial)
         left = tqdm.format_interval(seconds * (self.total - self.done))
         figures = _format(figures) + ', ' if figures else ''
         return f'{self.unit} {self.done}/{self.total}, {figures}{seconds:.2g} s each, {left} left'

@@ -13,11 +13,15 @@ import numpy as np
 
 from common import session
 from common.errors import InputError, UnavailableError
-from common.files import check_no_link, flush_to_disk, make_dir, replacing, replacing_dir, try_lock
+from common.files import (
+  check_no_link, check_regular, flush_to_disk, make_dir, remove, replacing, replacing_dir, sweep, try_lock)
+from common.record import FIELDS, check_fields
 from common.session import tf
 
 RECORD, STATE, LATEST, LOCK = 'run.json', 'state.json', 'latest', '.lock'
 CHECKPOINT_FILE = re.compile(r'model-\d+\.(index|data-\d{5}-of-\d{5})')  # and names that go on
+LARGEST_JSON = 2 ** 28  # bytes of run.json: one with many pictures has kilobytes
+SECONDS_OF_A_LINK = 60.0  # to its final name, far more than it takes
 _held = {}  # {Path of a run that this process works on: its lock}
 
 
@@ -45,6 +49,9 @@ def create(output_dir, recipe, **record):
     hold(run_dir)
     write_record(run_dir, recipe=recipe, command=sys.argv, started=time.strftime('%Y-%m-%d %H:%M:%S %z'),
                  stack=session.stack(), versions=versions(), **record)
+    for old in parent.glob(f'.{LATEST}.*'):  # of a process that was killed between the next two lines
+        if time.time() - old.lstat().st_mtime > SECONDS_OF_A_LINK:
+            remove(old)
     link = parent / f'.{LATEST}.{uuid.uuid4().hex}'  # in containers process numbers repeat
     link.symlink_to(run_dir.name)
     os.replace(str(link), str(latest))
@@ -80,6 +87,8 @@ def hold(run_dir):
     atexit.register(release_all)
     if not try_lock(lock):
         raise InputError(f'--resume {run_dir}: another process works on that run; wait for it, or stop it')
+    if lock.is_locked:  # else a file system without locks, where another process may be writing
+        sweep(run_dir)
 
 
 def held():
@@ -137,7 +146,7 @@ def locate(output_dir, recipe, resume, option='--resume'):
 
 def total_seconds(run_dir, started):
     """Returns what a run took: what its record says where it was finished before, else the seconds since `started`."""
-    return read_record(run_dir).get('seconds') or time.time() - started
+    return read_record(run_dir).get('seconds') or time.monotonic() - started
 
 
 def check_stack(run_dir):
@@ -155,8 +164,9 @@ def check_stack(run_dir):
 
 
 def read_record(run_dir):
-    """Returns the dict in the run's run.json; raises InputError where it is damaged."""
-    return _read_json(Path(run_dir) / RECORD, 'recipe')
+    """Returns the dict in the run's run.json; raises InputError where it is not what a recipe wrote."""
+    path = Path(run_dir) / RECORD
+    return check_fields(path, _read_json(path, 'recipe'), FIELDS)
 
 
 def write_record(run_dir, **fields):
@@ -174,9 +184,10 @@ def write_record(run_dir, **fields):
 
 
 def _read_json(path, key):
+    check_regular(path)
     try:
-        data = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError:
+        data = json.loads(path.read_text(encoding='utf-8')) if path.stat().st_size < LARGEST_JSON else None
+    except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict) or key not in data:
         raise InputError(f'{path}: damaged, not what a recipe wrote')
@@ -256,6 +267,7 @@ def load_state(run_dir):
       InputError: its file is damaged.
     """
     path = run_dir / 'checkpoints' / STATE
+    check_regular(path)
     return _read_json(path, 'step') if path.exists() else None
 
 
@@ -269,6 +281,8 @@ def restore_checkpoint(run_dir, saver, sess, step):
     if state.get('cleaned') and step == state['step']:
         step = state['best_step']  # the weights that `clean` has left: no step remains to be taken
     prefix = run_dir / 'checkpoints' / f'model-{step}'
+    for path in prefix.parent.glob(f'{prefix.name}.*'):
+        check_regular(path)
     try:
         saver.restore(sess, str(prefix))
     except (tf.errors.OpError, ValueError) as error:
@@ -315,7 +329,24 @@ def save_model(run_dir, sess, inputs, outputs):
 def save_arrays(path, **arrays):
     """Saves numpy arrays, and what numpy makes arrays of, as .npz; see files.replacing."""
     with replacing(path) as beside, beside.open('wb') as file:
-        np.savez(file, **arrays)
+        np.savez(_FailsOnce(file), **arrays)
+
+
+class _FailsOnce:
+    """A file whose writing fails once: what a ZipFile wants to write of it afterwards, in __del__, goes nowhere."""
+
+    def __init__(self, file):
+        self.file, self.failed = file, False
+
+    def write(self, content):
+        try:
+            return len(content) if self.failed else self.file.write(content)
+        except OSError:
+            self.failed = True
+            raise
+
+    def __getattr__(self, name):
+        return (lambda *unused: 0) if self.failed else getattr(self.file, name)
 
 
 def load_arrays(path):
@@ -327,6 +358,7 @@ def load_arrays(path):
     Raises:
       InputError: the file is not there, cut off, or holds more than arrays.
     """
+    check_regular(path)
     try:
         with np.load(str(path), allow_pickle=False) as arrays:
             return dict(arrays)

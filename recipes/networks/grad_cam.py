@@ -3,6 +3,7 @@
 Source: Selvaraju et al. 2017, Grad-CAM: visual explanations from deep networks via gradient-based localization,
   arXiv 1610.02391, equations 1 and 2.
 """
+import contextlib
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -72,7 +73,7 @@ def overlay(image, heat_map):
     return np.asarray((1 - OPACITY) * np.asarray(image, np.float32) + OPACITY * colors, np.float32)
 
 
-def draw(path, sess, explainer, image_paths, load_images, class_names, at_once, title=None):
+def draw(path, sess, explainer, image_paths, load_images, class_names, at_once, title=None, writing=None):
     """Classifies images, and draws each beside the heat map of its class.
 
     Args:
@@ -84,6 +85,7 @@ def draw(path, sess, explainer, image_paths, load_images, class_names, at_once, 
       class_names: sequence of str.
       at_once: int, images for one step.
       title: str or None.
+      writing: context manager around what is written; None for none.
 
     Returns:
       float32 [len(image_paths), num_classes], probabilities.
@@ -97,5 +99,6 @@ def draw(path, sess, explainer, image_paths, load_images, class_names, at_once, 
         for name, image, row, heat_map in list(zip(part, images, found, heat_maps))[:max(0, MAX_ON_SHEET - start)]:
             shown += [image, overlay(image, heat_map)]
             captions += [f'{name.name}: {class_names[np.argmax(row)]} {100 * row.max():.1f}\u00a0%', '']
-    plotting.plot_image_grid(path, shown, captions, columns=min(4, max(len(shown), 1)), title=title)
+    with writing or contextlib.nullcontext():
+        plotting.plot_image_grid(path, shown, captions, columns=min(4, max(len(shown), 1)), title=title)
     return np.array(probabilities)

@@ -283,7 +283,7 @@ class SheetRun(InterruptibleRun):
             self.saved = state
             done += total_steps(batches[self.number].octaves[:int(state['octave'])]) + int(state['step'])
         super().__init__(run_dir, METRICS, sum(num_steps), done, quiet=quiet)
-        self.saved_at = self.began = time.time()
+        self.saved_at = self.began = time.monotonic()
         self.seconds_resumed = self.log.rows[-1]['seconds'] if self.log.rows else 0.0
         self.recorded_seconds = done == sum(num_steps) and record.get('seconds')
 
@@ -302,30 +302,40 @@ class SheetRun(InterruptibleRun):
           cli.Interrupted: after Ctrl-C.
         """
         for number in range(self.number, len(self.batches)):
-            self.number, batch = number, self.batches[number]
+            self.number, self.last, batch = number, None, self.batches[number]
             try:
                 dreams, values = ascend(batch.copies(image), batch.octaves, batch.gradient_of, saved=self.saved,
                                         report=self._report)
+            except cli.StopBetweenTiles:
+                self._interrupt()
             except ComputationError as error:
                 raise ComputationError(f'{error}; the tiles so far are in {self.folder}')
             self._save(batch, [finish(dream, image) for dream in dreams], values)
             self.saved = None
 
     def _report(self, state):
-        octave, done = self.batches[self.number].octaves[state.octave], len(self.tiles)
+        self.last, done = state, len(self.tiles)
+        octave = self.batches[self.number].octaves[state.octave]
         objective = state.values[state.octave, 1].mean()
         self.progress.update({f'tiles {done + 1}-{self.num_tiles[self.number]} of': str(self.num_tiles[-1]),
                               'objective': objective})
         self.log.append(step=self.progress.done, batch=self.number + 1, octave=state.octave + 1, height=octave.height,
                         width=octave.width, objective=objective,
-                        seconds=round(self.seconds_resumed + time.time() - self.began, 3))
-        stopping = self.stop.requested and self.progress.done < self.progress.total
-        if stopping or time.time() - self.saved_at > SECONDS_BETWEEN_STATES:
-            runs.save_arrays(self.run_dir / STATE, batch=self.number, **state._asdict())
-            self.saved_at = time.time()
-        if stopping:
-            raise cli.Interrupted(f'after {self.progress.done} of {self.progress.total} steps; the {done} tiles that '
-                                  f'are done are in {self.folder}')
+                        seconds=round(self.seconds_resumed + time.monotonic() - self.began, 3))
+        if self.stop.requested and self.progress.done < self.progress.total:
+            self._interrupt()
+        if time.monotonic() - self.saved_at > SECONDS_BETWEEN_STATES:
+            self._save_state()
+
+    def _save_state(self):
+        if self.last is not None:  # a step of this batch since it was begun or resumed
+            runs.save_arrays(self.run_dir / STATE, batch=self.number, **self.last._asdict())
+        self.saved_at = time.monotonic()
+
+    def _interrupt(self):
+        self._save_state()
+        raise cli.Interrupted(f'after {self.progress.done} of {self.progress.total} steps; the {len(self.tiles)} tiles '
+                              f'that are done are in {self.folder}')
 
     def _save(self, batch, tile_images, values):
         for number, (tile, image) in enumerate(zip(batch.tiles, tile_images)):
@@ -344,7 +354,7 @@ class SheetRun(InterruptibleRun):
           image: float32 [height, width, 3], the image that the layers were shown; None for a sheet of channels.
           output: Path that the user wants the sheet at, or None.
           skipped: list of str, why other images were not used.
-          started: float, when the command began (`time.time()`).
+          started: float, when the command began (`time.monotonic()`).
 
         Returns:
           int, the exit code: 2 where something was skipped, else 0.
@@ -361,7 +371,7 @@ class SheetRun(InterruptibleRun):
             for path, copy in zip(paths, copies):
                 images.save_image(copy, images.load_image(path))
             paths = copies
-        seconds = self.recorded_seconds or time.time() - started + self.seconds_resumed
+        seconds = self.recorded_seconds or time.monotonic() - started + self.seconds_resumed
         runs.write_record(self.run_dir, seconds=seconds, sheets=paths, versions=runs.versions(),
                           results={'pictures': len(self.tiles), 'inactive': inactive, 'seconds': seconds})
         print(f'{len(self.tiles)} {"channels" if image is None else "layers"} in {seconds:.0f} s: '

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from common import film, images
+from common import film, files, images
 from common.errors import InputError
 
 NOISE = 'noise'  # as --content has it
@@ -55,10 +55,11 @@ def plan_jobs(paths, load_image, plan, book=False, single=None):
         except InputError as error:
             skipped.append(str(error) if str(path) in str(error) else f'{path}: {error}')
             continue
-        stems[path.stem] += 1
-        number = '' if stems[path.stem] == 1 else f'-{stems[path.stem]}'
+        stem = files.shorten(path.stem)
+        stems[stem] += 1
+        number = '' if stems[stem] == 1 else f'-{stems[stem]}'
         contrast = (BOOK_CONTRAST if book else CONTRAST) if str(path) == NOISE else None
-        jobs.append(Job(name=f'{path.stem}_dream{number}', content=path, octaves=octaves, contrast=contrast))
+        jobs.append(Job(name=f'{stem}_dream{number}', content=path, octaves=octaves, contrast=contrast))
     if not jobs:
         raise InputError(skipped[0])
     if single and len(jobs) > 1:

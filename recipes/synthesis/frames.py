@@ -241,16 +241,18 @@ class FilmRun(InterruptibleRun):
           cli.Interrupted: after Ctrl-C.
         """
         for number in range(self.progress.done, self.source.num_frames):
-            began = time.time()
+            began = time.monotonic()
             last = images.load_image(film.frame_path(self.folder, number - 1)) if number else None
             start, shown = self.source.frame(number, last)
             planned = [scale_steps(octave, 1 - self.source.blend) for octave in octaves] if number else octaves
             try:
                 image, values = ascend(start, planned, seed=frame_seed(seed, number), report=self._check_stop)
+            except cli.StopBetweenTiles:
+                self._check_stop()
             except ComputationError as error:
                 raise ComputationError(f'{error}; the frames so far are in {self.folder}')
             frame, (before, objective) = finish(image, shown), values[-1]
-            self.save_frame(number, frame, time.time() - began, {'objective': objective}, objective_before=before,
+            self.save_frame(number, frame, time.monotonic() - began, {'objective': objective}, objective_before=before,
                             objective=objective)
         warn_if_inactive(self._column('objective'))
 
@@ -289,14 +291,14 @@ class FilmRun(InterruptibleRun):
         Args:
           path: Path of the film.
           skipped: list of str, what could not be read.
-          started: float, when the command began (`time.time()`).
+          started: float, when the command began (`time.monotonic()`).
           done: str, what was done to the frames.
 
         Returns:
           int, the exit code: 2 where something was skipped, else 0.
         """
         film.write_film(path, self.folder, self.source.num_frames, self.source.fps, self.source.sound)
-        seconds = self.recorded_seconds or self.seconds_resumed + time.time() - started
+        seconds = self.recorded_seconds or self.seconds_resumed + time.monotonic() - started
         per_frame = np.mean(self._column('seconds'))
         height, width = self.source.first.shape[:2]
         figures = {'frames': self.source.num_frames, 'seconds_per_frame': per_frame}

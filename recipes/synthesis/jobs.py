@@ -101,7 +101,8 @@ def _fitting_size(path, option, longer_side, upscale, shapes):
 
 def _free_name(content, styles, jobs):
     """Names a result after its images; a second one of the same name gets a number."""
-    name = '_'.join([content.stem, '+'.join(style.stem if style else 'flow_field' for style in styles)])
+    name = files.shorten('_'.join([files.shorten(content.stem, 90),
+                                   '+'.join(style.stem if style else 'flow_field' for style in styles)]), 180)
     taken = {job.name for job in jobs}
     numbered = (f'{name}-{number}' for number in itertools.count(2))
     return next(free for free in itertools.chain([name], numbered) if free not in taken)

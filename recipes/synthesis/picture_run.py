@@ -78,7 +78,7 @@ class PictureRun(InterruptibleRun):
           shown: dict from a label in the progress to its column; None for all columns.
           save_every: int, steps between pictures that are saved on the way; None for none.
           output: Path where the user wants the picture as well, or None.
-          started: float, when the command began (`time.time()`); None for now.
+          started: float, when the command began (`time.monotonic()`); None for now.
         """
         record = runs.read_record(run_dir)
         self.num_steps, self.pictures = num_steps, record.get('pictures', [])
@@ -87,7 +87,7 @@ class PictureRun(InterruptibleRun):
         self.checkpoint_path = run_dir / 'checkpoint.npz'
         checkpoint = runs.load_arrays(self.checkpoint_path) if self.checkpoint_path.exists() else None
         self.checkpoint = checkpoint if checkpoint and int(checkpoint['picture']) == len(self.pictures) else None
-        self.started = started or time.time()
+        self.started = started or time.monotonic()
         # A run that was finished before repeats its result.
         self.recorded_seconds = record.get('seconds') if len(self.pictures) == len(num_steps) else None
         self.seconds_resumed = sum(picture.get('seconds', 0.0) for picture in self.pictures) + (
@@ -121,12 +121,14 @@ class PictureRun(InterruptibleRun):
         self.name, self.facts, self.image, self.finish = name, dict(facts), None, lambda image: image
         self.alpha = alpha
         checkpoint, self.checkpoint = self.checkpoint, None
-        self.began = self.saved_at = time.time()
+        self.began = self.saved_at = time.monotonic()
         self.seconds_before = float(checkpoint['seconds']) if checkpoint else 0.0
-        self.steps_here, self.save_seconds = 0, 0.0
+        self.steps_here, self.save_seconds, self.last = 0, 0.0, None
         try:
             yield checkpoint
             self.facts['seconds'] = self.picture_seconds()
+        except cli.StopBetweenTiles:
+            self._interrupt()
         except (ComputationError, InputError) as error:
             kept = '' if self.image is None else f'; the last good picture: {self.save(self.finish(self.image))}'
             if len(self.num_steps) == 1:
@@ -148,7 +150,7 @@ class PictureRun(InterruptibleRun):
         Raises:
           cli.Interrupted: after Ctrl-C; picture and checkpoint are saved.
         """
-        self.image = image
+        self.image, self.last = image, (step, state)
         self.steps_here += 1
         height, width = image.shape[:2]
         self.log.append(step=self._steps_before() + step, picture=len(self.pictures), height=height, width=width,
@@ -160,17 +162,24 @@ class PictureRun(InterruptibleRun):
             images.save_image(self.run_dir / f'{self.name}_{step:05d}.png', self.finish(image), self.alpha)
         total = self.num_steps[len(self.pictures)]
         if self.stop.requested and step < total:  # else nothing of this picture is missing
-            self._save_checkpoint(step, state)
-            raise cli.Interrupted(f'after {step} of {total} {self.unit}s; the picture so far is in '
-                                  f'{self.save(self.finish(image))}')
-        if time.time() - self.saved_at > max(SECONDS_BETWEEN_CHECKPOINTS, self.save_seconds / SHARE_FOR_CHECKPOINTS):
+            self._interrupt()
+        pause = max(SECONDS_BETWEEN_CHECKPOINTS, self.save_seconds / SHARE_FOR_CHECKPOINTS)
+        if time.monotonic() - self.saved_at > pause:
             self._save_checkpoint(step, state)
 
+    def _interrupt(self):
+        if self.last is None:  # not one step since this picture was begun or resumed
+            raise cli.Interrupted
+        step, state = self.last
+        self._save_checkpoint(step, state)
+        raise cli.Interrupted(f'after {step} of {self.num_steps[len(self.pictures)]} {self.unit}s; the picture so far '
+                              f'is in {self.save(self.finish(self.image))}')
+
     def _save_checkpoint(self, step, state):
-        started = time.time()
+        started = time.monotonic()
         runs.save_arrays(self.checkpoint_path, picture=len(self.pictures), total=step, seconds=self.picture_seconds(),
                          **state)
-        self.saved_at, self.save_seconds = time.time(), time.time() - started
+        self.saved_at, self.save_seconds = time.monotonic(), time.monotonic() - started
 
     def save(self, image, **facts):
         """Writes the picture under its own name and where the user wants it.
@@ -190,15 +199,15 @@ class PictureRun(InterruptibleRun):
 
     def picture_seconds(self):
         """Returns the seconds that the picture in work has taken, those before a resumption included."""
-        return self.seconds_before + time.time() - self.began
+        return self.seconds_before + time.monotonic() - self.began
 
     def seconds_per_step(self):
         """Returns the mean since the picture was begun or resumed, targets and compilation included."""
-        return (time.time() - self.began) / max(self.steps_here, 1)
+        return (time.monotonic() - self.began) / max(self.steps_here, 1)
 
     def seconds(self):
         """Returns the seconds that the whole run has taken, those before a resumption included."""
-        return self.recorded_seconds or self.seconds_resumed + time.time() - self.started
+        return self.recorded_seconds or self.seconds_resumed + time.monotonic() - self.started
 
     def rows(self):
         """Returns what was noted of the picture in work: list of dict, one a step, steps counted from 1."""

@@ -8,6 +8,7 @@ overlap, and their gradients add up. That is the chain rule, not an approximatio
 """
 import numpy as np
 
+from common import cli
 from common.session import tf
 
 
@@ -44,6 +45,7 @@ def sum_over_tiles(sess, fetches, feeds):
     """
     totals = [np.float64(0)] * len(fetches)
     for feed in feeds:
+        cli.check_stop()
         totals = [total + part for total, part in zip(totals, sess.run(fetches, feed))]
     return totals
 
@@ -80,6 +82,7 @@ def make_evaluate(sess, graph, size, image_tiles, feed, tile_targets):
             totals = dict(zip(graph.image_totals, sum_over_tiles(sess, graph.tile_totals, feeds)))
         gradient = np.zeros(image.shape, np.float32)
         for tile, tile_feed in zip(image_tiles, feeds):
+            cli.check_stop()
             losses, crop_gradient = sess.run([graph.losses, graph.gradient], {**tile_feed, **totals})
             gradient[tile.crop] += crop_gradient[0]
         return type(graph.losses)(*map(float, losses)), gradient.ravel()

@@ -63,6 +63,7 @@ class BottleneckFeatures:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with files.one_at_a_time(self.folder / '.lock', f'computes features in {self.folder}', quiet):
+            files.sweep(self.folder)
             copies = dict.fromkeys(copy for _, copies in parts for copy in copies)
             self._stored = {(layer, copy): self._open(layer, copy) for layer in self.layers for copy in copies}
             missing = self._missing(parts, copies)

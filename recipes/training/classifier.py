@@ -1,18 +1,20 @@
 """What the recipes do with a classifier besides training it: predict, evaluate, draw, classify files, export."""
 import contextlib
 import csv
+import errno
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from common import evaluation, files, plotting, runs
+from common import cli, evaluation, files, plotting, runs
 from common.errors import InputError
 from common.images import find_images, load_image
 from common.metrics import curve, read_metrics
 from common.session import open_session, tf
 from training import seeds
+from training.run import load_state
 
 BATCH_SIZE = 500        # images, of small ones
 NUM_MISTAKES = 40       # drawn
@@ -140,7 +142,7 @@ def record_results(run_dir, accuracies, state, started):
       run_dir: Path.
       accuracies: from `evaluate`.
       state: dict, of the training.run.TrainingRun at its end.
-      started: float, the time.time() at which the run would have started without interruptions.
+      started: float, the time.monotonic() at which the run would have started without interruptions.
 
     Returns:
       float, the seconds that it took; see runs.total_seconds.
@@ -228,20 +230,20 @@ def find_trained_run(output_dir, recipe, chosen=None, **wanted):
     """
     option = '--run' if chosen else '--predict'
     run_dir = runs.locate(output_dir, recipe, chosen or True, option)
-    settings = runs.read_record(run_dir)['settings']
+    settings = runs.read_record(run_dir).get('settings', {})
     for name, value in wanted.items():
-        if not chosen and settings[name] != value:
+        if not chosen and name in settings and settings[name] != value:
             raise InputError(f'--predict: the latest run, {run_dir}, has learned {settings[name]}; for that: --{name} '
                              f'{settings[name]}; or name one that has learned {value}: --run DIR')
     folders = seeds.folders(run_dir)
     trained = [(state['validation_accuracy'], folder, state['best_step'])
-               for state, folder in zip(map(runs.load_state, folders), folders)
+               for state, folder in zip(map(load_state, folders), folders)
                if state and state.get('best_step') is not None]
     if not trained:
         raise InputError(f'{option}: the run in {run_dir} has no trained weights yet; train one first: python '
                          f'recipes/{recipe}.py, or name another run with --run DIR')
     _, folder, step = max(trained)
-    return TrainedRun(run_dir=run_dir, folder=folder, step=step, settings=settings)
+    return TrainedRun(run_dir=run_dir, folder=folder, step=step, settings=cli.recorded_settings(run_dir))
 
 
 def print_predictions(paths, probabilities, class_names):
@@ -249,6 +251,17 @@ def print_predictions(paths, probabilities, class_names):
     for path, row in zip(paths, probabilities):
         best = np.argsort(-row)[:SHOWN_CLASSES]
         print(f'{path}: ' + ', '.join(f'{class_names[k]} {100 * row[k]:.1f} %' for k in best))
+
+
+@contextlib.contextmanager
+def where_writable(run_dir):
+    """Lets what is written besides an answer fail with a warning, in a run's folder that can only be read."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        print(f'warning: {run_dir}: cannot be written to, so that predictions are only printed', file=sys.stderr)
 
 
 def show_predictions(found, paths, images, probabilities, class_names):
@@ -263,8 +276,9 @@ def show_predictions(found, paths, images, probabilities, class_names):
     """
     print_predictions(paths, probabilities, class_names)
     sheet = found.run_dir / 'predictions.png'
-    plotting.plot_image_grid(sheet, images, [f'{path.name}: {class_names[np.argmax(row)]}'
-                                             for path, row in zip(paths, probabilities)])
+    with where_writable(found.run_dir):
+        plotting.plot_image_grid(sheet, images, [f'{path.name}: {class_names[np.argmax(row)]}'
+                                                 for path, row in zip(paths, probabilities)])
     model = ', '.join(found.settings[name] for name in ('dataset', 'network') if name in found.settings)
     print(f'model: {found.folder} ({model}); inputs as the network sees them: {sheet}')
 

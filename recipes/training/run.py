@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from common import cli, runs
+from common import cli, files, record, runs
 from common.errors import ComputationError, InputError, UnavailableError
 from common.metrics import MetricsLog
 from common.progress import Progress
@@ -30,6 +30,12 @@ NEW_STATE = {
     'training_seconds': 0.0,         # in steps
     'validation_seconds': 0.0,       # in validations
     'seconds': 0.0}                  # of the whole command, those before a resumption too
+
+STATE_FIELDS = {  # what these can be when they are read back
+    **dict.fromkeys(NEW_STATE, record.is_number), 'step': record.is_count, 'without_improvement': record.is_count,
+    'best_step': record.optional(record.is_count), 'first_loss': record.optional(record.is_number),
+    'validation_loss': lambda value: value == float('inf') or record.is_number(value),
+    'since_row': lambda value: isinstance(value, list) and len(value) == 3 and all(map(record.is_number, value))}
 
 
 def add_training_options(group, *, batch_size, learning_rate, keep_prob, early_stopping):
@@ -66,7 +72,7 @@ class TrainingRun:
       checkpoint_seconds: float; None where only validations save, in memory: such a stage is trained anew on --resume.
       name: str, of the file with the metrics, <name>.csv, and of TensorBoard's log.
       graph: tf.Graph, drawn by TensorBoard; None for figures alone.
-      started: float, time.time() at which the command would have started without interruptions.
+      started: float, time.monotonic() at which the command would have started without interruptions.
       quiet: bool, show no progress.
 
     Attributes:
@@ -92,7 +98,7 @@ class TrainingRun:
         self.writer = tf.summary.FileWriter(str(run_dir / 'tensorboard' / ('' if name == 'metrics' else name)), graph)
         self.progress = Progress(num_steps, self.state['step'], 'step', quiet)
         self.figures = {}
-        self.saved_at = self.clock = time.time()
+        self.saved_at = self.clock = time.monotonic()
         self.started = self.clock - self.state['seconds'] if started is None else started
 
     def __enter__(self):
@@ -147,13 +153,13 @@ class TrainingRun:
             self._save()
         elif self.record_every and state['step'] % self.record_every == 0:
             self._row(learning_rate, {})
-        if self.checkpoint_seconds is not None and time.time() - self.saved_at > self.checkpoint_seconds:
+        if self.checkpoint_seconds is not None and time.monotonic() - self.saved_at > self.checkpoint_seconds:
             self._save()
         self.progress.update(self.figures)
-        self.clock = time.time()
+        self.clock = time.monotonic()
 
     def _lap(self, name):
-        now = time.time()
+        now = time.monotonic()
         self.state[name] += now - self.clock
         self.clock = now
 
@@ -199,9 +205,9 @@ class TrainingRun:
                                        f'{self._what_is_saved()}')
 
     def _save(self):
-        self.state['seconds'] = time.time() - self.started
+        self.state['seconds'] = time.monotonic() - self.started
         self.save(self.state)
-        self.saved_at, self.saved = time.time(), self.checkpoint_seconds is not None
+        self.saved_at, self.saved = time.monotonic(), self.checkpoint_seconds is not None
 
     def _interrupt(self):
         """Ends what Ctrl-C stopped, with a checkpoint that the run resumes from."""
@@ -251,6 +257,7 @@ def open_run(run_dir, output_dir, recipe, *, settings, seed, device, source, num
     Raises:
       InputError: the run was begun on other data.
     """
+    files.check_is_text(run_dir or output_dir, '--resume' if run_dir else '--output-dir')
     data = {'source': source, 'training_images': num_images, 'checksums': checksums}
     if run_dir is None:
         run_dir = runs.create(output_dir, recipe, settings=settings, seed=seed, data=data)
@@ -273,8 +280,10 @@ def load_state(run_dir):
 
 
 def _check_state(run_dir, state):
-    missing = sorted(set(NEW_STATE) - set(state)) if state else []
+    missing = sorted(set(NEW_STATE) - set(state)) if state is not None else []
     if missing:
         raise InputError(f'{run_dir}: begun with an earlier version of this recipe, whose checkpoints lack '
                          f'{", ".join(missing)}; start a new run')
+    if state is not None:
+        record.check_fields(run_dir / 'checkpoints' / runs.STATE, state, STATE_FIELDS)
     return state

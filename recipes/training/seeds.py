@@ -2,6 +2,7 @@
 import numpy as np
 
 from common import evaluation, runs
+from training.run import load_state
 
 
 def each_seed(run_dir, recipe, seed, count, settings):
@@ -33,7 +34,7 @@ def folders(run_dir):
 
 def seconds_before(run_dir):
     """Returns the seconds that the run's checkpoints, or its seeds', say that it took before it is resumed."""
-    states = map(runs.load_state, folders(run_dir))
+    states = map(load_state, folders(run_dir))
     return max((state.get('seconds', 0.0) for state in states if state), default=0.0)
 
 

@@ -1,5 +1,6 @@
 import argparse
 import errno
+import json
 import os
 import shlex
 import signal
@@ -264,3 +265,89 @@ def test_under_nohup_a_closed_terminal_ends_nothing():
 def test_a_number_has_a_bound(convert, text):
     with pytest.raises(argparse.ArgumentTypeError, match=f'{text} given, expected at most 1,000,000,000'):
         convert(text)
+
+
+@pytest.mark.parametrize('name, value', [
+    ('steps', 0), ('steps', 7.0), ('steps', '7'), ('steps', True), ('steps', None), ('steps', 10 ** 20), ('steps', [7]),
+    ('threads', -1), ('seed', float('nan')), ('xla', 'maybe'), ('xla', 1), ('content', 'a.jpg'), ('content', []),
+    ('content', [1]), ('content', ['https://example.org/a.jpg']), ('objective', 'a'), ('objective', [None]),
+    ('unknown', 1)])
+def test_a_setting_that_its_option_would_not_take_is_refused(run_dir, name, value):
+    runs.write_record(run_dir, settings=dict(runs.read_record(run_dir)['settings'], **{name: value}))
+    with pytest.raises(InputError, match=f'run.json: .*{name}'):
+        parse(['--resume', str(run_dir)])
+
+
+def test_a_run_without_settings_is_refused_and_a_missing_one_is_told(run_dir, capsys):
+    settings = runs.read_record(run_dir)['settings']
+    del settings['steps']
+    runs.write_record(run_dir, settings=settings)
+    assert parse(['--resume', str(run_dir)]).steps == 500
+    assert 'run.json does not record --steps; using defaults' in capsys.readouterr().err
+    for none in ({}, {'quiet': True}):
+        runs.write_record(run_dir, settings=none)
+        with pytest.raises(InputError, match='run.json: without settings'):
+            parse(['--resume', str(run_dir)])
+    runs.write_record(run_dir, settings={'steps': 3})
+    record = runs.read_record(run_dir)
+    del record['settings']
+    (run_dir / 'run.json').write_text(json.dumps(record))
+    with pytest.raises(InputError, match='run.json: without settings'):
+        parse(['--resume', str(run_dir)])
+
+
+def test_a_second_and_a_third_signal_still_end_in_one_line(capsys):
+    @cli.exit_codes
+    def main(argv=None):
+        try:
+            with cli.stop_requested():
+                os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)  # while a checkpoint is saved, say
+        finally:
+            main.held = runs.held()
+    runs.release_all()
+    before = signal.getsignal(signal.SIGTERM)
+    assert main() == 130 and signal.getsignal(signal.SIGTERM) == before
+    assert capsys.readouterr().err == 'test_cli.py: interrupted: nothing was saved\n'
+
+
+def test_a_long_step_looks_at_the_request_to_stop():
+    cli.check_stop()
+    with cli.stop_requested():
+        cli.check_stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(cli.StopBetweenTiles):
+            cli.check_stop()
+    cli.check_stop()
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
+@pytest.mark.parametrize('shell, code, said', [
+    ('>/dev/full', 3, 'cannot write to stdout (No space left on device); the work is done'), ('2>/dev/full', 0, ''),
+    ('>&-', 0, ''), ('2>&-', 0, ''), ('<&- >&- 2>&-', 0, '')])
+def test_what_is_printed_can_be_lost_the_work_cannot(tmp_path, shell, code, said):
+    (tmp_path / 'recipe.py').write_text(
+        'import sys\nfrom pathlib import Path\nfrom common import cli\n@cli.exit_codes\ndef main(argv=None):\n'
+        '  print("before" * 9999, flush=True)\n  print("warning", file=sys.stderr)\n'
+        '  with open("result", "w") as file:\n    assert file.fileno() > 2\n    file.write("done")\n  print("after")\n'
+        'sys.exit(main())')
+    done = subprocess.run(f'exec {shlex.quote(sys.executable)} recipe.py {shell}', shell=True, cwd=str(tmp_path),
+                          env=dict(os.environ, PYTHONPATH=str(cli.PROJECT_DIR / 'recipes')), capture_output=True,
+                          timeout=60)
+    assert done.returncode == code and (tmp_path / 'result').read_text() == 'done', done.stderr
+    assert said in done.stderr.decode() and b'Traceback' not in done.stderr
+
+
+def test_numbers_that_one_option_takes_come_back(tmp_path):
+    def parse_numbers(*argv):
+        parser = cli.make_parser('Doc.')
+        parser.add_argument('--steps', default='3', type=lambda text: list(map(cli.whole_number(1), text.split(','))))
+        return cli.parse_args(parser, [*argv, '--output-dir', str(tmp_path)], 'recipe')
+    for argv, steps in (([], [3]), (['--steps', '4,5'], [4, 5])):
+        run_dir = runs.create(tmp_path, 'recipe', settings=parse_numbers(*argv).settings)
+        assert parse_numbers('--resume', str(run_dir)).steps == steps
+        for wrong in ([0], ['x'], [True], [], [[1]], 3):
+            runs.write_record(run_dir, settings=dict(runs.read_record(run_dir)['settings'], steps=wrong))
+            with pytest.raises(InputError, match='--steps cannot be'):
+                parse_numbers('--resume', str(run_dir))
+    runs.release_all()

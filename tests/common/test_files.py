@@ -235,3 +235,15 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path):
         with files.one_at_a_time(tmp_path / '.lock', 'counts'):
             pass
     assert (tmp_path / 'mine').read_text() == 'mine'
+
+
+def test_a_name_is_cut_at_a_character():
+    assert files.shorten('a' * 120) == 'a' * 120 and files.shorten('a' * 251, 100) == 'a' * 100
+    assert files.shorten('ä' * 100, 101) == 'ä' * 50
+    assert files.shorten('\udcff' * 3) == '\udcff' * 3
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(tmp_path):
+    files.check_is_text(tmp_path / 'ausgäbe', '--output-dir')
+    with pytest.raises(InputError, match='--output-dir .*not UTF-8'):
+        files.check_is_text(tmp_path / '\udcff' / 'runs', '--output-dir')

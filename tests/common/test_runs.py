@@ -9,6 +9,7 @@ import pytest
 
 from common import runs, session
 from common.errors import InputError, UnavailableError
+from common.metrics import MetricsLog, read_metrics
 from common.session import tf
 
 
@@ -268,3 +269,61 @@ def test_a_checkpoint_removes_checkpoints_alone(tmp_path):
         runs.save_checkpoint(tmp_path, saver, sess, 3, {})
     assert {path.name for path in folder.glob('model-*')} == {
         'model-mine.h5', 'model-2.h5', 'model-3.index', 'model-3.data-00000-of-00001'}
+
+
+@pytest.mark.parametrize('name', ['run.json', 'checkpoints/state.json', 'metrics.csv', 'checkpoint.npz'])
+@pytest.mark.parametrize('kind', ['fifo', 'folder', 'device', 'loop'])
+def test_what_is_no_file_is_not_read(tmp_path, name, kind):
+    run_dir = runs.create(tmp_path, 'dream')
+    path = run_dir / name
+    path.parent.mkdir(exist_ok=True)
+    if path.exists():
+        path.unlink()
+    if kind == 'fifo':
+        os.mkfifo(str(path))
+    elif kind == 'folder':
+        path.mkdir()
+    else:
+        path.symlink_to('/dev/zero' if kind == 'device' else path.name)
+    with pytest.raises(InputError, match=f'{path.name}: not a regular file'):
+        {'run.json': lambda: runs.read_record(run_dir), 'state.json': lambda: runs.load_state(run_dir),
+         'metrics.csv': lambda: MetricsLog(path, ['step'], keep_until=1),
+         'checkpoint.npz': lambda: runs.load_arrays(path)}[path.name]()
+
+
+def test_a_table_with_other_columns_is_damaged(tmp_path):
+    (tmp_path / 'metrics.csv').write_text('step,loss\n1,2\n')
+    assert read_metrics(tmp_path / 'metrics.csv', ['step', 'loss']) == [{'step': 1, 'loss': 2}]
+    with pytest.raises(InputError, match='metrics.csv: damaged'):
+        MetricsLog(tmp_path / 'metrics.csv', ['step', 'loss', 'accuracy'], keep_until=5)
+
+
+def test_the_next_to_hold_a_run_removes_what_a_killed_process_left_half_written(tmp_path):
+    run_dir = runs.create(tmp_path, 'dream')
+    runs.release_all()
+    litter = ['.0123456789abcdef0123456789abcdef.part.png', 'checkpoints/.0123456789abcdef0123456789abcdef.part.json',
+              'checkpoints/checkpoint.tmp0123456789abcdef0123456789abcdef', 'checkpoints/model-3.index.tempstate123',
+              '.saved_model.ab_cd123.part/new/saved_model.pb']
+    kept = ['photo.part.png', '.hidden.png', 'checkpoints/checkpoint', 'checkpoints/model-3.index', 'part']
+    for name in litter + kept:
+        (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
+        (run_dir / name).write_text('half')
+    (tmp_path / 'dream' / '.latest.old').symlink_to('nowhere')
+    os.utime(str(tmp_path / 'dream' / '.latest.old'), (0, 0), follow_symlinks=False)
+    runs.hold(run_dir)
+    assert not any((run_dir / name).exists() for name in litter)
+    assert not any('.part' in path.name and path.name.startswith('.') for path in run_dir.rglob('*'))
+    assert all((run_dir / name).exists() for name in kept)
+    runs.create(tmp_path, 'dream')
+    assert not os.path.lexists(str(tmp_path / 'dream' / '.latest.old'))
+    runs.release_all()
+
+
+def test_a_full_disk_while_arrays_are_saved_is_one_error(tmp_path):
+    code = ('import resource, sys, numpy as np\nfrom pathlib import Path\nfrom common import runs\n'
+            'resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000))\n'
+            'try:\n  runs.save_arrays(Path("a.npz"), one=np.ones(2000), two=np.ones(90000), three=np.ones(9))\n'
+            'except OSError as error:\n  print(error.filename)')
+    done = subprocess.run([sys.executable, '-c', code], cwd=str(tmp_path), capture_output=True, timeout=60, text=True,
+                          env=dict(os.environ, PYTHONPATH=str(Path(runs.__file__).parents[1])))
+    assert done.stdout == 'a.npz\n' and done.stderr == '' and not list(tmp_path.iterdir())

@@ -167,3 +167,19 @@ def test_the_transparency_of_a_picture_is_kept(new_run, tmp_path):
         np.testing.assert_array_equal(images.load_alpha(path), alpha)
     assert brighten(run_dir, output=tmp_path / 'again.png') == 0  # the finished run's result, once more
     np.testing.assert_array_equal(images.load_alpha(tmp_path / 'again.png'), alpha)
+
+
+def test_a_step_of_minutes_ends_between_two_tiles_and_is_taken_again(new_run, capsys):
+    def stop_within(*step):
+        if step == ('a', 3):
+            os.kill(os.getpid(), signal.SIGTERM)
+            cli.check_stop()
+    run_dir = new_run()
+    with pytest.raises(cli.Interrupted, match='after 2 of 4 steps'):
+        brighten(run_dir, before_record=stop_within)
+    assert brightness(run_dir / 'a.png') == 120 and int(runs.load_arrays(run_dir / 'checkpoint.npz')['done']) == 2
+    assert brighten(run_dir) == 0 and brightness(run_dir / 'a.png') == 140
+    run_dir = new_run()
+    with pytest.raises(cli.Interrupted):
+        brighten(run_dir, before_record=lambda *step: os.kill(os.getpid(), signal.SIGTERM) or cli.check_stop())
+    assert not (run_dir / 'checkpoint.npz').exists()

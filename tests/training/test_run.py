@@ -204,3 +204,16 @@ def test_a_run_is_opened_anew_or_on_the_same_data_alone(tmp_path):
 
 def test_the_state_at_the_start_is_not_shared():
     assert NEW_STATE['since_row'] == [0, 0.0, 0.0] and NEW_STATE['step'] == 0
+
+
+@pytest.mark.parametrize('name, value', [
+    ('step', -1), ('step', 1.5), ('step', '3'), ('step', None), ('best_step', 'x'), ('validation_loss', None),
+    ('validation_loss', float('nan')), ('validation_accuracy', 'x'), ('without_improvement', None),
+    ('first_loss', []), ('since_row', 3), ('since_row', [1, 2]), ('since_row', [1, None, 2]), ('seconds', -1),
+    ('training_seconds', float('inf')), ('validation_seconds', True)])
+def test_a_state_that_no_run_saved_is_refused(tmp_path, name, value):
+    (tmp_path / 'checkpoints').mkdir()
+    (tmp_path / 'checkpoints' / 'state.json').write_text(json.dumps(dict(NEW_STATE, step=3, **{name: value})
+                                                                    if name != 'step' else dict(NEW_STATE, step=value)))
+    with pytest.raises(InputError, match=f'state.json: damaged: {name} cannot be'):
+        load_state(tmp_path)
