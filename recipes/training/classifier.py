@@ -19,7 +19,7 @@ from training.run import load_state
 BATCH_SIZE = 500        # images, of small ones
 NUM_MISTAKES = 40       # drawn
 SHOWN_CLASSES = 3       # printed of each file
-UNCERTAIN = 0.6         # probability of a digit below which a note says so
+UNCERTAIN = 0.8         # probability of a digit below which a note says so
 
 
 def predict(sess, probabilities, inputs, images, batch_size=BATCH_SIZE):
