@@ -5,19 +5,20 @@ weights, the convolution and the ReLU. The cookbook's network for CIFAR-10 takes
 88 % after 50 epochs; the log it prints shows 81.9 %, on test images that served as validation images. Here 45,000
 images train, 5,000 choose, and 10,000 are evaluated once, at the end.
 
-Two networks:
+Three networks:
 
 - `--network book`, the chapter's: conv 3x3, 32 maps -> max pool -> conv 3x3, 64 -> conv 3x3, 64 -> max pool -> fully
   connected, 512 -> dropout -> 10 logits.
 - `--network wide`, for the same time: seven convolutions of up to 256 maps with batch normalization; see
-  networks/wide_convnet.py.
+  networks/wide_convnet.py;
+- `--network airbench`, nearly the same layers, trained by Muon, after a record; see networks/airbench.py.
 
 Two ways to train: a loop of our own, which resumes bit for bit after a kill (`--resume`), or, with `--book`, the
 chapter's network in the chapter's way, by tflearn's DNN.fit.
 
 Usage:
     python recipes/cifar10_tflearn.py                    the book's network, 50 epochs, better trained
-    python recipes/cifar10_tflearn.py --network wide     the better network
+    python recipes/cifar10_tflearn.py --network wide     a better network; airbench: the same, better trained
     python recipes/cifar10_tflearn.py --book             the chapter's network and training
     python recipes/cifar10_tflearn.py --predict cat.jpg  your own picture, with the latest run
     python recipes/cifar10_tflearn.py --resume           resume an interrupted run
@@ -35,9 +36,9 @@ import numpy as np
 from common import cli, files, images, plotting, runs, session
 from common.errors import InputError
 from common.session import tf, tflearn
-from datasets import cifar10
-from networks import convolution_gradients, summary, wide_convnet
-from training import batches, classifier, optimization, seeds, tflearn_trainer
+from datasets import augmentation, cifar10
+from networks import airbench, convolution_gradients, summary, wide_convnet
+from training import batches, classifier, muon, optimization, seeds, tflearn_trainer
 from training.layers import dropout
 from training.run import NEW_STATE, TrainingRun, load_state, measure_predictions, open_run
 
@@ -46,15 +47,14 @@ IMAGE_SIZE, NUM_CHANNELS, NUM_CLASSES = 32, 3, 10
 WARMUP_STEPS = 500       # of the book's network: the learning rate rises linearly over these
 WARMUP_FRACTION = 0.2    # of the wide network's steps: the same
 MOMENTUM = 0.9
-AUGMENTATIONS = {'standard': cifar10.augment_standard, 'book': cifar10.augment_book,
-                 'none': lambda images, random: images}
+AUGMENTATIONS = {'standard': augmentation.augment_standard, 'alternating': augmentation.augment_alternating,
+                 'book': augmentation.augment_book, 'none': lambda images, random: images}
 # What each network is trained with. The weight decay is per step and in units of the learning rate: 5e-3 with momentum
 # 0.9, which adds up ten steps, is the usual 5e-4 in the loss.
 SETTINGS = {
     'book': {'epochs': 50, 'batch_size': 96, 'learning_rate': 1e-3, 'keep_prob': 0.5, 'label_smoothing': 0.1,
              'weight_decay': 0.05},
-    'wide': {'epochs': 10, 'batch_size': 128, 'learning_rate': 0.1, 'keep_prob': 1.0, 'label_smoothing': 0.2,
-             'weight_decay': 5e-3}}
+    'wide': wide_convnet.SETTINGS, 'airbench': airbench.SETTINGS}
 # What --book sets: the figures of the cookbook, chapter 4.
 BOOK = {'epochs': 50, 'batch_size': 96, 'learning_rate': 1e-3, 'keep_prob': 0.5, 'label_smoothing': 0.0,
         'weight_decay': 0.0, 'augment': 'book'}
@@ -79,8 +79,10 @@ def measure(train_images, book=False):
 def make_batch(step, data, batch_size, augment='standard', seed=0):
     """Returns (uint8 [batch, 32, 32, 3], int64 [batch] labels) of a step, augmented: the same for the same seed."""
     chosen = batches.batch_indices(step, batch_size, len(data.train_images), seed)
-    random = np.random.RandomState([seed, step])
-    return AUGMENTATIONS[augment](data.train_images[chosen], random), data.train_labels[chosen]
+    augmented = partial(AUGMENTATIONS[augment], data.train_images[chosen], np.random.RandomState([seed, step]))
+    if augment == 'alternating':
+        augmented = partial(augmented, mirrored=batches.mirrored(step, chosen, len(data.train_images), seed))
+    return augmented(), data.train_labels[chosen]
 
 
 def look_at_data(data, run_dir, augment, seed, say):
@@ -140,7 +142,7 @@ def build_graph(*, network='book', seed=0, keep_prob=0.5, label_smoothing=0.0, w
     """Adds the network, and what trains it, to the default graph.
 
     Args:
-      network: 'book' or 'wide'.
+      network: str, one of SETTINGS.
       seed: int, of the initial weights and of dropout.
       keep_prob: float, the probability that dropout keeps a hidden unit of the book's network in training.
       label_smoothing: float, the fraction of each label that goes to all classes alike.
@@ -163,6 +165,8 @@ def build_graph(*, network='book', seed=0, keep_prob=0.5, label_smoothing=0.0, w
     pixels = (inputs - mean) / std
     if network == 'wide':
         logits, filters = wide_convnet.wide_network(pixels, is_training, np.float32(statistics.patches))
+    elif network == 'airbench':
+        logits, filters = airbench.network(pixels, is_training, np.float32(statistics.patches))
     else:
         mask_seed = tf.stack([seed, tf.cast(global_step, tf.int32)])
         he = tf.variance_scaling_initializer(2.0, mode='fan_in', distribution='untruncated_normal')
@@ -178,14 +182,18 @@ def build_graph(*, network='book', seed=0, keep_prob=0.5, label_smoothing=0.0, w
     rate = train_op = None
     if num_steps:
         with tf.name_scope('train'):
-            if network == 'wide':
-                rate = optimization.triangle(global_step, num_steps, learning_rate, WARMUP_FRACTION)
-                optimizer = tf.train.MomentumOptimizer(rate, MOMENTUM, use_nesterov=True)
+            if network == 'airbench':
+                rate, kernels, others = airbench.rates(learning_rate, tf.cast(global_step, tf.float32) / num_steps)
+                train_op = muon.minimize(loss, global_step, rate, kernels, others, weight_decay=weight_decay)
             else:
-                rate = optimization.cosine(global_step, num_steps, learning_rate, WARMUP_STEPS)
-                optimizer = tf.train.AdamOptimizer(rate)
-            decay = weight_decay * rate if weight_decay else None
-            train_op = optimization.minimize_with_decay(loss, optimizer, global_step, decay)
+                if network == 'wide':
+                    rate = optimization.triangle(global_step, num_steps, learning_rate, WARMUP_FRACTION)
+                    optimizer = tf.train.MomentumOptimizer(rate, MOMENTUM, use_nesterov=True)
+                else:
+                    rate = optimization.cosine(global_step, num_steps, learning_rate, WARMUP_STEPS)
+                    optimizer = tf.train.AdamOptimizer(rate)
+                decay = weight_decay * rate if weight_decay else None
+                train_op = optimization.minimize_with_decay(loss, optimizer, global_step, decay)
     return Graph(images=inputs, labels=labels, is_training=is_training, filters=filters,
                  probabilities=tf.nn.softmax(logits), loss=loss, accuracy=accuracy, learning_rate=rate,
                  train_op=train_op, saver=tf.train.Saver(max_to_keep=0))
@@ -280,11 +288,12 @@ def predict(sess, graph, inputs):
     return classifier.predict(sess, graph.probabilities, graph.images, inputs)
 
 
-def evaluate(sess, graph, data, run_dir, tta=False):
+def evaluate(sess, graph, data, run_dir, tta=False, shift=0):
     """Measures the test images, which nothing was chosen by, and draws curves, filters and mistakes.
 
     Args:
-      tta: bool, measure the mean over each image and its mirror image, too.
+      tta: bool, measure the mean over each image and other views of it, too.
+      shift: int, pixels; see augmentation.views.
 
     Returns:
       {name: evaluation.Accuracy}; see classifier.evaluate.
@@ -293,9 +302,10 @@ def evaluate(sess, graph, data, run_dir, tta=False):
     summary.draw(run_dir / 'network.png', graph.images, graph.probabilities)
     filters = sess.run(graph.filters)
     plotting.plot_filters(run_dir / 'filters.png', filters, f'The {filters.shape[3]} filters of the first layer')
-    mirrored = predict(sess, graph, data.test_images[:, :, ::-1]) if tta else None
+    others = sum(weight * predict(sess, graph, view)
+                 for weight, view in augmentation.views(data.test_images, shift)) if tta else None
     return classifier.evaluate(run_dir, data.test_labels, predict(sess, graph, data.test_images), data.class_names,
-                               lambda indices: data.test_images[indices], mirrored, columns=8)
+                               lambda indices: data.test_images[indices], others, columns=8)
 
 
 def classify_files(paths, found, device='auto', threads=None):
@@ -318,7 +328,7 @@ def parse_args(argv):
         training.add_argument('--' + name.replace('_', '-'), type=kind, help=f'{text} (default: {defaults})')
 
     training.add_argument('--network', choices=tuple(SETTINGS), default='book',
-                          help="the book's network or the better one, which comes with settings of its own")
+                          help="the book's network or a better one, which comes with settings of its own")
     add('epochs', cli.whole_number(1), 'passes over the training images')
     training.add_argument('--steps', type=cli.whole_number(1), help='batches to train on, instead of epochs')
     add('batch_size', cli.whole_number(1), 'images')
@@ -327,7 +337,8 @@ def parse_args(argv):
     add('label_smoothing', cli.real_number(0.0, 0.9), 'label smoothing')
     add('weight_decay', cli.real_number(0.0, 10.0), 'decoupled weight decay (AdamW): w *= 1 - lr * this')
     training.add_argument('--augment', choices=sorted(AUGMENTATIONS, reverse=True), default='standard',
-                          help='standard: mirror, shift, cut out a square; book: mirror, rotate by up to 25 degrees')
+                          help='standard: mirror, shift, cut out a square; alternating, what airbench has: mirror in '
+                               'every second epoch, shift; book: mirror, rotate')
     training.add_argument('--early-stopping', type=cli.whole_number(0), default=0, metavar='N',
                           help='stop after N validations without a higher accuracy; 0: never')
     training.add_argument('--runs', type=cli.whole_number(1), default=1, help='seeds, for a mean and its deviation')
@@ -335,7 +346,7 @@ def parse_args(argv):
                           "Learning Cookbook, trained by tflearn's DNN.fit, which cannot be resumed")
     group, names = classifier.add_options(parser, "classify images with a trained run; each one's center square")
     group.add_argument('--tta', action='store_true',
-                       help='also report accuracy averaged over each image and its mirror image')
+                       help='also report accuracy averaged over image and mirror image; airbench: shifted ones, too')
     args = cli.parse_args(parser, argv, RECIPE, free=('tta', *names), preset=preset)
     check_options(args)
     return args
@@ -351,8 +362,8 @@ def preset(asked):
 def check_options(args):
     """Raises InputError where an option would do nothing."""
     classifier.check_options(args)
-    if args.network == 'wide' and args.keep_prob != SETTINGS['wide']['keep_prob']:
-        raise InputError(f'--keep-prob {args.keep_prob:g}: the wide network has no dropout; leave it out')
+    if args.network != 'book' and args.keep_prob != 1.0:
+        raise InputError(f'--keep-prob {args.keep_prob:g}: the {args.network} network has no dropout; leave it out')
     fixed = dict(BOOK, xla='off', steps=None, early_stopping=0)
     for name in ('augment', 'label_smoothing', 'weight_decay', 'xla', 'steps', 'early_stopping'):
         if args.book and getattr(args, name) != fixed[name]:
@@ -403,7 +414,8 @@ def main(argv=None):
                                   started=started, quiet=args.quiet)
         with trained_network(folder, state['best_step']) as (sess, graph):
             say(f'evaluating {len(data.test_images):,} test images')
-            figures = classifier.accuracy_figures(evaluate(sess, graph, data, folder, args.tta))
+            shift = airbench.TTA_SHIFT if args.network == 'airbench' else 0
+            figures = classifier.accuracy_figures(evaluate(sess, graph, data, folder, args.tta, shift))
         epochs = state['step'] * args.batch_size / len(data.train_images)
         results.append(dict(runs.read_record(folder).get('results', {}), **figures, best_step=state['best_step'],
                             validation_accuracy=state['validation_accuracy'],

@@ -15,8 +15,8 @@ from common import images, runs, session
 from common.errors import UnavailableError
 from common.metrics import read_metrics
 from common.session import tf, tflearn
-from datasets import cifar10
-from networks import wide_convnet
+from datasets import augmentation, cifar10
+from networks import airbench, wide_convnet
 from training import classifier
 
 TESTS = Path(__file__).resolve().parent
@@ -65,14 +65,16 @@ def trained(tmp_path_factory):
 
 
 def test_the_number_of_weights(monkeypatch):
-    monkeypatch.setattr(wide_convnet, 'WIDE_MAPS', (64, 256, 256))
-    for network, expected in (('book', 2159114), ('wide', 1972490)):
+    for module, name in ((wide_convnet, 'WIDE_MAPS'), (airbench, 'MAPS')):
+        monkeypatch.setattr(module, name, (64, 256, 256))
+    for network, expected in (('book', 2159114), ('wide', 1972490), ('airbench', 1971352)):
         with tf.Graph().as_default():
             recipe.build_graph(network=network)
             assert sum(np.prod(v.shape.as_list()) for v in tf.trainable_variables()) == expected
 
 
-@pytest.mark.parametrize('network, learning_rate', [('book', 0.02), ('wide', 0.5)], ids=['book', 'wide'])
+@pytest.mark.parametrize('network, learning_rate', [('book', 0.02), ('wide', 0.5), ('airbench', 0.12)],
+                         ids=['book', 'wide', 'airbench'])
 def test_the_loss_starts_at_that_of_a_guess_and_falls_and_the_graph_does_not_grow(network, learning_rate):
     data = small_cifar10.data()  # as from a notebook: no command line
     graph = recipe.build_graph(network=network, learning_rate=learning_rate, num_steps=100,
@@ -89,7 +91,8 @@ def test_the_loss_starts_at_that_of_a_guess_and_falls_and_the_graph_does_not_gro
 
 @pytest.mark.parametrize('network, steps, expected', [
     ('book', (0, 499, 5000), (1 / 500, 0.5 * (1 + np.cos(np.pi * 0.0499)), 0.5)),
-    ('wide', (0, 1999, 2000, 6000), (1 / 2000, 1, 1, 0.5))], ids=['book', 'wide'])
+    ('wide', (0, 1999, 2000, 6000), (1 / 2000, 1, 1, 0.5)), ('airbench', (0, 5000, 9999), (1, 0.5, 0.0001))],
+                         ids=['book', 'wide', 'airbench'])
 def test_the_learning_rate_of_each_network(network, steps, expected):
     graph = recipe.build_graph(network=network, learning_rate=0.01, num_steps=10000)
     with session.open_session() as sess:
@@ -101,10 +104,10 @@ def test_the_learning_rate_of_each_network(network, steps, expected):
     np.testing.assert_allclose(found, np.array(expected) / 100, atol=1e-8)
 
 
-@pytest.mark.parametrize('weight_decay', [0.0, 0.01])
-def test_a_step_moves_the_averages_of_batch_normalization(weight_decay):
+@pytest.mark.parametrize('network, weight_decay', [('wide', 0.0), ('wide', 0.01), ('airbench', 0.054)])
+def test_a_step_moves_the_averages_of_batch_normalization(network, weight_decay):
     data = small_cifar10.data()
-    graph = recipe.build_graph(network='wide', weight_decay=weight_decay, num_steps=10,
+    graph = recipe.build_graph(network=network, weight_decay=weight_decay, num_steps=10,
                                statistics=recipe.measure(data.train_images))
     averages = [variable for variable in tf.global_variables() if 'moving_mean' in variable.op.name]
     assert len(averages) == 6
@@ -148,6 +151,20 @@ def test_a_step_has_its_batch_whatever_was_before():
     assert (first[0] != other[0]).any()
     taken = np.concatenate([recipe.make_batch(step, data, 60, augment='none')[0] for step in (0, 1)])
     assert sorted(image.tobytes() for image in taken) == sorted(image.tobytes() for image in data.train_images)
+
+
+def test_alternating_shows_each_image_one_way_in_an_epoch_and_the_other_way_in_the_next(monkeypatch):
+    monkeypatch.setattr(augmentation, 'augment_standard', lambda images, random, mirrored, **unused:
+                        np.where(mirrored.reshape(-1, 1, 1, 1), images[:, :, ::-1], images))  # no shift
+    data = small_cifar10.data()
+    ways = []
+    for epoch in range(4):
+        shown = [recipe.make_batch(step, data, 60, 'alternating', seed=1)[0] for step in (2 * epoch, 2 * epoch + 1)]
+        shown = {image.tobytes() for image in np.concatenate(shown)}
+        ways.append([image[:, ::-1].tobytes() in shown for image in data.train_images])
+        assert all(mirrored != (image.tobytes() in shown) for mirrored, image in zip(ways[-1], data.train_images))
+    assert ways[0] == ways[2] and ways[1] == ways[3] == [not way for way in ways[0]]
+    assert 30 < sum(ways[0]) < 90
 
 
 @pytest.mark.slow
@@ -270,7 +287,8 @@ def test_several_seeds(tmp_path, capsys, monkeypatch, no_pictures):
 def test_help_tells_what_each_network_is_trained_with(capsys):
     assert recipe.main(['--help']) == 0
     said = ' '.join(capsys.readouterr().out.split())
-    for default in '50 for book, 10 for wide', '96 for book, 128 for wide', '0.001 for book, 0.1 for wide':
+    for default in ('50 for book, 10 for wide, 7 for airbench', '96 for book, 128 for wide, 500 for airbench',
+                    '0.001 for book, 0.1 for wide, 0.12 for airbench'):
         assert f'(default: {default})' in said
 
 
@@ -284,6 +302,7 @@ def test_help_tells_what_each_network_is_trained_with(capsys):
     (['--book', '--weight-decay', '1'], 2, 'with --weight-decay 0.0, not 1.0'),
     (['--book', '--xla', 'on'], 2, 'with --xla off, not on'),
     (['--network', 'wide', '--keep-prob', '0.5'], 2, '--keep-prob 0.5: the wide network has no dropout'),
+    (['--network', 'airbench', '--keep-prob', '0.5'], 2, '--keep-prob 0.5: the airbench network has no dropout'),
     (['--run', 'somewhere'], 2, '--run somewhere: the run that --predict takes'),
     (['--predict', 'missing.png', '--export'], 2, 'leave out --export'),
     (['--network', 'deep'], 2, "invalid choice: 'deep'"),

@@ -70,6 +70,11 @@ def cifar10_wide(folder):
     return cifar10(folder, 'wide', (20000, 'examples.png'))
 
 
+def cifar10_airbench(folder):
+    """The same with that of airbench: Muon's momentum, images mirrored by the epoch."""
+    return cifar10(folder, 'airbench', (20000, 'examples.png'))
+
+
 def transfer(folder):
     """A VGG-16 four channels wide, reddish and bluish images."""
     import narrow_vgg16
@@ -157,8 +162,8 @@ def fast_film(folder):
 
 
 SUBJECTS = {function.__name__: function for function in (
-    concepts, mnist, cifar10, cifar10_wide, transfer, style, dream, dream_film, dream_sheet, fast, fast_learn,
-    fast_film)}
+    concepts, mnist, cifar10, cifar10_wide, cifar10_airbench, transfer, style, dream, dream_film, dream_sheet, fast,
+    fast_learn, fast_film)}
 
 
 def noise(path, height, width):

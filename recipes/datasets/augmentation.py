@@ -13,7 +13,7 @@ MAX_ROTATION = 25  # degrees
 MAX_ROWS = 1 << 14  # that OpenCV is given at once; it counts them in 16 bits
 
 
-def augment_standard(images, random, cutout_size=CUTOUT_SIZE):
+def augment_standard(images, random, cutout_size=CUTOUT_SIZE, max_shift=MAX_SHIFT, mirrored=None):
     """Mirrors, shifts and covers a part of each image: the augmentation that CIFAR-10's records are trained with.
 
     Half of the images are mirrored, left to right. A shift by up to 4 pixels is a crop of the image with 4 pixels more
@@ -24,6 +24,8 @@ def augment_standard(images, random, cutout_size=CUTOUT_SIZE):
       images: [batch, height, width, 3], RGB; uint8, or float32 and standardized, so that the mean color is 0.
       random: np.random.RandomState. One made from seed and step lets a resumed training draw the same.
       cutout_size: int, pixels, the side of the square; 0 for none.
+      max_shift: int, pixels, less than the sides.
+      mirrored: bool [batch], which images are mirrored; None to draw it.
 
     Returns:
       the same shape and type, a new array.
@@ -33,8 +35,8 @@ def augment_standard(images, random, cutout_size=CUTOUT_SIZE):
       network does not get so far that it needs as much; D. Page, How to train your ResNet, 2018, covers 8 x 8 too.
     """
     count, height, width, channels = images.shape
-    mirrored = random.randint(0, 2, (count, 1))
-    down, right = random.randint(-MAX_SHIFT, MAX_SHIFT + 1, (2, count, 1))
+    mirrored = random.randint(0, 2, (count, 1)) if mirrored is None else np.reshape(mirrored, (count, 1))
+    down, right = random.randint(-max_shift, max_shift + 1, (2, count, 1))
     rows = _reflect(np.arange(height) + down, height)
     columns = _reflect(np.arange(width) + right, width)
     columns = np.where(mirrored, width - 1 - columns, columns)
@@ -55,6 +57,38 @@ def _squares(count, height, width, size, random):
     row, column = np.arange(height) - first_row, np.arange(width) - first_column
     in_rows, in_columns = (row >= 0) & (row < size), (column >= 0) & (column < size)
     return in_rows[:, :, np.newaxis] & in_columns[:, np.newaxis, :]
+
+
+def augment_alternating(images, random, mirrored=None):
+    """Shifts by up to 2 pixels, mirrors the images it is told to, covers nothing; see augment_standard.
+
+    For a training of a few epochs, in which batches.mirrored says which images are mirrored.
+
+    Source: K. Jordan 2024, 94 % on CIFAR-10 in 3.29 seconds, arXiv 2404.00498.
+    """
+    return augment_standard(images, random, cutout_size=0, max_shift=2, mirrored=mirrored)
+
+
+def views(images, shift=0):
+    """Yields the other views that test-time augmentation takes with each image, and what they count where it counts 1.
+
+    Args:
+      images: [num_images, height, width, 3].
+      shift: int, pixels; 0 for the mirror images alone, which count 1. Else image and mirror image are also moved by so
+        much, down and right or up and left; these count a half. What comes in at a border mirrors what is inside.
+
+    Yields:
+      (float, array of the images' shape).
+
+    Source: K. Jordan 2024, 94 % on CIFAR-10 in 3.29 seconds, arXiv 2404.00498, test-time augmentation.
+    """
+    yield 1.0, images[:, :, ::-1]
+    padded = np.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)), 'reflect')
+    height, width = images.shape[1:3]
+    for start in (0, 2 * shift) if shift else ():
+        view = padded[:, start:start + height, start:start + width]
+        yield 0.5, view
+        yield 0.5, view[:, :, ::-1]
 
 
 def augment_book(images, random):

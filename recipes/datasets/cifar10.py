@@ -17,10 +17,7 @@ import numpy as np
 from common import archives, download, images
 from common.errors import InputError
 from datasets import cifar10_batches
-from datasets.augmentation import augment_book, augment_standard
 from datasets.cifar10_batches import CHANNELS, SIDE
-
-__all__ = ['CLASS_NAMES', 'Cifar10Data', 'augment_book', 'augment_standard', 'load', 'prepare']
 
 CLASS_NAMES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 NUM_VALIDATION = 5000  # the last images of the last training batch

@@ -10,6 +10,8 @@ from networks import convolution_gradients
 
 WIDE_MAPS = 64, 256, 256  # of the blocks
 NUM_CLASSES = 10
+SETTINGS = {'epochs': 10, 'batch_size': 128, 'learning_rate': 0.1, 'keep_prob': 1.0, 'label_smoothing': 0.2,
+            'weight_decay': 5e-3}  # that it is trained with
 NORM_DECAY = 0.9          # of the averages that batch normalization keeps, per step
 
 

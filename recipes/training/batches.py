@@ -31,6 +31,29 @@ def _epoch_order(epoch, num_images, seed):
     return np.random.RandomState([seed, epoch]).permutation(num_images)
 
 
+def mirrored(step, indices, num_images, seed):
+    """Says which images of a step's batch are mirrored: each one every second epoch, half of them from the first on.
+
+    So any two epochs show every image both ways; drawn anew each time, half of the images would be shown one way twice.
+
+    Args:
+      step, num_images, seed: as of batch_indices.
+      indices: int [batch_size], what batch_indices returned.
+
+    Returns:
+      bool [batch_size].
+
+    Source: K. Jordan 2024, 94 % on CIFAR-10 in 3.29 seconds, arXiv 2404.00498, alternating flip.
+    """
+    epochs = (step * len(indices) + np.arange(len(indices))) // num_images
+    return (_first_way(num_images, seed)[indices] + epochs) % 2 == 1
+
+
+@lru_cache(maxsize=1)
+def _first_way(num_images, seed):
+    return np.random.RandomState([seed, 0, 1]).randint(0, 2, num_images)  # no epoch's: those have two numbers
+
+
 def prefetch(make, items, ahead=2):
     """Makes something of each item in a thread, a few items ahead of the caller, who gets the results in order.
 

@@ -58,7 +58,7 @@ def trained_network(build_graph, folder, step, device='auto', threads=None, **op
         yield sess, graph
 
 
-def evaluate(run_dir, labels, probabilities, class_names, load_images, mirrored=None, **grid):
+def evaluate(run_dir, labels, probabilities, class_names, load_images, others=None, **grid):
     """Measures the accuracy; writes classes.txt and draws confusion_matrix.png and mistakes.png.
 
     Args:
@@ -67,12 +67,13 @@ def evaluate(run_dir, labels, probabilities, class_names, load_images, mirrored=
       probabilities: float [num_images, num_classes].
       class_names: sequence of str.
       load_images: function of int [n], indices, to that many images as plotting.plot_image_grid takes them.
-      mirrored: float [num_images, num_classes], probabilities of the mirror images; None without --tta.
+      others: float [num_images, num_classes], probabilities of the mirror images, or the sum of those of several views
+        where the images count 1; None without --tta.
       **grid: options of plotting.plot_image_grid.
 
     Returns:
-      {name: evaluation.Accuracy}: 'test_accuracy'; with `mirrored` also 'tta_accuracy', of the mean over each image and
-      its mirror image (test-time augmentation).
+      {name: evaluation.Accuracy}: 'test_accuracy'; with `others` also 'tta_accuracy', of the mean over each image and
+      its other views (test-time augmentation).
     """
     predictions = np.argmax(probabilities, axis=1)
     matrix = evaluation.confusion_matrix(labels, predictions, len(class_names))
@@ -86,8 +87,8 @@ def evaluate(run_dir, labels, probabilities, class_names, load_images, mirrored=
     plotting.plot_image_grid(run_dir / 'mistakes.png', load_images(worst), captions,
                              title='The most confident mistakes: predicted class, its probability, true class', **grid)
     accuracies = {'test_accuracy': evaluation.accuracy(labels, predictions)}
-    if mirrored is not None:
-        accuracies['tta_accuracy'] = evaluation.accuracy(labels, np.argmax(probabilities + mirrored, axis=1))
+    if others is not None:
+        accuracies['tta_accuracy'] = evaluation.accuracy(labels, np.argmax(probabilities + others, axis=1))
     return accuracies
 
 

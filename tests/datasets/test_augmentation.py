@@ -5,7 +5,7 @@ import pytest
 import scipy.ndimage
 
 from datasets import augmentation
-from datasets.augmentation import augment_book, augment_standard
+from datasets.augmentation import augment_alternating, augment_book, augment_standard, views
 
 
 def numbered(count):
@@ -50,6 +50,24 @@ def test_standard_is_a_reflected_crop_and_a_mirror():
         assert len(counts) == 9 and np.all(np.abs(counts - 2000 / 9) < 75)  # five standard deviations
     assert abs(mirrored.mean() - 0.5) < 0.06
     assert abs(np.corrcoef(down, right)[0, 1]) < 0.12 and abs(np.corrcoef(right, mirrored)[0, 1]) < 0.12
+
+
+def test_alternating_mirrors_what_it_is_told_to_and_shifts_by_two():
+    told = np.arange(400) % 3 == 0
+    down, right, mirrored = shifts_and_mirrors(augment_alternating(numbered(400), np.random.RandomState(0), told)).T
+    np.testing.assert_array_equal(mirrored, told)
+    assert sorted(set(down)) == sorted(set(right)) == [-2, -1, 0, 1, 2]
+    mirrored = shifts_and_mirrors(augment_alternating(numbered(400), np.random.RandomState(0)))[:, 2]
+    assert 150 < mirrored.sum() < 250  # drawn where nothing is told
+
+
+def test_views_are_the_mirror_image_and_both_of_them_shifted():
+    weights, images = zip(*views(numbered(1), 1))
+    assert weights == (1, 0.5, 0.5, 0.5, 0.5)
+    found = shifts_and_mirrors(np.concatenate(images))  # shifted before they are mirrored
+    assert found.tolist() == [[0, 0, 1], [-1, -1, 0], [-1, 1, 1], [1, 1, 0], [1, -1, 1]]
+    (weight, image), = views(numbered(1))
+    assert weight == 1 and shifts_and_mirrors(image).tolist() == [[0, 0, 1]]
 
 
 def test_cutout_covers_one_square_anywhere():

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from training.batches import batch_indices, prefetch
+from training.batches import batch_indices, mirrored, prefetch
 
 
 def test_every_image_is_taken_once_an_epoch():
@@ -45,3 +45,15 @@ def test_what_goes_wrong_in_the_thread_is_raised_in_its_place():
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+@pytest.mark.parametrize('batch_size', [10, 7])  # 7: epochs that end within a batch
+def test_an_image_is_mirrored_every_second_epoch(batch_size):
+    seen = {}
+    for step in range(120 // batch_size):
+        indices = batch_indices(step, batch_size, 30, seed=4)
+        for index, way in zip(indices, mirrored(step, indices, 30, seed=4)):
+            seen.setdefault(index, []).append(way)
+    for ways in seen.values():
+        assert len(ways) >= 3 and all(one != next_one for one, next_one in zip(ways, ways[1:]))
+    assert 5 < sum(ways[0] for ways in seen.values()) < 25
