@@ -75,6 +75,13 @@ def draw_gallery(run_dir, height=178):
     return paste_rows(rows)
 
 
+def draw_learned(run_dir, height=250):
+    """Two photographs, each in the styles of three paintings."""
+    return paste_rows([[load(PROJECT / samples(content), height=height)]
+                       + [load(run_dir / f'{content}_{name}.png', height=height) for name in STYLES]
+                       for content in ('hopper', 'tubingen')])
+
+
 def draw_mnist(run_dir):
     """The curves above what the convolutions see and have learned."""
     names = (('loss', 'accuracy'), ('activations', 'filters'))
@@ -144,6 +151,8 @@ PICTURES = {
     'network_dream.png': Picture(f'python recipes/deepdream.py --content {samples("sky")}', draw_network),
     'fast_sheet.jpg': Picture(f'python recipes/fast_style_transfer.py --content {samples("hopper")} --size 512',
                               draw_only('hopper_sheet.png')),
+    'fast_learned.jpg': Picture('python recipes/fast_style_transfer.py --content ' + samples('hopper', 'tubingen')
+                                + ' --style starry_night great_wave the_scream', draw_learned, trained=True),
     'fast_film.gif': Picture('python recipes/fast_style_transfer.py --content docs/pictures/dream_zoom.gif '
                              '--style-number 13 --size 240 --frames 20 --output docs/pictures/fast_film.gif'),
     'mnist.png': Picture('python recipes/mnist_convnet.py', draw_mnist),
