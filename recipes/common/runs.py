@@ -361,7 +361,7 @@ def load_arrays(path):
     """
     check_regular(path)
     try:
-        zipfile.ZipFile(str(path)).close()  # where it is none, np.load leaves half an object, which complains in the end
+        zipfile.ZipFile(str(path)).close()  # where it is none, np.load leaves an object that complains in the end
         with np.load(str(path), allow_pickle=False) as arrays:
             return dict(arrays)
     except Exception as error:  # numpy raises a dozen kinds for a broken zip
