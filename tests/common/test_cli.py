@@ -227,6 +227,15 @@ def test_resume_without_a_run_is_refused(tmp_path):
         parse(['--output-dir', str(tmp_path), '--resume'])
 
 
+@pytest.fixture
+def terminal():
+    """Whoever runs the tests under nohup has SIGHUP ignored, which the recipes respect."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures('terminal')
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_asks_the_second_interrupts(number):
     before = signal.getsignal(number)
@@ -239,6 +248,7 @@ def test_the_first_signal_asks_the_second_interrupts(number):
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.usefixtures('terminal')
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_outside_a_loop_ends_in_one_line_too(number, capsys):
     @cli.exit_codes

@@ -273,8 +273,8 @@ BAD = {
     'cats/cut.jpg': (truncated(encoded(1, (90, 70), 'JPEG')), 'the '),
     'cats/cut.png': (truncated(encoded(1, (90, 70))), 'the '),
     'cats/empty.jpg': (b'', 'an empty file'),
-    'dogs/page.jpeg': (b'<!DOCTYPE html><html>404</html>', 'not a'),
-    'dogs/apple.heic': (b'\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'not a'),
+    'dogs/page.jpeg': (b'<!DOCTYPE html><html>404</html>', 'a web page'),
+    'dogs/apple.heic': (b'\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'a HEIC picture'),
     'loose.png': (encoded(2), "not in a class's folder"),
 }
 
