@@ -161,8 +161,9 @@ def vgg(images, weights, network='vgg19', last_layer=None, pooling='average', pa
 def _convolve(layer, kernel, bias, padding):
     """Convolves with a gradient of our own: the convolution with the rotated kernel that it is.
 
-    TensorFlow's Conv2DBackpropInput computes the same on a CPU in half as much time again, by way of a buffer ten times
-    the layer's size. The kernel, a constant, is rotated here, once: faster than convolution_gradients.py.
+    TensorFlow 1.15's Conv2DBackpropInput computes the same on a CPU in half as much time again, by way of a buffer ten
+    times the layer's size; TensorFlow 2's takes as long as this does. The kernel, a constant, is rotated here, once:
+    faster than convolution_gradients.py.
     """
     @tf.custom_gradient
     def convolve(layer):

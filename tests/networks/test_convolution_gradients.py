@@ -11,7 +11,7 @@ def gradients_of(convolve, layer, kernel, ours):
     with tf.Graph().as_default() as graph, tf.Session() as sess:
         layer, kernel = tf.constant(layer), tf.constant(kernel)
         if ours:
-            with convolution_gradients.gradients_as_convolutions():
+            with graph.gradient_override_map({'Conv2D': convolution_gradients.register()}):
                 result = convolve(layer, kernel)
         else:
             result = convolve(layer, kernel)
@@ -52,7 +52,21 @@ def test_others_keep_tensorflows(size, options):
     assert operations >= {'Conv2DBackpropInput', 'Conv2DBackpropFilter'}
 
 
-def test_only_within_the_context():
+@pytest.mark.parametrize('stack, expected', [('tf1', set()), ('tf2', {'Conv2DBackpropInput', 'Conv2DBackpropFilter'})],
+                         ids=['1.15', '2'])
+def test_each_stack_has_those_that_are_faster_there(stack, expected, monkeypatch):
+    monkeypatch.setattr('common.session.stack', lambda: stack)
+    layer, kernel = np.ones([1, 4, 4, 1], np.float32), np.ones([3, 3, 1, 1], np.float32)
+
+    def convolve(layer, kernel):
+        with convolution_gradients.gradients_as_convolutions():
+            return tf.nn.conv2d(layer, kernel, 1, 'SAME')
+    _, operations = gradients_of(convolve, layer, kernel, ours=False)
+    assert operations & {'Conv2DBackpropInput', 'Conv2DBackpropFilter'} == expected
+
+
+def test_only_within_the_context(monkeypatch):
+    monkeypatch.setattr('common.session.stack', lambda: 'tf1')
     layer, kernel = np.ones([1, 4, 4, 1], np.float32), np.ones([3, 3, 1, 1], np.float32)
 
     def convolve(layer, kernel):
