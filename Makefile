@@ -3,7 +3,7 @@
 # is a Python 3.7. PYTHON=/path/to/python names one; CUDA=0 leaves NVIDIA's libraries out.
 
 .DEFAULT_GOAL := help
-.PHONY: help concepts mnist cifar10 style fast-style dream transfer test test-fast fuzz lint docs-pictures venv clean-venv \
+.PHONY: help concepts mnist cifar10 style fast-style dream features transfer test test-fast fuzz lint docs-pictures venv clean-venv \
   clean-output clean-features
 # .venv's Python is to find the packages of .venv alone
 unexport PYTHONHOME PYTHONPATH
@@ -41,6 +41,9 @@ fast-style: $(environment)  ## paint a photograph in a second, in one of 26 styl
 
 dream: $(environment)  ## show what a network sees in a photograph (DeepDream)
 	$(run) recipes/deepdream.py $(ARGS)
+
+features: $(environment)  ## show what channels, layers and classes of a network respond to
+	$(run) recipes/feature_visualization.py $(ARGS)
 
 transfer: $(environment)  ## classify photographs of your own kinds with a pre-trained VGG-16
 	$(run) recipes/vgg16_transfer.py $(if $(DATA),--data-dir "$(DATA)") $(ARGS)

@@ -164,8 +164,6 @@ PICTURES = {
     'dream_guided.jpg': Picture(f'python recipes/deepdream.py --content {samples("sky")} --size 640 '
                                 f'--guide {samples("flowers")}', draw_only('sky_dream.png')),
     'dream_noise.jpg': Picture('python recipes/deepdream.py --content noise --size 320', draw_only('noise_dream.png')),
-    'dream_channels.jpg': Picture('python recipes/deepdream.py --channels mixed4c:0-35', draw_only('sheet.png', 850)),
-    'dream_layers.jpg': Picture('python recipes/deepdream.py --all-layers', draw_only('sheet.png', 1000)),
     'dream_zoom.gif': Picture(f'python recipes/deepdream.py --content {samples("sky")} --size 320 --zoom 1.05 '
                               '--rotate 1 --frames 30 --fps 10 --output docs/pictures/dream_zoom.gif')}
 

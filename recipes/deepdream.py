@@ -15,7 +15,7 @@ the layer was a little reminded of becomes visible. The network's weights stay a
 
 There is more: a guide picture whose features the dream is drawn to; a Laplacian pyramid, which gives every band of
 frequencies in the gradient the same strength; several layers, channels, neurons and classes at once, each with its
-weight; films of a picture or of a video; contact sheets of what each channel or layer of a network responds to.
+weight; films of a picture or of a video. What each channel of a network responds to: feature_visualization.py.
 
 Usage:
     python recipes/deepdream.py                                         a raccoon's dream
@@ -25,15 +25,12 @@ Usage:
     python recipes/deepdream.py --content noise --objective mixed4d_3x3_bottleneck_pre_relu:139
     python recipes/deepdream.py --content sky.jpg --zoom 1.05 --rotate 1 --frames 100 --output zoom.gif
     python recipes/deepdream.py --content holiday.mp4 --size 480 --output dream.mp4
-    python recipes/deepdream.py --channels mixed4c:0-35                 what each channel responds to
-    python recipes/deepdream.py --all-layers --content sky.jpg          what each layer makes of a picture
     python recipes/deepdream.py --list-layers
 
 What to expect: a picture of 1024 x 575 pixels dreams in 19 seconds on two cores, its objective about twice as high.
 
 Source: Mordvintsev, Olah, Tyka 2015, Inceptionism, and the DeepDream notebook of TensorFlow's examples. See also
-F. Chollet, How convolutional neural networks see the world (the Keras blog), and Olah, Mordvintsev and Schubert 2017,
-Feature Visualization (Distill): how to draw well what every layer responds to.
+F. Chollet, How convolutional neural networks see the world (the Keras blog).
 """
 import sys
 import time
@@ -48,7 +45,7 @@ from common import cli, files, images, plotting, runs, session
 from common.errors import ComputationError, InputError
 from common.session import tf
 from networks import classifiers, summary
-from synthesis import color, contact_sheets, content, frames, laplacian, objectives, octaves, tiles
+from synthesis import color, content, frames, laplacian, objectives, octaves, tiles
 from synthesis.picture_run import PictureRun
 
 RECIPE = 'deepdream'
@@ -93,7 +90,7 @@ def tiled_gradient(image, shift, sess, graph, feed=(), tile_size=512, grid=32):
     """Computes the objective and its gradient for a whole image, tile by tile; every pixel gets one.
 
     Args:
-      image: float32 [height, width, 3], RGB in [0, 255]; or [batch, height, width, 3], for a contact sheet's graph.
+      image: float32 [height, width, 3], RGB in [0, 255].
       shift: (down, right) in pixels, by which the image is moved, around its edges, under the tiles.
       sess: tf.Session.
       graph: objectives.ObjectiveGraph.
@@ -101,24 +98,21 @@ def tiled_gradient(image, shift, sess, graph, feed=(), tile_size=512, grid=32):
       tile_size, grid: pixels; see tiles.make_tiles.
 
     Returns:
-      (float, the objective's mean over the pixels, or float64 [batch]; float32 of the image's shape, the gradient of
-      its sum).
+      (float, the objective's mean over the pixels; float32 of the image's shape, the gradient of its sum).
     """
-    height, width = image.shape[-3:-1]
-    shifted, gradient, value = np.roll(image, shift, axis=(-3, -2)), np.empty_like(image), 0.0
+    height, width = image.shape[:2]
+    shifted, gradient, value = np.roll(image, shift, axis=(0, 1)), np.empty_like(image), 0.0
     for tile in tiles.make_tiles(height, width, tile_size, grid):
         cli.check_stop()
         positions = [[int(fraction * (size - 1) + 0.5 + by) % size - start for fraction, size, by, start
                       in zip(term.position or (0, 0), (height, width), shift, (tile.top, tile.left))]
                      for term in graph.terms]
-        interior = (..., *tile.interior, slice(None))
-        shown = shifted[interior]
         tile_value, tile_gradient = sess.run(
             [graph.objective, graph.gradient],
-            {graph.images: shown.reshape(-1, *shown.shape[-3:]), graph.positions: positions, **dict(feed)})
-        value = value + np.asarray(tile_value, np.float64)
-        gradient[interior] = tile_gradient.reshape(shown.shape)
-    return value / (height * width), np.roll(gradient, (-shift[0], -shift[1]), axis=(-3, -2))
+            {graph.images: shifted[tile.interior][np.newaxis], graph.positions: positions, **dict(feed)})
+        value += float(tile_value)
+        gradient[tile.interior] = tile_gradient[0]
+    return value / (height * width), np.roll(gradient, (-shift[0], -shift[1]), axis=(0, 1))
 
 
 # ---- Gradient ascent ----
@@ -127,8 +121,8 @@ class State(NamedTuple):
     """How far a dream is."""
     octave: int
     step: int           # steps done in this octave
-    image: Any          # float32 [(batch, )height, width, 3] at the octave's size
-    values: Any         # float64 [num_octaves, 2(, batch)]: the objective before an octave and in its last step
+    image: Any          # float32 [height, width, 3] at the octave's size
+    values: Any         # float64 [num_octaves, 2]: the objective before an octave and in its last step
 
 
 def dream(content_image, planned, gradient_of, seed=0, jitter=512, laplacian_levels=0, mask=None, saved=None,
@@ -136,8 +130,7 @@ def dream(content_image, planned, gradient_of, seed=0, jitter=512, laplacian_lev
     """Maximizes an objective by gradient ascent, starting from an image, over octaves.
 
     Args:
-      content_image: float32 [height, width, 3], RGB in [0, 255]; or [batch, height, width, 3], each with an objective
-        of its own, and a step of its own size along its own gradient.
+      content_image: float32 [height, width, 3], RGB in [0, 255].
       planned: list of octaves.Octave, from small to the image's size.
       gradient_of: function of an image and a (down, right) shift; returns the objective and its gradient.
       seed: int, for the shifts; those of a step depend on seed, octave and step alone.
@@ -148,14 +141,14 @@ def dream(content_image, planned, gradient_of, seed=0, jitter=512, laplacian_lev
       report: function of a State, called after every step.
 
     Returns:
-      (float32 of the content image's shape, in [0, 255]; float64 [num_octaves, 2(, batch)], the objective before each
-      octave and in its last step).
+      (float32 of the content image's shape, in [0, 255]; float64 [num_octaves, 2], the objective before each octave and
+      in its last step).
 
     Raises:
       ComputationError: the objective or its gradient is not finite; the last State reported is good.
     """
-    mask = None if mask is None else images.resize_image(mask, *content_image.shape[-3:-1]) / 255
-    state = State(octave=0, step=0, image=None, values=np.full((len(planned), 2) + content_image.shape[:-3], np.nan))
+    mask = None if mask is None else images.resize_image(mask, *content_image.shape[:2]) / 255
+    state = State(octave=0, step=0, image=None, values=np.full((len(planned), 2), np.nan))
     if saved:
         state = State(octave=int(saved['octave']), step=int(saved['step']), image=saved['image'],
                       values=saved['values'])
@@ -167,7 +160,7 @@ def dream(content_image, planned, gradient_of, seed=0, jitter=512, laplacian_lev
         for step in range(state.step, octave.steps):
             shift = np.random.RandomState([seed, number, step]).randint(max(jitter, 1), size=2)
             value, gradient = gradient_of(state.image, shift)
-            if not (np.isfinite(value).all() and np.isfinite(gradient).all()):
+            if not (np.isfinite(value) and np.isfinite(gradient).all()):
                 raise ComputationError(f'the objective or its gradient is not a finite number in step {step + 1} of '
                                        f'octave {number + 1}; try a smaller --step-size')
             gradient = laplacian.normalize(gradient, laplacian_levels)
@@ -184,36 +177,27 @@ def ascent_step(image, gradient, step_size, mean_absolute):
     """Takes one step along the gradient and stays within what an image can show.
 
     Args:
-      image: float32 [height, width, 3] in [0, 255], or a batch.
+      image: float32 [height, width, 3] in [0, 255].
       gradient: float32 of the same shape.
       step_size: float, the mean change of a pixel.
-      mean_absolute: float, the gradient's mean absolute value, or float [batch].
+      mean_absolute: float, the gradient's mean absolute value.
     """
-    factor = np.float32(step_size / (mean_absolute + 1e-7))
-    return np.clip(image + gradient * factor[..., np.newaxis, np.newaxis, np.newaxis], 0, 255)
+    return np.clip(image + gradient * np.float32(step_size / (mean_absolute + 1e-7)), 0, 255)
 
 
 def mean_absolute_gradient(gradient):
-    """Returns the mean absolute value where there is any gradient: a neuron's ends with its receptive field.
-
-    Args:
-      gradient: float32 [height, width, 3], or [batch, height, width, 3], for which it returns float64 [batch].
-    """
-    axes = (-3, -2, -1)
-    return np.abs(gradient).sum(axes, np.float64) / np.maximum(np.count_nonzero(gradient, axes), 1)
+    """Returns the mean absolute value where there is any gradient: a neuron's ends with its receptive field."""
+    return np.abs(gradient).sum(dtype=np.float64) / max(np.count_nonzero(gradient), 1)
 
 
 def enlarge(content_image, image, size):
     """Brings a dream to the next size, and adds the detail of the content image that shrinking had lost.
 
     Args:
-      content_image: float32 [height, width, 3] at its full size, or a batch.
-      image: float32 [smaller height, smaller width, 3], the dream so far, or a batch; None at the start.
+      content_image: float32 [height, width, 3] at its full size.
+      image: float32 [smaller height, smaller width, 3], the dream so far; None at the start.
       size: (height, width).
     """
-    if content_image.ndim == 4:
-        return np.stack([enlarge(one, image if image is None else image[number], size)
-                         for number, one in enumerate(content_image)])
     resized_content = images.resize_image(content_image, *size)
     if image is None:
         return resized_content
@@ -221,7 +205,7 @@ def enlarge(content_image, image, size):
     return np.clip(images.resize_image(image, *size) + lost_detail, 0, 255)
 
 
-# ---- Images, films and contact sheets ----
+# ---- Images and films ----
 
 def dream_images(run, jobs, load_image, ascend, finished):
     """Dreams on one image after the other.
@@ -248,21 +232,6 @@ def dream_images(run, jobs, load_image, ascend, finished):
             plotting.plot_sheet(run.run_dir / f'{job.name}_sheet.png', [content_image, result], ['before', 'after'])
             octaves.plot_objective(run.run_dir / f'{job.name}_objective.png', run.rows())
             objectives.warn_if_inactive(values)
-
-
-def dream_sheet(args, network, job, content_image, skipped, ascend, finished, started):
-    """Makes a contact sheet, whose tiles all start from one image; returns the exit code. For options, see main."""
-    with tf.Graph().as_default() as tf_graph:
-        batches = contact_sheets.build_batches(network.build, args.channels, *content_image.shape[:2])
-        tf_graph.finalize()
-    with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess:
-        gradient_of = partial(tiled_gradient, sess=sess, tile_size=args.tile_size, grid=network.grid)
-        batches = [batch.prepare(job.octaves, gradient_of, job.content) for batch in batches]
-        run_dir = open_run(args, network, args.channels or ['every layer'], skipped,
-                           inputs=[content.digest(content_image)])
-        with contact_sheets.SheetRun(run_dir, batches, args.quiet) as run:
-            run.make_batches(content_image, ascend, finished)
-    return run.conclude(network.name, None if args.channels else content_image, args.output, skipped, started)
 
 
 def conclude(run, skipped):
@@ -304,7 +273,9 @@ def parse_args(argv):
                        help='weight of the result; the rest is the content')
     group.add_argument('--preserve-color', action='store_true', help="keep the content's colors")
     frames.add_options(parser)
-    contact_sheets.add_options(parser)
+    group = parser.add_argument_group('moved to feature_visualization.py')
+    group.add_argument('--channels', nargs='+', metavar='SPEC', help='what channels respond to')
+    group.add_argument('--all-layers', action='store_true', help='what the channels of every layer respond to')
     args = cli.parse_args(parser, argv, RECIPE, free=('list_layers', 'output'), changeable=('save_every',),
                           preset=preset)
     check_args(args)
@@ -313,18 +284,20 @@ def parse_args(argv):
 
 def preset(asked):
     """Returns the options that are others by default, for the book's settings and where there is no image."""
-    from_noise = Path(content.NOISE) in (asked.content or ()) or asked.channels
+    from_noise = Path(content.NOISE) in (asked.content or ())
     return {**(FROM_NOISE if from_noise else {}), **(BOOK if asked.book else {}),
-            **(BOOK_NOISE if from_noise and asked.book else {}), **contact_sheets.preset(asked)}
+            **(BOOK_NOISE if from_noise and asked.book else {})}
 
 
 def check_args(args):
     """Finds what is wrong with the options alone, before anything slow."""
+    if args.channels or args.all_layers:
+        option = f'--channels {" ".join(args.channels)}' if args.channels else '--all-layers'
+        raise InputError(f'{option}: sheets are made, and better, by: python recipes/feature_visualization.py {option}')
     octaves.check_options(args)
     for term in map(objectives.parse, args.objective or ()):
         if args.guide and term.channel is not None:
             raise InputError(f'--guide needs whole layers: --objective {term.text} names a channel')
-    contact_sheets.check_options(args, frames.asked_by(args))
     frames.check_options(args)
     if args.output and not frames.is_wanted(args):
         images.check_output(args.output)
@@ -342,8 +315,8 @@ def open_inputs(args, load_image):
         source = frames.open_source(args, load_image)
         jobs, _ = content.plan_jobs([source.path], lambda path: source.first, plan, args.book)
         return jobs, source, source.problems
-    single = '--all-layers' if args.all_layers else args.output and f'--output {args.output}'
-    jobs, skipped = content.plan_jobs(content.find(args.content), load_image, plan, args.book, single)
+    jobs, skipped = content.plan_jobs(content.find(args.content), load_image, plan, args.book,
+                                      single=args.output and f'--output {args.output}')
     return jobs, None, skipped
 
 
@@ -379,8 +352,6 @@ def main(argv=None):
     network = load_network()
     ascend = partial(dream, seed=args.seed, jitter=args.jitter, laplacian_levels=args.laplacian_levels, mask=mask)
     finished = partial(color.finish, preserve_color=args.preserve_color, blend=args.blend, contrast=jobs[0].contrast)
-    if contact_sheets.is_wanted(args):
-        return dream_sheet(args, network, jobs[0], load_image(jobs[0].content), skipped, ascend, finished, started)
     default = network.noise_objective if jobs[0].contrast and not args.guide else network.objective
     terms = [objectives.parse(text) for text in args.objective or [default]]
     with tf.Graph().as_default() as tf_graph:

@@ -457,7 +457,7 @@ def test_changed_requirements_bring_dev_back_too(machine):
 
 RECIPES = {'concepts': 'concepts.py', 'mnist': 'mnist_convnet.py', 'cifar10': 'cifar10_tflearn.py',
            'style': 'style_transfer.py', 'fast-style': 'fast_style_transfer.py',
-           'dream': 'deepdream.py', 'transfer': 'vgg16_transfer.py'}
+           'dream': 'deepdream.py', 'features': 'feature_visualization.py', 'transfer': 'vgg16_transfer.py'}
 
 
 def targets():

@@ -112,10 +112,9 @@ def dream(folder, *options, num_steps=6, full='checkpoint.npz'):
     """An Inception of a few layers, a small image."""
     import deepdream
     import tiny_networks
-    from synthesis import contact_sheets, picture_run
+    from synthesis import picture_run
     graph_path = tiny_networks.write_inception(folder / 'models')
-    picture_run.SECONDS_BETWEEN_CHECKPOINTS = contact_sheets.SECONDS_BETWEEN_STATES = 0.0
-    contact_sheets.BATCH_PIXELS = 2 * 64 * 64
+    picture_run.SECONDS_BETWEEN_CHECKPOINTS = 0.0
     options = options or ('--content', noise(folder / 'pond.png', 100, 128))
     return Subject(deepdream, ['--octaves', '2', '--steps', '3', '--tile-size', '64', *options],
                    ['--models-dir', str(graph_path.parent)], '--content', num_steps, (75000, full))
@@ -127,9 +126,16 @@ def dream_film(folder):
                  full='000000.png')
 
 
-def dream_sheet(folder):
+def features(folder):
     """A sheet of three channels in two batches."""
-    return dream(folder, '--channels', 'mixed4c:0-2', '--size', '90', num_steps=12, full='state.npz')
+    import feature_visualization
+    import tiny_networks
+    from synthesis import contact_sheets, sheet_tiles
+    graph_path = tiny_networks.write_inception(folder / 'models')
+    contact_sheets.SECONDS_BETWEEN_STATES, sheet_tiles.BATCH_PIXELS = 0.0, 2 * 64 * 64
+    options = ['--channels', 'mixed4c:0-2', '--size', '64', '--steps', '6']
+    return Subject(feature_visualization, options, ['--models-dir', str(graph_path.parent)], '--explain', 12,
+                   (75000, 'state.npz'))
 
 
 def fast(folder, *options, takes='--content', num_steps=6, disk=(6000, 'photo_style00.png')):
@@ -162,7 +168,7 @@ def fast_film(folder):
 
 
 SUBJECTS = {function.__name__: function for function in (
-    concepts, mnist, cifar10, cifar10_wide, cifar10_airbench, transfer, style, dream, dream_film, dream_sheet, fast,
+    concepts, mnist, cifar10, cifar10_wide, cifar10_airbench, transfer, style, dream, dream_film, fast,
     fast_learn, fast_film)}
 
 

@@ -86,5 +86,5 @@ FIELDS = {
         seconds_per_iteration=is_number, peak_memory=is_number,
         octaves=_rows(('objective_before', 'objective_last'), objective_before=_is_objective,
                       objective_last=_is_objective)),
-    'tiles': _rows(('layer', 'channel', 'file', 'inactive'), layer=_is_text, channel=optional(is_count),
-                   file=_is_file_name, inactive=_is_bool)}
+    'tiles': _rows(('layer', 'caption', 'file', 'inactive'), layer=_is_text, caption=_is_text, file=_is_file_name,
+                   inactive=_is_bool)}

@@ -2,15 +2,16 @@
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Optional
 
-from common import cli
+from common import cli, runs
 from common.errors import InputError, UnavailableError
 from common.images import note
 from common.session import tf
-from networks import inception, vgg
+from networks import inception, saved_model, vgg
 
 NAMES = ('inception', 'vgg19', 'vgg16')
+TRAINED_BY = ('mnist_convnet', 'cifar10_tflearn', 'vgg16_transfer')     # recipes whose runs are classifiers
 
 
 class Classifier(NamedTuple):
@@ -23,6 +24,8 @@ class Classifier(NamedTuple):
     labels: Any             # list of str, or None
     source: str
     sha256: str
+    size: Optional[int] = None  # pixels of the images' sides that it was made for, where it is a run's
+    gray: bool = False      # it sees the luminance alone
 
 
 def add_options(parser):
@@ -94,6 +97,40 @@ def _load_vgg(name, models_dir, quiet):
     return Classifier(name=name, build=partial(vgg.vgg, weights=weights, network=name, pooling='max'), grid=vgg.GRID,
                       objective=vgg.DREAM_OBJECTIVE, noise_objective=vgg.NOISE_OBJECTIVE, labels=None, source=source,
                       sha256=sha256)
+
+
+def load_run(run_dir):
+    """Loads the network of a run that trained a classifier, from the SavedModel that --export wrote.
+
+    Args:
+      run_dir: Path.
+
+    Returns:
+      Classifier.
+
+    Raises:
+      InputError: not a run, one of another recipe, nothing is exported yet, or it is damaged.
+    """
+    try:
+        recipe = runs.read_record(run_dir)['recipe']
+    except OSError:
+        raise InputError(f'--run {run_dir}: not a run; name a folder that contains a {runs.RECORD}')
+    if recipe not in TRAINED_BY:
+        raise InputError(f'--run {run_dir}: a run of {recipe}, which trains no classifier; expected one of '
+                         f'{", ".join(TRAINED_BY)}')
+    folder = run_dir / 'saved_model'
+    if not folder.is_dir():
+        raise InputError(f'--run {run_dir}: its network is not exported yet; do that first: python recipes/{recipe}.py '
+                         f'--resume {run_dir} --export')
+    graph_def = inception.load_graph_def(folder)
+    shape = [dim.size for dim in inception.find_input(graph_def).attr['shape'].shape.dim]
+    names = [list(node.attr['value'].tensor.string_val) for node in graph_def.node if node.op == 'Const']
+    labels = next((found for found in names if len(found) > 1), None)
+    build = partial(inception.inception, graph_def=graph_def, mean=0.0)
+    return Classifier(name=f'a network of {recipe}', build=build, grid=1, objective='', noise_objective='',
+                      labels=labels and [name.decode('utf-8', 'surrogateescape') for name in labels],
+                      source=str(run_dir.resolve()), sha256=saved_model.digest(saved_model.find(folder)),
+                      size=shape[1] if len(shape) > 2 and shape[1] > 0 else None, gray=len(shape) == 3)
 
 
 def list_layers(network):

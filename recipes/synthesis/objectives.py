@@ -28,15 +28,14 @@ class Objective(NamedTuple):
 
 
 class ObjectiveGraph(NamedTuple):
-    """The graph of one tile of an image, or of a batch's: placeholders in, the objective and its gradient out."""
-    images: Any             # float32 [batch, height, width, 3]
+    """The graph of one tile of an image: placeholders in, the objective and its gradient out."""
+    images: Any             # float32 [1, height, width, 3]
     positions: Any          # int32 [num_objectives, 2], pixels from the tile's top left
     guides: Any             # {layer: float32 [num_positions, channels]}; empty without a guide
-    objective: Any          # float32 scalar, summed over pixels; of a contact sheet, float32 [batch]
-    gradient: Any           # float32 [batch, height, width, 3]
+    objective: Any          # float32 scalar, summed over pixels
+    gradient: Any           # float32 [1, height, width, 3]
     terms: Any              # list of the Objectives that were added up
     end_points: Any         # {layer: tensor}
-    channels: Any = None    # int32 [batch], of a contact sheet's tiles
 
 
 def parse(text):
@@ -184,7 +183,7 @@ def total(objectives, end_points, tile_shape, positions=None, guides=None):
 
 
 def differentiate(objective, tile):
-    """Adds the gradient of an objective, or of the sum of a batch's, with respect to the tile to the graph.
+    """Adds the gradient of an objective with respect to the tile to the graph.
 
     Raises:
       InputError: an operation in between has none.
@@ -215,39 +214,6 @@ def branch(activations, channel):
                     return part, first
                 first += part.shape.as_list()[-1]
     return activations, 0
-
-
-def of_each_channel(activations, channels, tile_shape):
-    """Computes for every image of a batch the objective of a channel of its own.
-
-    Args:
-      activations: a layer's, float32 [batch, height, width, num_channels]; or, behind a pooling over all positions or
-        over windows of them, [batch * num_windows, num_channels].
-      channels: int32 [batch], the number of each image's channel.
-      tile_shape: int32 [2], the images' height and width in pixels.
-
-    Returns:
-      float32 [batch], what `total` is for that image and channel alone.
-    """
-    chosen = tf.one_hot(channels, activations.shape.as_list()[-1])
-    if activations.shape.rank == 2:
-        rows = tf.reshape(activations, [tf.size(channels), -1, activations.shape.as_list()[-1]])
-        return (tf.reduce_mean(tf.reduce_sum(rows * chosen[:, tf.newaxis], axis=-1), axis=1)
-                * tf.cast(tf.reduce_prod(tile_shape), tf.float32))
-    per_position = tf.reduce_sum(activations * chosen[:, tf.newaxis, tf.newaxis], axis=-1)
-    return tf.reduce_sum(per_position, axis=[1, 2]) * _pixels_per_position(per_position[:1], tile_shape)
-
-
-def of_each_layer(layers, end_points, tile_shape):
-    """Computes for every image of a batch the objective of a layer of its own: float32 [batch].
-
-    Args:
-      layers: sequence of str, a layer for each image.
-      end_points: dict from layer name to tensor, [batch, height, width, channels].
-      tile_shape: int32 [2], the images' height and width in pixels.
-    """
-    return tf.stack([total([parse(layer)], {layer: end_points[layer][number:number + 1]}, tile_shape)
-                     for number, layer in enumerate(layers)])
 
 
 def _per_position(channel, activations):

@@ -6,7 +6,7 @@ import pytest
 from common import record
 from common.errors import InputError
 
-TILE = {'layer': 'mixed4c', 'channel': 3, 'file': 'mixed4c_0003.png', 'inactive': False}
+TILE = {'layer': 'mixed4c', 'caption': '3', 'file': 'mixed4c_0003.png', 'inactive': False}
 RIGHT = {
     'recipe': 'deepdream', 'settings': {}, 'seconds': 3.5, 'stack': 'tf1', 'film': False, 'results': {},
     'objective': ['mixed4c'], 'classes': ['cat', 'dog'], 'data': {'training_images': 5}, 'tile_size': None,
@@ -25,7 +25,7 @@ def test_what_recipes_write_passes():
     ('data', {'training_images': 'x'}), ('tile_size', 0), ('tile_size', 2.5), ('tile_size', 10 ** 20),
     ('pictures', {}), ('pictures', [None]), ('pictures', [{'name': '../../victim'}]), ('pictures', [{'name': '/x'}]),
     ('pictures', [{'seconds': None}]), ('pictures', [{'octaves': [{}]}]), ('pictures', [{'octaves': 1}]),
-    ('tiles', [{}]), ('tiles', [dict(TILE, file='../x.png')]), ('tiles', [dict(TILE, channel=-1)])])
+    ('tiles', [{}]), ('tiles', [dict(TILE, file='../x.png')]), ('tiles', [dict(TILE, caption=5)])])
 def test_what_no_recipe_writes_is_named(name, value):
     with pytest.raises(InputError, match=f'run.json: damaged: {name} cannot be '):
         record.check_fields(Path('run.json'), dict(RIGHT, **{name: value}), record.FIELDS)
