@@ -1,20 +1,19 @@
-"""Photographs of ten kinds of things, told apart by a convolutional network in tflearn's layers.
+"""Classifies photographs of ten kinds of things with a convolutional network in tflearn's layers (CIFAR-10).
 
-tflearn wraps TensorFlow's operations into layers: `tflearn.conv_2d(images, 32, 3, activation='relu')` makes the
-weights, the convolution and the ReLU. The cookbook's network for CIFAR-10 takes eight such lines. Its chapter claims
-88 % after 50 epochs; the log it prints shows 81.9 %, on test images that served as validation images. Here 45,000
-images train, 5,000 choose, and 10,000 are evaluated once, at the end.
+The idea. tflearn wraps TensorFlow's operations into layers: `tflearn.conv_2d(images, 32, 3, activation='relu')` makes
+the weights, the convolution and the ReLU. The cookbook's network for CIFAR-10 takes eight such lines. Its chapter
+claims 88 % after 50 epochs; the log it prints shows 81.9 %, on test images that served as validation images. Here
+45,000 images train, 5,000 choose the weights, and 10,000 are evaluated once, at the end.
 
 Three networks:
 
 - `--network book`, the chapter's: conv 3x3, 32 maps -> max pool -> conv 3x3, 64 -> conv 3x3, 64 -> max pool -> fully
   connected, 512 -> dropout -> 10 logits.
-- `--network wide`, for the same time: seven convolutions of up to 256 maps with batch normalization; see
-  networks/wide_convnet.py;
+- `--network wide`, better in the same time: seven convolutions of up to 256 maps; see networks/wide_convnet.py.
 - `--network airbench`, nearly the same layers, trained by Muon, after a record; see networks/airbench.py.
 
-Two ways to train: a loop of our own, which resumes bit for bit after a kill (`--resume`), or, with `--book`, the
-chapter's network in the chapter's way, by tflearn's DNN.fit.
+Two ways to train: our own loop, which resumes after a kill to the same bits (`--resume`), or, with `--book`, the
+chapter's network as the chapter trains it, by tflearn's DNN.fit.
 
 Usage:
     python recipes/cifar10_tflearn.py                    the book's network, 50 epochs, better trained
@@ -37,18 +36,17 @@ from common import cli, files, images, plotting, runs, session
 from common.errors import InputError
 from common.session import tf, tflearn
 from datasets import augmentation, cifar10
+from datasets.augmentation import AUGMENTATIONS
 from networks import airbench, convolution_gradients, summary, wide_convnet
 from training import batches, classifier, muon, optimization, seeds, tflearn_trainer
 from training.layers import dropout
-from training.run import NEW_STATE, TrainingRun, load_state, measure_predictions, open_run
+from training.run import TrainingRun, load_state, measure_predictions, open_run
 
 RECIPE = 'cifar10_tflearn'
 IMAGE_SIZE, NUM_CHANNELS, NUM_CLASSES = 32, 3, 10
 WARMUP_STEPS = 500       # of the book's network: the learning rate rises linearly over these
 WARMUP_FRACTION = 0.2    # of the wide network's steps: the same
 MOMENTUM = 0.9
-AUGMENTATIONS = {'standard': augmentation.augment_standard, 'alternating': augmentation.augment_alternating,
-                 'book': augmentation.augment_book, 'none': lambda images, random: images}
 # What each network is trained with. The weight decay is per step and in units of the learning rate: 5e-3 with momentum
 # 0.9, which adds up ten steps, is the usual 5e-4 in the loss.
 SETTINGS = {
@@ -63,30 +61,28 @@ BOOK = {'epochs': 50, 'batch_size': 96, 'learning_rate': 1e-3, 'keep_prob': 0.5,
 # ---- The data ----
 
 class Statistics(NamedTuple):
-    """What the network is told about the training images; saved with its weights."""
-    mean: Any            # float32 [3], of each channel, in [0, 255]
-    std: Any             # float32 [3]
-    patches: Any         # float32 [2, 2, 3, 24], the wide network's first layer; see wide_convnet.whitening_filters
+    """What the network needs to know about the training images; saved with its weights."""
+    mean: Any = np.zeros(3)                   # of each channel, in [0, 255]
+    std: Any = np.ones(3)
+    patches: Any = np.zeros([2, 2, 3, 24])    # the wide networks' first layer; see wide_convnet.whitening_filters
 
 
 def measure(train_images, book=False):
     """Returns the Statistics of uint8 [num_images, 32, 32, 3]; in the book's, all channels share mean and std."""
     mean, std = cifar10.channel_statistics(train_images, together=book)
-    patches = wide_convnet.whitening_filters((train_images[:5000] - mean) / std)
-    return Statistics(mean=np.float32(mean), std=np.float32(std), patches=patches)
+    return Statistics(mean=mean, std=std, patches=wide_convnet.whitening_filters((train_images[:5000] - mean) / std))
 
 
 def make_batch(step, data, batch_size, augment='standard', seed=0):
     """Returns (uint8 [batch, 32, 32, 3], int64 [batch] labels) of a step, augmented: the same for the same seed."""
-    chosen = batches.batch_indices(step, batch_size, len(data.train_images), seed)
-    augmented = partial(AUGMENTATIONS[augment], data.train_images[chosen], np.random.RandomState([seed, step]))
-    if augment == 'alternating':
-        augmented = partial(augmented, mirrored=batches.mirrored(step, chosen, len(data.train_images), seed))
-    return augmented(), data.train_labels[chosen]
+    num_images = len(data.train_images)
+    chosen, random = batches.batch_indices(step, batch_size, num_images, seed), np.random.RandomState([seed, step])
+    given = {'mirrored': batches.mirrored(step, chosen, num_images, seed)} if augment == 'alternating' else {}
+    return AUGMENTATIONS[augment](data.train_images[chosen], random, **given), data.train_labels[chosen]
 
 
 def look_at_data(data, run_dir, augment, seed, say):
-    """Prints the sizes and draws what the network is shown: images as they are and as our loop augments them."""
+    """Prints the sizes and draws training images, as they are and as the training augments them."""
     say(', '.join(f'{part} {getattr(data, part + "_images").shape}' for part in ('train', 'validation', 'test')))
     plotting.plot_image_grid(run_dir / 'examples.png', data.train_images[:100],
                              [data.class_names[label] for label in data.train_labels[:100]], columns=20)
@@ -137,8 +133,25 @@ class Graph(NamedTuple):
     saver: Any           # all variables
 
 
+def minimize(loss, network, num_steps, learning_rate, weight_decay):
+    """Returns (float32 [] learning rate, tf.Operation of one step), as the network is trained; see build_graph."""
+    global_step = tf.train.get_or_create_global_step()
+    with tf.name_scope('train'):
+        if network == 'airbench':
+            rate, kernels, others = airbench.rates(learning_rate, tf.cast(global_step, tf.float32) / num_steps)
+            return rate, muon.minimize(loss, global_step, rate, kernels, others, weight_decay=weight_decay)
+        if network == 'wide':
+            rate = optimization.triangle(global_step, num_steps, learning_rate, WARMUP_FRACTION)
+            optimizer = tf.train.MomentumOptimizer(rate, MOMENTUM, use_nesterov=True)
+        else:
+            rate = optimization.cosine(global_step, num_steps, learning_rate, WARMUP_STEPS)
+            optimizer = tf.train.AdamOptimizer(rate)
+        decay = weight_decay * rate if weight_decay else None
+        return rate, optimization.minimize_with_decay(loss, optimizer, global_step, decay)
+
+
 def build_graph(*, network='book', seed=0, keep_prob=0.5, label_smoothing=0.0, weight_decay=0.0, learning_rate=1e-3,
-                num_steps=None, statistics=None):
+                num_steps=None, statistics=Statistics()):
     """Adds the network, and what trains it, to the default graph.
 
     Args:
@@ -146,16 +159,15 @@ def build_graph(*, network='book', seed=0, keep_prob=0.5, label_smoothing=0.0, w
       seed: int, of the initial weights and of dropout.
       keep_prob: float, the probability that dropout keeps a hidden unit of the book's network in training.
       label_smoothing: float, the fraction of each label that goes to all classes alike.
-      weight_decay: float; see optimize.
+      weight_decay: float, per step and in units of the learning rate; decoupled from the gradient.
       learning_rate: float, the peak of its schedule.
       num_steps: int, steps of the training; None for a graph that does not train.
-      statistics: Statistics; None in a graph whose variables are restored.
+      statistics: Statistics; in a graph whose variables are restored, any.
 
     Returns:
       Graph.
     """
     tf.set_random_seed(seed)
-    statistics = statistics or Statistics(mean=np.zeros(3), std=np.ones(3), patches=np.zeros([2, 2, 3, 24]))
     inputs = tf.placeholder(tf.float32, [None, IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS], name='images')
     labels = tf.placeholder(tf.int64, [None], name='labels')
     is_training = tf.placeholder_with_default(False, [], name='is_training')
@@ -163,10 +175,9 @@ def build_graph(*, network='book', seed=0, keep_prob=0.5, label_smoothing=0.0, w
     mean = tf.get_variable('pixel_mean', initializer=np.float32(statistics.mean), trainable=False)
     std = tf.get_variable('pixel_std', initializer=np.float32(statistics.std), trainable=False)
     pixels = (inputs - mean) / std
-    if network == 'wide':
-        logits, filters = wide_convnet.wide_network(pixels, is_training, np.float32(statistics.patches))
-    elif network == 'airbench':
-        logits, filters = airbench.network(pixels, is_training, np.float32(statistics.patches))
+    if network != 'book':
+        build = {'wide': wide_convnet.wide_network, 'airbench': airbench.network}[network]
+        logits, filters = build(pixels, is_training, np.float32(statistics.patches))
     else:
         mask_seed = tf.stack([seed, tf.cast(global_step, tf.int32)])
         he = tf.variance_scaling_initializer(2.0, mode='fan_in', distribution='untruncated_normal')
@@ -179,21 +190,7 @@ def build_graph(*, network='book', seed=0, keep_prob=0.5, label_smoothing=0.0, w
         loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(smooth, logits))
     with tf.name_scope('accuracy'):
         accuracy = tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, axis=1), labels), tf.float32))
-    rate = train_op = None
-    if num_steps:
-        with tf.name_scope('train'):
-            if network == 'airbench':
-                rate, kernels, others = airbench.rates(learning_rate, tf.cast(global_step, tf.float32) / num_steps)
-                train_op = muon.minimize(loss, global_step, rate, kernels, others, weight_decay=weight_decay)
-            else:
-                if network == 'wide':
-                    rate = optimization.triangle(global_step, num_steps, learning_rate, WARMUP_FRACTION)
-                    optimizer = tf.train.MomentumOptimizer(rate, MOMENTUM, use_nesterov=True)
-                else:
-                    rate = optimization.cosine(global_step, num_steps, learning_rate, WARMUP_STEPS)
-                    optimizer = tf.train.AdamOptimizer(rate)
-                decay = weight_decay * rate if weight_decay else None
-                train_op = optimization.minimize_with_decay(loss, optimizer, global_step, decay)
+    rate, train_op = minimize(loss, network, num_steps, learning_rate, weight_decay) if num_steps else (None, None)
     return Graph(images=inputs, labels=labels, is_training=is_training, filters=filters,
                  probabilities=tf.nn.softmax(logits), loss=loss, accuracy=accuracy, learning_rate=rate,
                  train_op=train_op, saver=tf.train.Saver(max_to_keep=0))
@@ -262,23 +259,15 @@ def train_with_tflearn(data, run_dir, *, num_epochs, batch_size, learning_rate, 
     There is none on the way: tflearn's random state is not stored in checkpoints. Returns the state, as train does.
     """
     started = time.monotonic()
-    with tf.Graph().as_default():
-        tf.set_random_seed(seed)
-        with session.without_noise():
-            model = book_model(learning_rate, keep_prob, session.session_config(device, threads),
-                               run_dir / 'tensorboard')
-        weights = tflearn_trainer.fit(model, data, num_epochs, batch_size, seed, 'cifar10_cnn',
-                                      run_dir / 'metrics.csv', quiet)
+    build_model = partial(book_model, learning_rate, keep_prob, session.session_config(device, threads),
+                          run_dir / 'tensorboard')
+    weights = tflearn_trainer.fit(build_model, data, num_epochs, batch_size, seed, 'cifar10_cnn',
+                                  run_dir / 'metrics.csv', quiet)
     with tf.Graph().as_default(), session.open_session(device=device, threads=threads) as sess:
         graph = build_graph(statistics=measure(data.train_images, book=True))
-        sess.run(tf.global_variables_initializer())
-        for variable in tf.trainable_variables():
-            variable.load(weights[variable.op.name], sess)
-        found = measure_predictions(predict(sess, graph, data.validation_images), data.validation_labels)
-        step = num_epochs * -(-len(data.train_images) // batch_size)
-        state = dict(NEW_STATE, step=step, best_step=step, training_seconds=time.monotonic() - started, **found)
-        runs.save_checkpoint(run_dir, graph.saver, sess, step, state)
-    return state
+        return tflearn_trainer.save(
+            run_dir, sess, graph.saver, weights, num_epochs * -(-len(data.train_images) // batch_size), started,
+            lambda: measure_predictions(predict(sess, graph, data.validation_images), data.validation_labels))
 
 
 # ---- Evaluation, pictures ----
@@ -414,18 +403,12 @@ def main(argv=None):
                                   started=started, quiet=args.quiet)
         with trained_network(folder, state['best_step']) as (sess, graph):
             say(f'evaluating {len(data.test_images):,} test images')
-            shift = airbench.TTA_SHIFT if args.network == 'airbench' else 0
-            figures = classifier.accuracy_figures(evaluate(sess, graph, data, folder, args.tta, shift))
-        epochs = state['step'] * args.batch_size / len(data.train_images)
-        results.append(dict(runs.read_record(folder).get('results', {}), **figures, best_step=state['best_step'],
-                            validation_accuracy=state['validation_accuracy'],
-                            seconds_per_epoch=(state['training_seconds'] + state['validation_seconds']) / epochs))
-        runs.write_record(folder, results=results[-1])
-    seconds = runs.total_seconds(run_dir, started)
-    runs.write_record(run_dir, seconds=seconds)
+            accuracies = evaluate(sess, graph, data, folder, args.tta,
+                                  airbench.TTA_SHIFT if args.network == 'airbench' else 0)
+        results.append(seeds.record_results(folder, accuracies, state, len(data.train_images) / args.batch_size))
     trained_for = cli.plural(args.steps, 'step') if args.steps else cli.plural(args.epochs, 'epoch')
     most, way = 'at most ' if args.early_stopping else '', " in the book's way" if args.book else ''
-    seeds.report(run_dir, results, f'{most}{trained_for} of the {args.network} network{way}')
+    seconds = seeds.report(run_dir, results, started, f'{most}{trained_for} of the {args.network} network{way}')
     if args.export:
         found = classifier.find_trained_run(args.output_dir, RECIPE, run_dir)
         with trained_network(found.folder, found.step) as (sess, graph):

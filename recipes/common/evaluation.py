@@ -40,6 +40,14 @@ def accuracy(labels, predictions):
     return Accuracy(correct / labels.size, float(interval.low), float(interval.high), labels.size)
 
 
+def figures(accuracies):
+    """Returns {name: Accuracy}, test_accuracy among them, as run.json has it: each one's value, low and high."""
+    found = {'test_images': accuracies['test_accuracy'].total}
+    for name, one in accuracies.items():
+        found.update({name: one.value, f'{name}_low': one.low, f'{name}_high': one.high})
+    return found
+
+
 def confusion_matrix(labels, predictions, num_classes):
     """Counts predictions per true class.
 

@@ -125,6 +125,10 @@ def augment_book(images, random):
     return augmented
 
 
+AUGMENTATIONS = {'standard': augment_standard, 'alternating': augment_alternating, 'book': augment_book,
+                 'none': lambda images, random: images}
+
+
 def _reflect(positions, length):
     """Brings positions outside 0 to length - 1 inside, as a mirror at the center of the outermost pixel does."""
     return (length - 1) - np.abs((length - 1) - np.abs(positions))

@@ -128,14 +128,6 @@ def write_predictions(path, image_paths, probabilities, class_names, labels=None
                              class_names[np.argmax(row)], f'{row.max():.6f}', *(f'{p:.6f}' for p in row)])
 
 
-def accuracy_figures(accuracies):
-    """Returns what `evaluate` does as run.json has it: a dict of each one's value, low and high, and test_images."""
-    figures = {'test_images': accuracies['test_accuracy'].total}
-    for name, accuracy in accuracies.items():
-        figures.update({name: accuracy.value, f'{name}_low': accuracy.low, f'{name}_high': accuracy.high})
-    return figures
-
-
 def record_results(run_dir, accuracies, state, started):
     """Writes the results of a run into its run.json.
 
@@ -148,7 +140,7 @@ def record_results(run_dir, accuracies, state, started):
     Returns:
       float, the seconds that it took; see runs.total_seconds.
     """
-    figures, seconds = accuracy_figures(accuracies), runs.total_seconds(run_dir, started)
+    figures, seconds = evaluation.figures(accuracies), runs.total_seconds(run_dir, started)
     for name in ('validation_accuracy', 'validation_loss', 'best_step', 'first_loss'):
         figures[name] = state[name]
     runs.write_record(run_dir, seconds=seconds, results=dict(

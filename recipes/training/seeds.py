@@ -38,15 +38,40 @@ def seconds_before(run_dir):
     return max((state.get('seconds', 0.0) for state in states if state), default=0.0)
 
 
-def report(run_dir, results, what):
+def record_results(folder, accuracies, state, epoch_steps):
+    """Writes what one seed has reached into its run.json, besides what an earlier evaluation measured.
+
+    Args:
+      folder: Path, of each_seed.
+      accuracies: {name: evaluation.Accuracy}, from classifier.evaluate.
+      state: dict, of the training.run.TrainingRun at its end.
+      epoch_steps: float, steps of an epoch.
+
+    Returns:
+      dict, the results.
+    """
+    seconds = state['training_seconds'] + state['validation_seconds']
+    results = dict(runs.read_record(folder).get('results', {}), **evaluation.figures(accuracies),
+                   best_step=state['best_step'], validation_accuracy=state['validation_accuracy'],
+                   seconds_per_epoch=seconds * epoch_steps / state['step'])
+    runs.write_record(folder, results=results)
+    return results
+
+
+def report(run_dir, results, started, what):
     """Prints the accuracy and, of several seeds, mean and standard deviation, which the run's record gets too.
 
     Args:
       run_dir: Path.
-      results: list of dict, one for each seed, with test_accuracy and maybe tta_accuracy as
-        classifier.accuracy_figures has them, and test_images.
+      results: list of dict, from record_results, one for each seed.
+      started: float, the time.monotonic() at which the run would have started without interruptions.
       what: str, what was trained and for how long.
+
+    Returns:
+      float, the seconds that the run took, which its record gets too.
     """
+    seconds = runs.total_seconds(run_dir, started)
+    runs.write_record(run_dir, seconds=seconds)
     for name, title in (('test_accuracy', 'test accuracy'), ('tta_accuracy', 'with mirror images')):
         values = [result[name] for result in results if name in result]
         if len(values) == 1:
@@ -58,3 +83,4 @@ def report(run_dir, results, what):
             print(f'{title} {100 * mean:.2f} % ± {100 * deviation:.2f} % after {what} (mean and standard deviation of '
                   f'{len(values)} seeds: {", ".join(f"{100 * value:.2f}" for value in values)} %)')
             runs.write_record(run_dir, **{name: {'values': values, 'mean': mean, 'std': deviation}})
+    return seconds

@@ -3,15 +3,16 @@ import contextlib
 import os
 import random
 import sys
+import time
 
 import numpy as np
 
-from common import cli
+from common import cli, runs, session
 from common.errors import ComputationError
 from common.metrics import MetricsLog
 from common.progress import Progress
 from common.session import tf, tflearn
-from training.run import METRICS
+from training.run import METRICS, NEW_STATE
 
 
 def seed_all(seed):
@@ -20,15 +21,16 @@ def seed_all(seed):
     np.random.seed(seed)
 
 
-def fit(model, data, num_epochs, batch_size, seed, run_id, metrics_path, quiet=False):
+def fit(build_model, data, num_epochs, batch_size, seed, run_id, metrics_path, quiet=False):
     """Trains a model with tflearn's DNN.fit, to the end: it cannot be resumed.
 
     Args:
-      model: tflearn.DNN of one input and one regression layer; its session is closed at the end.
+      build_model: function without arguments that adds the network to the default graph, of its own here, and returns
+        a tflearn.DNN of one input and one regression layer.
       data: has train_images and validation_images (arrays in [0, 255]), train_labels, validation_labels (int),
         class_names.
       num_epochs, batch_size: int.
-      seed: int, of the shuffling and the augmentation.
+      seed: int, of the initial weights, the shuffling and the augmentation.
       run_id: str, the name of TensorBoard's log in the model's folder for it.
       metrics_path: Path of the metrics, a row each epoch; losses and accuracies of training are means over the epoch.
       quiet: bool, show no progress.
@@ -40,12 +42,15 @@ def fit(model, data, num_epochs, batch_size, seed, run_id, metrics_path, quiet=F
       ComputationError: the loss of an epoch is not finite.
       cli.Interrupted: Ctrl-C.
     """
-    seed_all(seed)
     training, validation = ((part / np.float32(255), np.eye(len(data.class_names))[labels]) for part, labels in (
         (data.train_images, data.train_labels), (data.validation_images, data.validation_labels)))
     num_steps = num_epochs * -(-len(training[0]) // batch_size)
-    with Progress(num_steps, 0, 'step', quiet) as progress, open(os.devnull, 'w') as nowhere, \
-            MetricsLog(metrics_path, METRICS) as metrics:
+    with tf.Graph().as_default(), Progress(num_steps, 0, 'step', quiet) as progress, \
+            open(os.devnull, 'w') as nowhere, MetricsLog(metrics_path, METRICS) as metrics:
+        tf.set_random_seed(seed)
+        with session.without_noise():
+            model = build_model()
+        seed_all(seed)
         log = _log(metrics, progress, num_epochs, sys.stdout)
         try:
             with contextlib.redirect_stdout(nowhere):
@@ -56,6 +61,28 @@ def fit(model, data, num_epochs, batch_size, seed, run_id, metrics_path, quiet=F
             raise cli.Interrupted("tflearn's trainer saves nothing until its end: a resumed run starts again")
         finally:
             model.trainer.close_session()
+
+
+def save(run_dir, sess, saver, weights, step, started, validate):
+    """Saves the trained weights as the checkpoint of a run of ours, its last and its best.
+
+    Args:
+      run_dir: Path.
+      sess, saver: tf.Session of our own graph of the network; tf.train.Saver of its variables.
+      weights: dict of array by variable name, from fit.
+      step: int, the steps taken.
+      started: float, time.monotonic() at the start of the training.
+      validate: function without arguments to a dict of validation_loss and validation_accuracy.
+
+    Returns:
+      dict, the state; see training.run.NEW_STATE.
+    """
+    sess.run(tf.global_variables_initializer())
+    for variable in tf.trainable_variables():
+        variable.load(weights[variable.op.name], sess)
+    state = dict(NEW_STATE, **validate(), step=step, best_step=step, training_seconds=time.monotonic() - started)
+    runs.save_checkpoint(run_dir, saver, sess, step, state)
+    return state
 
 
 def _log(metrics, progress, num_epochs, stdout):

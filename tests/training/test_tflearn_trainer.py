@@ -5,10 +5,9 @@ import random
 import numpy as np
 import pytest
 
-from common import session
 from common.errors import ComputationError
 from common.metrics import read_metrics
-from common.session import tf, tflearn
+from common.session import tflearn
 from training import tflearn_trainer
 
 
@@ -19,11 +18,13 @@ def test_a_training_writes_its_epochs_down_and_prints_no_line_of_tflearns(tmp_pa
     labels = (points.sum(axis=1) > 255).astype(int)
     data = argparse.Namespace(train_images=points, train_labels=labels, validation_images=points[:10],
                               validation_labels=labels[:10], class_names=('below', 'above'))
-    with tf.Graph().as_default(), session.without_noise():
+
+    def build_model():
         layer = tflearn.fully_connected(tflearn.input_data([None, 2]), 2, activation='softmax')
-        model = tflearn.DNN(tflearn.regression(layer, optimizer='sgd', learning_rate=4.0),
-                            tensorboard_dir=str(tmp_path / 'tensorboard'))
-        weights = tflearn_trainer.fit(model, data, num_epochs, 12, 0, 'points', tmp_path / 'metrics.csv', quiet)
+        return tflearn.DNN(tflearn.regression(layer, optimizer='sgd', learning_rate=4.0),
+                           tensorboard_dir=str(tmp_path / 'tensorboard'))
+
+    weights = tflearn_trainer.fit(build_model, data, num_epochs, 12, 0, 'points', tmp_path / 'metrics.csv', quiet)
     out, err = capfd.readouterr()
     assert 'Run id' not in out + err and 'Training Step' not in out + err
     assert (f'step {4 * num_epochs}/{4 * num_epochs}' in out + err) is not quiet
@@ -43,11 +44,13 @@ def test_a_loss_that_is_no_number_is_an_error(tmp_path):
     points, labels = np.ones([20, 2], np.float32), np.arange(20) % 2
     data = argparse.Namespace(train_images=points, train_labels=labels, validation_images=points * np.nan,
                               validation_labels=labels, class_names=('a', 'b'))
-    with tf.Graph().as_default(), session.without_noise():
+
+    def build_model():
         layer = tflearn.fully_connected(tflearn.input_data([None, 2]), 2, activation='softmax')
-        model = tflearn.DNN(tflearn.regression(layer), tensorboard_dir=str(tmp_path / 'tensorboard'))
-        with pytest.raises(ComputationError, match='not finite in epoch 1'):
-            tflearn_trainer.fit(model, data, 2, 10, 0, 'points', tmp_path / 'metrics.csv', quiet=True)
+        return tflearn.DNN(tflearn.regression(layer), tensorboard_dir=str(tmp_path / 'tensorboard'))
+
+    with pytest.raises(ComputationError, match='not finite in epoch 1'):
+        tflearn_trainer.fit(build_model, data, 2, 10, 0, 'points', tmp_path / 'metrics.csv', quiet=True)
 
 
 def test_seeds_reach_both_generators():
