@@ -39,7 +39,6 @@ from datasets import augmentation, cifar10
 from datasets.augmentation import AUGMENTATIONS
 from networks import airbench, convolution_gradients, summary, wide_convnet
 from training import batches, classifier, muon, optimization, seeds, tflearn_trainer
-from training.layers import dropout
 from training.run import TrainingRun, load_state, measure_predictions, open_run
 
 RECIPE = 'cifar10_tflearn'
@@ -183,7 +182,8 @@ def build_graph(*, network='book', seed=0, keep_prob=0.5, label_smoothing=0.0, w
         he = tf.variance_scaling_initializer(2.0, mode='fan_in', distribution='untruncated_normal')
         near_zero = tf.random_normal_initializer(stddev=0.001)  # so that the first loss is ln 10, no class preferred
         logits, filters = book_network(
-            pixels, lambda layer: dropout(layer, tf.where(is_training, keep_prob, 1.0), mask_seed), he, he, near_zero)
+            pixels, lambda layer: optimization.dropout(layer, tf.where(is_training, keep_prob, 1.0), mask_seed),
+            he, he, near_zero)
 
     with tf.name_scope('loss'):
         smooth = tf.one_hot(labels, NUM_CLASSES) * (1.0 - label_smoothing) + label_smoothing / NUM_CLASSES

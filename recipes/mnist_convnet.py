@@ -36,7 +36,6 @@ from common.session import tf
 from datasets import handwriting, mnist
 from networks import summary
 from training import batches, classifier, optimization
-from training.layers import he_stddev
 from training.run import TrainingRun, add_training_options, open_run
 
 RECIPE = 'mnist_convnet'
@@ -108,7 +107,7 @@ def create_weights(book=False):
       first loss is ln 10 = 2.30.
     """
     def variable(name, *shape, stddev=None):
-        stddev = BOOK_STDDEV if book else he_stddev(np.prod(shape[:-1])) if stddev is None else stddev
+        stddev = BOOK_STDDEV if book else np.sqrt(2 / np.prod(shape[:-1])) if stddev is None else stddev
         return tf.get_variable(name, shape, initializer=tf.random_normal_initializer(stddev=stddev))
 
     pooled = (IMAGE_SIZE // 4) ** 2 * CONV2_MAPS
@@ -147,10 +146,7 @@ def convnet(inputs, weights, keep_prob, dropout_seed):
     with tf.name_scope('hidden'):
         flat = tf.reshape(pool2, [-1, weights.hidden.shape[0]])
         hidden = tf.nn.relu(tf.matmul(flat, weights.hidden) + weights.hidden_bias)
-    with tf.name_scope('dropout'):
-        # tf.nn.dropout draws from a counter that no checkpoint holds; a mask drawn from (seed, step) resumes exactly.
-        kept = tf.random.stateless_uniform(tf.shape(hidden), dropout_seed) < keep_prob
-        dropped = hidden * tf.cast(kept, tf.float32) / keep_prob
+    dropped = optimization.dropout(hidden, keep_prob, dropout_seed)
     with tf.name_scope('output'):
         logits = tf.matmul(dropped, weights.output) + weights.output_bias
     return Layers(conv1=conv1, pool1=pool1, conv2=conv2, pool2=pool2, hidden=hidden, logits=logits)
@@ -353,8 +349,7 @@ def main(argv=None):
         say(f'evaluating {len(data.test_images):,} test images')
         accuracies = evaluate(sess, graph, data, run_dir)
         if args.export:
-            saved_model = classifier.export(run_dir, sess, graph.images, graph.probabilities, data.class_names)
-            say(f'SavedModel: {saved_model}')
+            say(f'SavedModel: {classifier.export(run_dir, sess, graph.images, graph.probabilities, data.class_names)}')
     seconds = classifier.record_results(run_dir, accuracies, state, started)
     print(f'test accuracy {accuracies["test_accuracy"]} after {state["best_step"]} steps in {seconds:.0f} s; '
           f'pictures in {run_dir}')

@@ -43,7 +43,6 @@ from networks import grad_cam, summary, vgg, vgg_keras
 from networks.vgg_keras import TOP_LAYER
 from training import batches, classifier, optimization
 from training.bottleneck_features import BottleneckFeatures
-from training.layers import dropout
 from training.run import NEW_STATE, TrainingRun, add_training_options, load_state, open_run
 
 RECIPE = 'vgg16_transfer'
@@ -139,7 +138,7 @@ def build_stage(name, model, layer, *, num_steps, learning_rate, class_weights, 
         keep_prob = tf.placeholder_with_default(1.0, [], name='keep_prob')
         step = tf.get_variable('step', initializer=np.int64(0), trainable=False)
         logits = vgg_keras.logits_from(model, layer, tf.cast(inputs, tf.float32), partial(
-            dropout, keep_prob=keep_prob, seed=tf.stack([seed, tf.cast(step, tf.int32)])))
+            optimization.dropout, keep_prob=keep_prob, seed=tf.stack([seed, tf.cast(step, tf.int32)])))
         cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
         loss = tf.reduce_mean(tf.gather(tf.constant(class_weights, tf.float32), labels) * cross_entropy)
         accuracy = tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, axis=1), labels), tf.float32))

@@ -1,4 +1,4 @@
-"""Learning rates as tensors of the step, which a resumed run restores; weight decay; class weights."""
+"""What resumes with the step: learning rates, dropout; and weight decay, class weights."""
 import numpy as np
 
 from common.session import tf
@@ -65,6 +65,27 @@ def minimize_with_decay(loss, optimizer, global_step, decay=None):
         decayed = [kernel.assign(kernel * (1.0 - decay)) for kernel in kernels]
     with tf.control_dependencies(before + decayed):
         return optimizer.apply_gradients(gradients, global_step)
+
+
+def dropout(layer, keep_prob, seed):
+    """Drops units at random, the same ones for the same seed.
+
+    The random state of tf.nn.dropout, tflearn's and Keras's is not stored in checkpoints; a mask drawn from
+    (seed, step) is the same after a resumption.
+
+    Args:
+      layer: float32 [batch, units].
+      keep_prob: float32 [], the probability of keeping a unit.
+      seed: int32 [2], the run's seed and the step.
+
+    Returns:
+      float32 [batch, units]; the units that stay are divided by keep_prob.
+
+    Source: Srivastava et al. 2014, Dropout, Journal of Machine Learning Research 15.
+    """
+    with tf.name_scope('dropout'):
+        kept = tf.random.stateless_uniform(tf.shape(layer), seed) < keep_prob
+        return layer * tf.cast(kept, tf.float32) / keep_prob
 
 
 def class_weights(labels, balanced=True):

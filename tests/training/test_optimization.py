@@ -1,4 +1,4 @@
-"""Learning rates by step, and decaying weights, with known answers."""
+"""Learning rates by step, decaying weights and dropout, with known answers."""
 import numpy as np
 import pytest
 
@@ -55,3 +55,14 @@ def test_the_gradient_is_of_the_weights_before_they_decay():
 def test_balanced_class_weights_count_each_class_the_same():
     np.testing.assert_allclose(optimization.class_weights([0, 1, 1, 1, 2, 2]) * [1, 3, 2], 2)
     assert list(optimization.class_weights([0, 1, 1], balanced=False)) == [1, 1]
+
+
+def test_dropout_keeps_its_fraction_and_the_same_seed_keeps_the_same_units():
+    layer = tf.ones([50, 512])
+    dropped = [optimization.dropout(layer, keep_prob, seed) for keep_prob, seed in
+               ((0.5, [0, 1]), (0.5, [0, 1]), (0.5, [0, 2]), (1.0, [0, 1]))]
+    with session.open_session() as sess:
+        same, again, other, whole = sess.run(dropped)
+    np.testing.assert_array_equal(same, again)
+    assert (same != other).mean() > 0.4 and set(np.unique(same)) == {0, 2}
+    assert abs(same.mean() - 1) < 0.03 and (whole == 1).all()
