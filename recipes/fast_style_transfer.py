@@ -6,12 +6,12 @@ that follow each normalization: 990 numbers. Hence there are three ways to a sty
 
 - *26 styles* that were trained with the convolutions. They have no names: without any option, a sheet shows them all.
   Vectors can be blended.
-- *Any painting at once*: a second network looks at it and predicts γ and β of a network of its own.
+- *Any painting at once*: a second network predicts γ and β from the painting, for a network of its own.
 - *Learn a painting* (--learn): the convolutions stay as they are, and γ and β are trained on a few photographs, for the
   loss of style_transfer.py: Gram matrices like the painting's, content like the photograph's. Minutes, where training
   a whole network takes hours on a GPU; closer to the painting than the prediction.
 
-A film is painted frame by frame; --smooth carries the last frame along with the motion, so that strokes stay.
+A film is painted frame by frame; --smooth blends in the last frame, warped with optical flow, so that strokes stay.
 
 Usage:
     python recipes/fast_style_transfer.py --content face.jpg                                  a sheet of the 26 styles
@@ -44,13 +44,12 @@ from synthesis.picture_run import PictureRun
 RECIPE = 'fast_style_transfer'
 STYLE_LAYERS = ('conv1_2', 'conv2_2', 'conv3_3', 'conv4_3')  # of VGG-16, as in Johnson et al.
 CONTENT_LAYER = 'conv3_3'
-# What --learn trains on, if nothing else is named, and the two photographs that only tell how well it went.
+# What --learn trains on by default, and the two photographs that only measure the result.
 SAMPLES = Path(__file__).resolve().parent.parent / 'docs' / 'samples'
 PHOTOGRAPHS = [SAMPLES / f'{name}.jpg' for name in ('astronaut', 'chelsea', 'coffee', 'flowers', 'sky', 'tubingen')]
 HELD_OUT = [SAMPLES / 'hopper.jpg', content.RACCOON]
 PAINTING_SIZE = 384  # pixels of the longer side of the painting that is learned
 PROOFS = (0.25, 0.5)  # of the steps, after which a proof picture is saved; another follows at the end
-SHEET_SIZE = 220  # pixels of the longer side of a picture on a sheet
 Tensor = Any
 
 
@@ -61,8 +60,7 @@ class Graph(NamedTuple):
     images: Tensor  # placeholder, float32 [batch, any height, any width, 3], RGB in [0, 255]
     style: Tensor  # float32 [length], γ and β; the network's first style unless it is fed
     painted: Tensor  # float32 of the shape of `images`, in [0, 255]
-    whole: Tensor  # the same, up to 3 rows and columns more
-    end_points: dict
+    end_points: dict  # see style_networks.paint
 
 
 def build_graph(network, style=None):
@@ -71,8 +69,7 @@ def build_graph(network, style=None):
     style = np.zeros(network.length, np.float32) if style is None else style
     style = tf.placeholder_with_default(style, [network.length], name='style')
     end_points = style_networks.paint(photographs, network, style)
-    return Graph(images=photographs, style=style, painted=end_points['painted'],
-                 whole=end_points['whole'], end_points=end_points)
+    return Graph(images=photographs, style=style, painted=end_points['painted'], end_points=end_points)
 
 
 def paint(sess, graph, image, style):
@@ -80,24 +77,17 @@ def paint(sess, graph, image, style):
     feed = {graph.images: image[np.newaxis], graph.style: style}
     if image.shape[0] * image.shape[1] > large_pictures.LARGE:
         feed = large_pictures.second_layer(sess, graph, image, style)
-    return sess.run(graph.whole, feed)[0, :image.shape[0], :image.shape[1]]
+    return sess.run(graph.end_points['whole'], feed)[0, :image.shape[0], :image.shape[1]]
 
 
 # ---- Loss: what makes a style the painting's ----
 
-class LossWeights(NamedTuple):
-    """What each part of the loss counts."""
-    content: float = 1.0
-    style: float = 5.0
-    variation: float = 1.0
-
-
 class Losses(NamedTuple):
-    """The loss and its parts, these without their weights."""
-    total: float
-    content: float
-    style: float
-    variation: float
+    """The loss and its parts, these without their weights: tensors, or their values."""
+    total: Any
+    content: Any
+    style: Any
+    variation: Any
 
 
 class LearningGraph(NamedTuple):
@@ -115,7 +105,7 @@ def gram_matrix(activations):
     return tf.matmul(features, features, transpose_a=True) / tf.cast(tf.shape(features)[0], tf.float32)
 
 
-def build_learning_graph(network, weights, loss_weights=LossWeights()):
+def build_learning_graph(network, vgg_weights, *, content_weight=1.0, style_weight=5.0, tv_weight=1.0):
     """Adds the network that paints, the losses and their gradient to the default graph; returns a LearningGraph.
 
     Every part of the loss is relative, so that one set of weights serves all paintings. Style: the squared difference
@@ -125,11 +115,11 @@ def build_learning_graph(network, weights, loss_weights=LossWeights()):
 
     Args:
       network: style_networks.StyleNetwork.
-      weights: VGG-16's, as of vgg.load_weights.
-      loss_weights: LossWeights.
+      vgg_weights: VGG-16's, from vgg.load_weights.
+      content_weight, style_weight, tv_weight: float, what each part counts in the total.
     """
     painting = build_graph(network)
-    build = partial(vgg.vgg, weights=weights, network='vgg16')
+    build = partial(vgg.vgg, weights=vgg_weights, network='vgg16')
     seen = build(painting.painted, last_layer=STYLE_LAYERS[-1], prefix='painted')
     wanted = build(painting.images, last_layer=CONTENT_LAYER, prefix='photograph')[CONTENT_LAYER]
     grams = {layer: gram_matrix(seen[layer]) for layer in STYLE_LAYERS}
@@ -142,7 +132,7 @@ def build_learning_graph(network, weights, loss_weights=LossWeights()):
         down, across = (painting.painted[:, 1:] - painting.painted[:, :-1],
                         painting.painted[:, :, 1:] - painting.painted[:, :, :-1])
         variation = 100 * (tf.reduce_mean(tf.square(down)) + tf.reduce_mean(tf.square(across))) / 255 ** 2
-        total = loss_weights.content * content_loss + loss_weights.style * style + loss_weights.variation * variation
+        total = content_weight * content_loss + style_weight * style + tv_weight * variation
     gradient, = tf.gradients(total, painting.style)
     return LearningGraph(painting=painting, grams=grams, targets=targets, gradient=gradient,
                          losses=Losses(total=total, content=content_loss, style=style, variation=variation))
@@ -190,8 +180,8 @@ def nearest_style(sess, graph, network, crops, targets):
     return candidates[int(np.argmin(totals))]
 
 
-def learn(sess, graph, network, photographs, targets, num_steps, batch_size, crop_size, learning_rate, seed=0,
-          record=lambda step, vector, state, **losses: None, checkpoint=None):
+def learn(sess, graph, network, photographs, targets, record, *, num_steps, batch_size, crop_size, learning_rate,
+          seed=0, checkpoint=None):
     """Learns γ and β of a painting, by Adam, with a learning rate that falls to 0.
 
     Args:
@@ -199,9 +189,9 @@ def learn(sess, graph, network, photographs, targets, num_steps, batch_size, cro
       network: style_networks.StyleNetwork with the styles to start from.
       photographs: list of float32 [height, width, 3] in [0, 255].
       targets: feed dict of style_targets.
+      record: function of the step, the style, the optimizer's state and, by name, the losses; called after every step.
       num_steps, batch_size, crop_size, learning_rate: see --help.
       seed: of the crops; those of a step depend on seed and step alone.
-      record: called after every step.
       checkpoint: dict of arrays, the state to resume from; None to begin.
 
     Returns:
@@ -221,23 +211,23 @@ def learn(sess, graph, network, photographs, targets, num_steps, batch_size, cro
         optimizer.learning_rate = learning_rate * (1 - (step - 1) / num_steps)
         optimizer.step(partial(mean_losses, sess, graph, crops_of(step), targets))
         if not np.isfinite(optimizer.losses[0]):
-            raise ComputationError(f'the loss is not finite in step {step}; a lower --learning-rate may help')
+            raise ComputationError(f'the loss is not finite in step {step}; try a smaller --learning-rate')
         record(step, optimizer.x, optimizer.state(), **Losses(*optimizer.losses)._asdict())
     return optimizer.x
 
 
 def learn_painting(args, network, started):
     """Learns a painting and saves its style; returns the exit code."""
-    painting = fit(images.load_image(args.learn), PAINTING_SIZE * args.style_scale)
+    painting = images.fit(images.load_image(args.learn), PAINTING_SIZE * args.style_scale)
     if painting.std() < 1:
         raise InputError(f'--learn {args.learn}: a picture of one color; there is no style to learn in it')
     paths = images.find_images(args.photos, '--photos') if args.photos else PHOTOGRAPHS
     photographs = [images.load_image(path) for path in paths]
-    proof_of, *others = [fit(images.load_image(path), 2 * args.crop_size) for path in HELD_OUT]
+    proof_of, *others = [images.fit(images.load_image(path), 2 * args.crop_size) for path in HELD_OUT]
     _, weights, source, sha256 = vgg.obtain_weights(args.models_dir, 'vgg16', args.weights, quiet=args.quiet)
     with tf.Graph().as_default() as tf_graph:
-        graph = build_learning_graph(network, weights, LossWeights(
-            content=args.content_weight, style=args.style_weight, variation=args.tv_weight))
+        graph = build_learning_graph(network, weights, content_weight=args.content_weight,
+                                     style_weight=args.style_weight, tv_weight=args.tv_weight)
         tf_graph.finalize()
     run_dir = open_run(args, network, [args.learn, *paths], vgg=source, vgg_sha256=sha256)
     name = args.learn.stem
@@ -253,8 +243,9 @@ def learn_painting(args, network, started):
                         images.save_image(run_dir / f'{name}_proof_{step:04d}.png',
                                           paint(sess, graph.painting, proof_of, vector))
                     run.record(step, proof_of, state, **losses)
-                style = learn(sess, graph, network, photographs, targets, args.steps, args.batch_size, args.crop_size,
-                              args.learning_rate, args.seed, record, checkpoint)
+                style = learn(sess, graph, network, photographs, targets, record, num_steps=args.steps,
+                              batch_size=args.batch_size, crop_size=args.crop_size, seed=args.seed,
+                              learning_rate=args.learning_rate, checkpoint=checkpoint)
                 style_networks.save_style(run_dir / f'{name}{styles.SUFFIX}', style, painting=str(args.learn))
                 before, after = (mean_losses(sess, graph, [proof_of, *others], targets, vector)[0]
                                  for vector in (network.styles.mean(axis=0), style))
@@ -268,11 +259,6 @@ def learn_painting(args, network, started):
     result = run.only_result
     return run.conclude('learned', detail=f'style loss on photographs held out from {result["style_loss_before"]:.3g} '
                         f'to {result["style_loss"]:.3g}, the style is {result["style_path"]}; picture', **result)
-
-
-def fit(image, longer_side):
-    """Scales an image down to a longer side."""
-    return images.resize_image(image, *images.fit_size(*image.shape[:2], longer_side=longer_side))
 
 
 # ---- Painting ----
@@ -299,19 +285,6 @@ def paint_pictures(run, todo, sess, graph, vector_of, preserve_color):
             run.save(color.restore(painted, photograph, preserve_color))
         if run.stop.requested and run.remaining(todo):
             raise cli.Interrupted(f'after {len(run.pictures)} of {len(todo)} pictures, which are in {run.run_dir}')
-
-
-def draw_sheet(run, todo, output):
-    """Draws a sheet for each photograph that was painted in several styles: they have no names but their looks."""
-    for path in {job.content: None for job in todo}:
-        done = [job for job in todo if job.content == path and (run.run_dir / f'{job.name}.png').exists()]
-        if len(done) > 1:
-            small = [fit(images.load_image(run.run_dir / f'{job.name}.png'), SHEET_SIZE) for job in done]
-            sheet = run.run_dir / f'{path.stem}_sheet.png'
-            plotting.plot_image_grid(sheet, [fit(images.load_image(path), SHEET_SIZE), *small],
-                                     ['photograph', *(job.style.name for job in done)])
-            if output and len(done) == len(todo):
-                images.save_image(output, images.load_image(sheet))
 
 
 def paint_film(run, source, paint_frame, smooth):
@@ -414,10 +387,10 @@ def main(argv=None):
     for line in skipped:
         print(f'skipped: {line}', file=sys.stderr)
 
-    def look_at(painting):
-        shown = fit(painting, round(style_networks.PREDICTOR_SIZE * args.style_scale))
+    def predict(painting):
+        shown = images.fit(painting, round(style_networks.PREDICTOR_SIZE * args.style_scale))
         return style_networks.style_vector(network, sess.run(description, {seen: shown[np.newaxis]})[0])
-    vector_of = partial(styles.vector, found=found, look_at=look_at, strength=args.strength,
+    vector_of = partial(styles.vector, found=found, predict=predict, strength=args.strength,
                         match_colors=args.preserve_color == 'histogram')
     with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess:
         if args.export:
@@ -434,7 +407,7 @@ def main(argv=None):
         with PictureRun(run_dir, [1] * len(todo), columns=(), unit='picture',
                         output=args.output if len(todo) == 1 else None, quiet=args.quiet, started=started) as run:
             paint_pictures(run, todo, sess, graph, vector_of, args.preserve_color)
-            draw_sheet(run, todo, args.output)
+            styles.draw_sheet(run_dir, todo, args.output)
     figures = dict(run.only_result or {}, peak_memory=memory.peak())
     detail = run.only_result and f'peak memory {memory.peak() / 1e9:.1f} GB'
     return run.conclude('painted', skipped, detail, **figures)

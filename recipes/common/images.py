@@ -397,6 +397,11 @@ def fit_size(height, width, longer_side, upscale=False):
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
+def fit(image, longer_side, upscale=False):
+    """Scales an image to the size that fit_size computes from its own; see resize_image."""
+    return resize_image(image, *fit_size(*np.shape(image)[:2], longer_side, upscale))
+
+
 def find_images(paths, option):
     """Lists the image files that files and folders stand for.
 

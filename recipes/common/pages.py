@@ -157,7 +157,7 @@ def fit(image, side, largest_factor=12):
     if longer <= SMALL_PICTURE:
         factor = min(max(1, side // longer), largest_factor)
         return image.repeat(factor, axis=0).repeat(factor, axis=1)
-    return pictures.resize_image(image, *pictures.fit_size(image.shape[0], image.shape[1], side))
+    return pictures.fit(image, side)
 
 
 def mosaic(tiles, columns, gap):

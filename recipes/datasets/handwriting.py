@@ -80,7 +80,7 @@ def find_digits(image, name='the picture', several=True):
     """
     image = np.asarray(image, np.float32)
     image = image if image.ndim == 3 else np.repeat(image[:, :, np.newaxis], 3, axis=2)
-    image = images.resize_image(image, *images.fit_size(*image.shape[:2], WORKING_SIZE))
+    image = images.fit(image, WORKING_SIZE)
     image, notes = _cut_out_paper(image)
     ink, light_ink = _remove_paper(image)
     ink, labels, kept, found = _find_strokes(ink, name)
@@ -204,7 +204,7 @@ def _remove_paper(image):
 
 def _skewness(gray):
     """Computes which way few pixels differ most from their surroundings: above 0 where these are light."""
-    small = images.resize_image(gray, *images.fit_size(*gray.shape, 128))
+    small = images.fit(gray, 128)
     small = np.clip(np.round(small), 0, 255).astype(np.uint8)
     size = max(3, min(small.shape) // 2 | 1)  # so wide that ink is the smaller part everywhere
     return np.sum((small.astype(np.float64) - cv2.medianBlur(small, size)) ** 3)

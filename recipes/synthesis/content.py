@@ -94,7 +94,7 @@ def load(path, size=None, seed=0, book=False):
             raise
         raise InputError(f'{error}; a video is known by its extension: {" ".join(sorted(film.VIDEO_EXTENSIONS))}')
     if size:
-        image = images.resize_image(image, *images.fit_size(*image.shape[:2], longer_side=size, upscale=True))
+        image = images.fit(image, size, upscale=True)
     return image
 
 

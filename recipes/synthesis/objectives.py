@@ -248,7 +248,7 @@ def guided(activations, guide):
 def load_guide(path):
     """Loads a guide image, shrunk where it is larger than what the network sees at a time."""
     guide = images.load_image(path)
-    return images.resize_image(guide, *images.fit_size(*guide.shape[:2], longer_side=GUIDE_SIZE))
+    return images.fit(guide, GUIDE_SIZE)
 
 
 def guide_features(sess, graph, guide):

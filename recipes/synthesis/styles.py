@@ -6,13 +6,14 @@ from typing import NamedTuple, Tuple
 import numpy as np
 from matplotlib import cbook
 
-from common import cli, film, images
+from common import cli, film, images, plotting
 from common.errors import InputError
 from networks import style_networks
 from synthesis import color, frames, sizes
 
 SUFFIX = '.style.npz'  # of a learned style's file, after the painting's name
 SMOOTH = 0.7  # of a film, if nothing else is asked for
+SHEET_SIZE = 220  # pixels of the longer side of a picture on a sheet
 
 
 class Style(NamedTuple):
@@ -205,13 +206,13 @@ def read(styles, network):
     return found
 
 
-def vector(style, found, look_at, photograph=None, strength=1.0, match_colors=False):
+def vector(style, found, predict, photograph=None, strength=1.0, match_colors=False):
     """Computes the vector with which a photograph is painted.
 
     Args:
       style: Style.
       found: from `read`.
-      look_at: function of a painting, float32 [height, width, 3], to its vector.
+      predict: function of a painting, float32 [height, width, 3], to its vector.
       photograph: float32 [height, width, 3], needed by the two others.
       strength: 1 for the painting's style, 0 for the photograph's own, between or beyond for what lies there.
       match_colors: whether paintings are seen in the photograph's colors.
@@ -223,9 +224,28 @@ def vector(style, found, look_at, photograph=None, strength=1.0, match_colors=Fa
         image = found[part]
         if image.ndim == 1:
             return image
-        return look_at(color.match_histogram(image, photograph) if match_colors else image)
+        return predict(color.match_histogram(image, photograph) if match_colors else image)
     result = sum(np.float32(weight) * seen(part) for weight, part in style.parts)
     if strength != 1:
-        own = look_at(photograph)
+        own = predict(photograph)
         result = own + np.float32(strength) * (result - own)
     return result.astype(np.float32)
+
+
+def draw_sheet(run_dir, todo, output=None):
+    """Draws a sheet for each photograph that was painted in several styles: they have no names but their looks.
+
+    Args:
+      run_dir: Path, the folder of the pictures.
+      todo: list of Job; those whose picture is missing are left out.
+      output: Path where the user wants the sheet as well, if it shows all; or None.
+    """
+    for path in {job.content: None for job in todo}:
+        done = [job for job in todo if job.content == path and (run_dir / f'{job.name}.png').exists()]
+        if len(done) > 1:
+            shown = [images.load_image(image) for image in (path, *(run_dir / f'{job.name}.png' for job in done))]
+            sheet = run_dir / f'{path.stem}_sheet.png'
+            plotting.plot_image_grid(sheet, [images.fit(image, SHEET_SIZE) for image in shown],
+                                     ['photograph', *(job.style.name for job in done)])
+            if output and len(done) == len(todo):
+                images.save_image(output, images.load_image(sheet))
