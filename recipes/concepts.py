@@ -13,7 +13,6 @@ Source: Dumoulin and Visin 2016, A guide to convolution arithmetic for deep lear
 and Sim 2019, Computing Receptive Fields of Convolutional Neural Networks (Distill); Luo et al. 2016, Understanding the
 Effective Receptive Field in Deep Convolutional Neural Networks, arXiv 1701.04128.
 """
-import html
 import inspect
 import sys
 import time
@@ -22,12 +21,9 @@ from typing import Any, NamedTuple
 
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
-from PIL import Image
 
-from common import cli, files, images, pages, runs, session
+from common import cli, diagrams, images, runs, session
 from common.errors import ComputationError
-from common.pages import CAPTION_SIZE, COLORS, GUIDE, INK, LABEL_SIZE
-from common.panels import draw_image, draw_matrix, make_frame, new_panels
 from common.progress import Progress
 from common.session import tf
 from datasets import mnist
@@ -73,7 +69,7 @@ class Material(NamedTuple):
     seed: int
 
 
-# ---- Computing, checking, drawing ----
+# ---- Computing and checking ----
 
 def conv2d(matrix, kernel, padding='VALID', stride=1, dilation=1):
     """Applies tf.nn.conv2d to one image of one channel.
@@ -125,20 +121,15 @@ def convolution(sess, material, path):
     same = check(sess.run(conv2d(INPUT, KERNEL, 'SAME')), by_hand(np.pad(INPUT, 1, 'constant'), KERNEL))
     convolved = check(sess.run(conv2d(INPUT, turned)), by_hand(INPUT, turned))
 
-    figure, axes = new_panels(3, 5, height=660)
-    for row in range(3):
-        for column in range(3):
-            products = (INPUT[row:row + 3, column:column + 3] * KERNEL).ravel()
-            terms = ' + '.join(f'{product:g}' for product in products if product).replace('+ -', '− ')
-            draw_matrix(axes[5 * row + column], INPUT, f'{terms} = {valid[row, column]:g}', (row, column, 3, 3))
-    draw_matrix(axes[3], KERNEL, 'kernel')
-    draw_matrix(axes[4], turned, 'kernel, turned')
-    draw_matrix(axes[8], valid, 'VALID', colormap='Oranges')
-    draw_matrix(axes[9], convolved, 'VALID, turned kernel', colormap='Oranges')
-    draw_matrix(axes[13], same, 'SAME', (1, 1, 3, 3), colormap='Oranges')
-    draw_matrix(axes[14], np.pad(INPUT, 1, 'constant'), 'what SAME sees', offset=1)
-    pages.save(path, figure)
+    diagrams.convolution(path, INPUT, KERNEL, turned, valid, convolved, same)
     return {'valid': valid, 'same': same, 'true_convolution': convolved}
+
+
+def sliding_kernel(sess, material, path):
+    """The kernel slides over the padded input, and each position gives one number of the output."""
+    padded, same = np.pad(INPUT, 1, 'constant'), sess.run(conv2d(INPUT, KERNEL, 'SAME'))
+    check([[(padded[row:row + 3, column:column + 3] * KERNEL).sum() for column in range(5)] for row in range(5)], same)
+    return {'frames': diagrams.sliding_kernel(path, padded, same)}
 
 
 def stride_and_dilation(sess, material, path):
@@ -160,15 +151,7 @@ def stride_and_dilation(sess, material, path):
         counts[size, kernel, stride] = check(
             sess.run(conv2d(np.ones([1, size]), np.ones([1, kernel]), 'SAME', stride))[0],
             [sum(padded[start:start + kernel]) for start in range(0, outputs * stride, stride)])
-
-    figure, axes = new_panels(2, 4, height=460)
-    draw_matrix(axes[0], INPUT, 'input', (0, 0, 3, 3))
-    draw_matrix(axes[1], strided, 'stride 2', colormap='Oranges')
-    draw_matrix(axes[2], spread, 'kernel, dilation 2')
-    draw_matrix(axes[3], dilated, 'dilation 2', colormap='Oranges')
-    for one, ((size, kernel, stride), count) in zip(axes[4:], counts.items()):
-        draw_matrix(one, [count], f'{size} ones, kernel {kernel},\nstride {stride}, SAME', colormap='Oranges')
-    pages.save(path, figure)
+    diagrams.stride_and_dilation(path, INPUT, strided, spread, dilated, counts)
     return {'stride_2': strided, 'dilation_2': dilated,
             **{f'same_{size}_kernel_{kernel}_stride_{stride}': count
                for (size, kernel, stride), count in counts.items()}}
@@ -181,16 +164,7 @@ def output_sizes(sess, material, path, size=28):
     table = np.array([[len(sess.run(conv2d(np.zeros([size + 2 * padding] * 2), np.zeros([kernel] * 2), stride=stride)))
                        for stride, padding in columns] for kernel in kernels])
     check(table, [[(size + 2 * padding - kernel) // stride + 1 for stride, padding in columns] for kernel in kernels])
-
-    figure, (axes,) = new_panels(1, 1, height=360)
-    draw_matrix(axes, table, f'positions, for n = {size}', (kernels.index(5), columns.index((1, 0)), 1, 1), 0, 'Greens')
-    axes.set_axis_on()
-    axes.set_xticks(range(len(columns)))
-    axes.set_xticklabels([f's = {stride}\np = {padding}' for stride, padding in columns], fontsize=CAPTION_SIZE)
-    axes.set_yticks(range(len(kernels)))
-    axes.set_yticklabels([f'k = {kernel}' for kernel in kernels], fontsize=CAPTION_SIZE)
-    axes.tick_params(length=0)
-    pages.save(path, figure)
+    diagrams.output_sizes(path, table, size, kernels, columns, framed=(kernels.index(5), columns.index((1, 0))))
     return {f'kernel_{kernel}': row for kernel, row in zip(kernels, table)}
 
 
@@ -206,12 +180,7 @@ def layouts(sess, material, path):
                  'NCHW': check(sess.run(tf.reshape(nchw, [-1])), [
                      (h * width + w) * channels + c
                      for c in range(channels) for h in range(height) for w in range(width)])}
-    figure, axes = new_panels(3, 1, height=330)
-    for one, (name, values) in zip(axes, in_memory.items()):
-        draw_matrix(one, values[np.newaxis], f'{name}: the order in memory')
-    draw_matrix(axes[2], np.hstack([nhwc[0, :, :, channel] for channel in range(channels)]),
-                'the two channels as images of 2×3 pixels', (0, 0, height, width))
-    pages.save(path, figure)
+    diagrams.layouts(path, nhwc[0], in_memory)
     return in_memory
 
 
@@ -235,13 +204,7 @@ def shared_weights(sess, material, path, shift=5):
             ('conv', [5, 5, 1, 32]), ('conv_bias', [32]), ('dense', [784, 784 * 32]), ('dense_bias', [784 * 32]))]
     sizes = [variable.shape.num_elements() for variable in variables]
     counts = check([sizes[0] + sizes[1], sizes[2] + sizes[3]], [32 * (5 * 5 + 1), 784 * 25088 + 25088])
-
-    figure, axes = new_panels(2, 3, height=420)
-    for row, (image, place) in enumerate(((canvas, 'digit'), (moved, f'moved by {shift} pixels'))):
-        draw_image(axes[3 * row], 255 - image, place)
-        for column, (name, pair) in enumerate(maps.items(), 1):
-            draw_image(axes[3 * row + column], pair[row], name, 'RdBu_r')
-    pages.save(path, figure)
+    diagrams.shared_weights(path, {'digit': canvas, f'moved by {shift} pixels': moved}, maps)
     return {'shift': shift, 'convolution': counts[0], 'fully_connected': counts[1]}
 
 
@@ -257,19 +220,7 @@ def pooling(sess, material, path):
                  [[sum(PATCH[i:i + 2, j:j + 2].ravel()) / 4 for j in (0, 2)] for i in (0, 2)])
     changes = {size: [movement_left(sess, material.digits[0], shift, size) for shift in range(5)]
                for size in (1, 2, 4, 8)}
-
-    figure, axes = new_panels(1, 4, height=300)
-    draw_matrix(axes[0], PATCH, 'patch', (0, 0, 2, 2))
-    draw_matrix(axes[1], largest, 'max pooling', (0, 0, 1, 1), colormap='Oranges')
-    draw_matrix(axes[2], mean, 'average pooling', (0, 0, 1, 1), colormap='Oranges')
-    axes[3].set_axis_on()
-    for color, (size, values) in zip(COLORS, changes.items()):
-        axes[3].plot(range(5), values, color=color, marker='o', markersize=3,
-                     label='no pooling' if size == 1 else f'{size}×{size}')
-    axes[3].set_ylim(0, 2.2)
-    axes[3].set_title('change by pixels moved', fontsize=LABEL_SIZE, color=INK)
-    axes[3].legend(frameon=False, fontsize=CAPTION_SIZE, ncol=2, loc='upper left', columnspacing=1, handlelength=1)
-    pages.save(path, figure)
+    diagrams.pooling(path, PATCH, largest, mean, changes)
     return {'max': largest, 'average': mean, 'change_at_one_pixel': [values[1] for values in changes.values()]}
 
 
@@ -312,29 +263,9 @@ def receptive_fields(sess, material, path):
     """A unit of the first layer sees k×k pixels. Each layer above adds (k − 1) · jump, the jump being the pixels from
     one unit of its input to the next, the product of the strides so far. The frames show what one unit of the last
     layers of each recipe's network sees of the photograph, at 224 pixels; Inception's sees more than there is."""
-    last = {network: receptive_field(layers)[-1] for network, layers in NETWORKS.items()}
-    square = images.resize_image(center_square(material.photograph), 224, 224)
-    figure, axes = new_panels(1, 2, height=520)
-    draw_image(axes[0], square)
-    row, place = 0, '{:<10} {:>5} {:>6}'.format
-    for color, (network, layers) in zip(COLORS, NETWORKS.items()):
-        shown, field = receptive_field(layers), last[network][1]
-        lines = [f'{network:<15} ' + place('layer', 'r', 'jump') if row == 0 else network]
-        lines += [' ' * 16 + place(*one) for one in (shown[2:-1:3] + shown[-1:])]
-        axes[1].text(0, 1 - row / 32, '\n'.join(lines), family='monospace', fontsize=8, va='top', color=color)
-        row += len(lines) + 1
-        axes[0].add_patch(make_frame((224 - field) / 2, (224 - field) / 2, field, field, color))
-    axes[0].set_xlim(-0.5, 223.5)
-    axes[0].set_ylim(223.5, -0.5)
-    pages.save(path, figure)
-    return {network: {'layer': name, 'field': field, 'jump': jump} for network, (name, field, jump) in last.items()}
-
-
-def center_square(image):
-    """Cuts the largest square out of an image's middle."""
-    side = min(image.shape[:2])
-    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-    return image[top:top + side, left:left + side]
+    fields = {network: receptive_field(layers) for network, layers in NETWORKS.items()}
+    diagrams.receptive_fields(path, images.resize_image(images.center_square(material.photograph), 224, 224), fields)
+    return {network: dict(zip(('layer', 'field', 'jump'), layers[-1])) for network, layers in fields.items()}
 
 
 def effective_field(sess, material, path, layer='conv3_3', size=64, batch=16):
@@ -368,18 +299,8 @@ def effective_field(sess, material, path, layer='conv3_3', size=64, batch=16):
     rows, columns = np.nonzero(gradient)
     check(np.ptp(rows) + 1 <= theoretical and np.ptp(columns) + 1 <= theoretical, True)
     effective = float(np.sqrt(np.sum(gradient > 0.0455 * gradient.max())))
-
-    figure, axes = new_panels(1, 3, height=330)
-    draw_matrix(axes[0], profiles[2], 'gradient through\ntwo layers of 3×3 ones')
-    axes[1].set_axis_on()
-    for color, (depth, profile) in zip(COLORS, profiles.items()):
-        line = profile[depth] / profile[depth].max()
-        axes[1].plot(range(-depth, depth + 1), line, color=color, label=cli.plural(depth, 'layer'))
-    axes[1].legend(frameon=False, fontsize=CAPTION_SIZE)
-    axes[1].set_title('relative to the peak', fontsize=LABEL_SIZE, color=INK)
-    draw_image(axes[2], gradient, f"VGG-16's {layer}: {theoretical} pixels\nin theory, {effective:.0f} count", 'magma')
-    axes[2].add_patch(make_frame(rows.min(), columns.min(), theoretical, theoretical))
-    pages.save(path, figure)
+    diagrams.effective_field(path, profiles, gradient, (rows.min(), columns.min(), theoretical, theoretical),
+                             f"VGG-16's {layer}: {theoretical} pixels\nin theory, {effective:.0f} count")
     return {'two_layers': profiles[2], 'theoretical': theoretical, 'effective': effective}
 
 
@@ -389,23 +310,11 @@ def kernels_and_filters(sess, material, path):
     """Before networks learned their filters, people designed them: a mean blurs, differences find edges (Sobel), a cell
     less its neighbors sharpens. A trained network's first layer has filters of the same kinds, since they serve: below,
     those of a small network after 150 steps on the bundled digits."""
-    gray = images.to_gray(images.resize_image(material.photograph, *images.fit_size(
-        *material.photograph.shape[:2], 256)))
+    gray = images.to_gray(images.fit(material.photograph, 256))
     made = {name: sess.run(conv2d(gray, kernel, 'SAME')) for name, kernel in CLASSIC_KERNELS.items()}
     for name, kernel in CLASSIC_KERNELS.items():
         check(made[name] / 255, slide(np.pad(gray, 1, 'constant'), kernel) / 255)
-    filters = learn_filters(sess, material)
-
-    figure, axes = new_panels(3, 2, height=780, heights=[3, 3, 1])
-    for one, (name, image) in zip(axes, made.items()):
-        edges = 'edges' in name
-        draw_image(one, image if edges else np.clip(image, 0, 255), name, 'RdBu_r' if edges else 'gray')
-    largest = np.abs(filters).max()
-    tiles = [pages.fit(np.squeeze(127.5 * (one / largest + 1)), 40) for one in np.moveaxis(filters, 3, 0)]
-    draw_image(axes[4], pages.mosaic(tiles, 8, 4), "a trained network's first filters; gray is 0")
-    axes[5].text(0, 1, '\n\n'.join(f'{name}: {np.round(kernel, 2).tolist()}' for name, kernel in
-                                   CLASSIC_KERNELS.items()), fontsize=CAPTION_SIZE, va='top', color=INK)
-    pages.save(path, figure)
+    diagrams.kernels_and_filters(path, CLASSIC_KERNELS, made, learn_filters(sess, material))
     return {name: float(np.abs(image).mean()) for name, image in made.items()}
 
 
@@ -447,14 +356,7 @@ def sound(sess, material, path, rate=4000, length=64):
     check(np.abs(found - (tones - 200) / 800) < length / rate, np.full(len(tones), True))
     tiny = check(sess.run(tf.nn.conv1d(tf.constant([[[1.], [2.], [4.], [7.]]]), tf.constant([[[-1.]], [[1.]]]), 1,
                                        'VALID'))[0, :, 0], [2 - 1, 4 - 2, 7 - 4])
-
-    figure, axes = new_panels(2, 1, height=420)
-    axes[0].plot(seconds[:rate // 4], chirp[:rate // 4], color=COLORS[0], linewidth=1)
-    axes[0].set_title('the first quarter of a second of the chirp', fontsize=LABEL_SIZE, color=INK)
-    axes[1].set_axis_on()
-    axes[1].imshow(energy.T, 'magma', aspect='auto', origin='lower', extent=(0, 2, 200, 1800))
-    pages.label(axes[1], 'which filter answers when', 'seconds', 'Hz', 600)
-    pages.save(path, figure)
+    diagrams.sound(path, seconds[:rate // 4], chirp[:rate // 4], energy, extent=(0, 2, 200, 1800))
     return {'differences': tiny, 'tones': tones, 'seconds': found}
 
 
@@ -471,67 +373,13 @@ def clip(sess, material, path, frames=8, size=12):
                                      tf.constant(kernels, tf.float32), [1] * 5, 'VALID'))[0]
                for moving in (bar, bar[:, :, ::-1])]
     largest = check([answer.max(axis=(0, 1, 2)) for answer in answers], [[1 + 1 + 1, 1], [1, 1 + 1 + 1]])
-
-    figure, axes = new_panels(2, 4, height=400)
-    for one, frame in zip(axes, (0, 2, 4)):
-        draw_image(one, 255 * (1 - bar[frame]), f'frame {frame + 1}')
-    draw_matrix(axes[3], kernels[:, 0, :, 0, 0], 'kernel “to the right”:\ntime down, width across')
-    for one, answer, name in zip(axes[4::2], answers, ('the bar moves right', 'the bar moves left')):
-        draw_image(one, answer[2, :, :, 0], f'{name}:\n“to the right” gives {answer[..., 0].max():g}', 'magma', 3)
-    for one, answer in zip(axes[5::2], answers):
-        draw_image(one, answer[2, :, :, 1], f'\n“to the left” gives {answer[..., 1].max():g}', 'magma', 3)
-    pages.save(path, figure)
+    diagrams.clip(path, bar, kernels[:, 0, :, 0, 0], answers)
     return {'moving_right': largest[0], 'moving_left': largest[1]}
-
-
-def sliding_kernel(sess, material, path):
-    """The kernel slides over the padded input, and each position gives one number of the output."""
-    padded, same = np.pad(INPUT, 1, 'constant'), sess.run(conv2d(INPUT, KERNEL, 'SAME'))
-    shown = []
-    for row in range(5):
-        for column in range(5):
-            figure, axes = new_panels(1, 2, 520, 300)
-            so_far = np.where(np.arange(25).reshape(5, 5) <= 5 * row + column, same, 0)
-            check((padded[row:row + 3, column:column + 3] * KERNEL).sum(), so_far[row, column])
-            draw_matrix(axes[0], padded, 'input, padded', (row, column, 3, 3), 1)
-            draw_matrix(axes[1], so_far, 'output', (row, column, 1, 1), colormap='Oranges')
-            shown.append(Image.fromarray(pages.render(figure)).quantize(32))
-    with files.replacing(path) as beside:
-        shown[0].save(str(beside), 'GIF', save_all=True, append_images=shown[1:], duration=400, loop=0)
-    return {'frames': len(shown)}
 
 
 IDEAS = {convolution: '.png', sliding_kernel: '.gif', stride_and_dilation: '.png', output_sizes: '.png',
          layouts: '.png', shared_weights: '.png', pooling: '.png', receptive_fields: '.png', effective_field: '.png',
          kernels_and_filters: '.png', sound: '.png', clip: '.png'}  # to the picture's extension, in the page's order
-
-
-# ---- The page ----
-
-def write_page(path, numbers):
-    """Writes the page: each idea's text, its picture beside this file, its numbers."""
-    parts = []
-    for idea, extension in IDEAS.items():
-        name, title = idea.__name__, idea.__name__.replace('_', ' ').capitalize()
-        rows = ''.join(f'<tr><td>{html.escape(str(key))}</td><td>{html.escape(spell(value))}</td></tr>'
-                       for key, value in numbers[name].items())
-        parts.append(f'<h2>{title}</h2>\n<p>{html.escape(" ".join(inspect.getdoc(idea).split()))}</p>\n'
-                     f'<img src="{name}{extension}" alt="{title}">\n<table>{rows}</table>\n')
-    text = ('<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>Convolutional networks: the ideas</title>\n'
-            '<style>body{font:16px sans-serif;max-width:1040px;margin:2em auto}td{padding:0 1em 0 0;'
-            f'border-top:1px solid {GUIDE}}}img{{max-width:100%}}</style>\n<h1>Convolutional networks: the ideas</h1>\n'
-            + ''.join(parts) + '</html>\n')
-    with files.replacing(path) as beside:
-        beside.write_text(text, encoding='utf-8')
-
-
-def spell(value):
-    """Writes numbers for the page: those of a matrix row by row."""
-    if isinstance(value, dict):
-        return ', '.join(f'{key} {spell(one)}' for key, one in value.items())
-    if np.ndim(value):
-        return ('; ' if np.ndim(value) > 1 else ' ').join(map(spell, value))
-    return value if isinstance(value, str) else pages.number(value)
 
 
 # ---- Command line ----
@@ -564,7 +412,9 @@ def main(argv=None):
                 raise cli.Interrupted(f'after {cli.plural(len(numbers), "idea")} of {len(IDEAS)}')
             numbers[idea.__name__] = idea(sess, material, run_dir / f'{idea.__name__}{extension}')
             progress.update()
-    write_page(run_dir / 'concepts.html', numbers)
+    diagrams.write_page(run_dir / 'concepts.html', 'Convolutional networks: the ideas', [
+        (f'{idea.__name__}{extension}', inspect.getdoc(idea), numbers[idea.__name__])
+        for idea, extension in IDEAS.items()])
     seconds = runs.total_seconds(run_dir, started)
     runs.write_record(run_dir, seconds=seconds, results=numbers, versions=runs.versions())
     print(f'{len(IDEAS)} ideas, every number as by hand, in {seconds:.0f} s: {run_dir / "concepts.html"}')

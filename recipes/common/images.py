@@ -402,6 +402,13 @@ def fit(image, longer_side, upscale=False):
     return resize_image(image, *fit_size(*np.shape(image)[:2], longer_side, upscale))
 
 
+def center_square(image):
+    """Cuts the largest square out of an image's middle."""
+    side = min(image.shape[:2])
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    return image[top:top + side, left:left + side]
+
+
 def find_images(paths, option):
     """Lists the image files that files and folders stand for.
 

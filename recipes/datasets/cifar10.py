@@ -232,8 +232,4 @@ def prepare(image):
     Returns:
       uint8 [32, 32, 3].
     """
-    height, width = image.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = image[top:top + side, left:left + side]
-    return np.uint8(np.clip(np.round(images.resize_image(square, SIDE, SIDE)), 0, 255))
+    return np.uint8(np.clip(np.round(images.resize_image(images.center_square(image), SIDE, SIDE)), 0, 255))
