@@ -3,8 +3,8 @@
 # is a Python 3.7. PYTHON=/path/to/python names one; CUDA=0 leaves NVIDIA's libraries out.
 
 .DEFAULT_GOAL := help
-.PHONY: help concepts mnist cifar10 style fast-style dream features transfer test test-fast fuzz lint docs-pictures venv clean-venv \
-  clean-output clean-features
+.PHONY: help concepts mnist cifar10 style fast-style dream features transfer report test test-fast fuzz lint docs-pictures \
+  venv clean-venv clean-output clean-features
 # .venv's Python is to find the packages of .venv alone
 unexport PYTHONHOME PYTHONPATH
 export STACK PYTHON CUDA
@@ -47,6 +47,9 @@ features: $(environment)  ## show what channels, layers and classes of a network
 
 transfer: $(environment)  ## classify photographs of your own kinds with a pre-trained VGG-16
 	$(run) recipes/vgg16_transfer.py $(if $(DATA),--data-dir "$(DATA)") $(ARGS)
+
+report: venv  ## write the page of every run in output/ anew, and the list of all runs
+	.venv/bin/python recipes/report.py $(ARGS)
 
 test: venv-dev  ## run the tests
 	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)

@@ -497,8 +497,8 @@ def kill_at(number, counted=None):
         setattr(os, name, counting(getattr(os, name)))
 
 
-NOT_COMPARED = re.compile(r'run\.json|\.lock|checkpoints/(state\.json|checkpoint)|tensorboard/|.*\.npz|saved_model/|'
-                          r'model\.h5')
+NOT_COMPARED = re.compile(r'run\.json|report\.html|\.thumbnail\.jpg|\.lock|checkpoints/(state\.json|checkpoint)|'
+                          r'tensorboard/|.*\.npz|saved_model/|model\.h5')
 
 
 def contents(run_dir):

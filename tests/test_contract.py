@@ -1,6 +1,7 @@
 """What every recipe promises, each tried on a tiny run of its own; tiny_recipes.py has the runs."""
 import csv
 import hashlib
+import html
 import json
 import re
 import shlex
@@ -8,17 +9,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import html5lib
 import numpy as np
 import pytest
 
 import tiny_recipes
-from common import runs
+from common import images, report, runs
 
 PLAIN_CLIENT = Path(__file__).with_name('plain_client.py')
 pytestmark = pytest.mark.slow
 # Files that differ from run to run: times, where things are, what tells processes apart.
-NOT_COMPARED = re.compile(r'run\.json|\.lock|checkpoints/(state\.json|checkpoint)|tensorboard/|.*\.npz|saved_model/|'
-                          r'model\.h5')
+NOT_COMPARED = re.compile(r'run\.json|report\.html|\.thumbnail\.jpg|\.lock|checkpoints/(state\.json|checkpoint)|'
+                          r'tensorboard/|.*\.npz|saved_model/|model\.h5')
 
 
 @pytest.fixture(scope='module', params=list(tiny_recipes.SUBJECTS))
@@ -92,8 +94,30 @@ def test_a_finished_run_repeats_its_result(tiny, whole):
     assert contents(run_dir) == before
     after = runs.read_record(run_dir)
     assert (after['results'], after['seconds']) == (record['results'], record['seconds'])
-    before, again = (re.sub('memory .* GB', '', text.splitlines()[-1]) for text in (printed, out))  # this process's
+    before, again = (re.sub('memory .* GB', '', text.splitlines()[-2]) for text in (printed, out))  # this process's
     assert f'{run_dir} is finished' in out and again == before
+
+
+def test_a_page_of_the_run_is_valid_whole_and_needs_no_network(tiny, whole):
+    run_dir, printed = whole
+    page = run_dir / 'report.html'
+    assert printed.splitlines()[-1] == f'report: {page}' and page.stat().st_size < 5e6
+    text = page.read_text(encoding='utf-8')
+    root = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(text)
+    assert not list(root.iter('script')) and not re.search('https?://', re.sub('<(td|pre)>.*?</', '', text, flags=re.S))
+    assert all(image.get('alt') for image in root.iter('img')) and 'prefers-color-scheme: dark' in text
+    shown = {caption.text for caption in root.iter('span')}
+    for path in run_dir.glob('*.png'):
+        assert any((name or '').startswith(path.name + ',') for name in shown), path
+    sources = [element.get('src') for name in ('img', 'video') for element in root.iter(name)]
+    assert sources and all(source.startswith('data:image/') or (run_dir / source).is_file() for source in sources)
+    assert f'python {tiny.recipe} --resume {run_dir}' in html.unescape(text)
+    index = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(
+        (run_dir.parents[1] / 'index.html').read_text(encoding='utf-8'))
+    links = [element.get('href') for element in index.iter('a')]
+    assert f'{run_dir.parent.name}/{run_dir.name}/report.html' in links
+    thumbnail, = [element.get('src') for element in index.iter('img')]
+    assert max(images.load_image(run_dir.parents[1] / thumbnail).shape[:2]) <= report.THUMBNAIL_SIZE
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_files(tiny):

@@ -176,7 +176,9 @@ def test_a_run_writes_pictures_and_a_record(tmp_path, capsys):
     run_dir = latest(tmp_path)
     assert 'sample' in err
     assert out.splitlines()[0].endswith(session.describe_device())
-    assert out.splitlines()[-1].startswith('test accuracy ') and '1,000 images' in out.splitlines()[-1]
+    *_, result, page = out.splitlines()
+    assert result.startswith('test accuracy ') and '1,000 images' in result
+    assert page == f'report: {run_dir.resolve() / "report.html"}'
     for name in ('one_image', 'flattened', 'examples', 'loss', 'accuracy', 'confusion_matrix', 'mistakes', 'filters',
                  'activations'):
         picture = images.load_image(run_dir / (name + '.png'))

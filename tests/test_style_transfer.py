@@ -239,8 +239,9 @@ def test_a_run_leaves_picture_sheet_curves_and_record(recipe, pictures, tmp_path
     code = recipe('--content', content, '--style', style, '--iterations', 6, '--output', tmp_path / 'new' / 'out.jpg',
                   '--save-every', 3)
     assert code == 0
-    last_line = capsys.readouterr().out.splitlines()[-1]
-    assert last_line.startswith('painted in ') and last_line.endswith('out.jpg') and 'peak memory' in last_line
+    result, page = capsys.readouterr().out.splitlines()[-2:]
+    assert result.startswith('painted in ') and result.endswith('out.jpg') and 'peak memory' in result
+    assert page.startswith('report: ')
     run_dir = latest(tmp_path)
     result = images.load_image(run_dir / 'photo_painting.png')
     assert result.shape == (48, 64, 3) and result.std() > 5

@@ -226,8 +226,8 @@ def test_a_run_writes_pictures_and_a_record(finished):
     run_dir = latest(folder)
     assert '20 train, 8 validation, 8 test' in out and 'classes: blue, red' in out
     assert 'block5_pool and block4_pool: 84 images and copies to compute' in out
-    assert out.splitlines()[-1].startswith('validation accuracy') and '8 images' in out.splitlines()[-1]
-    assert out.splitlines()[-2].startswith('with mirror images, test accuracy')
+    assert out.splitlines()[-2].startswith('validation accuracy') and '8 images' in out.splitlines()[-2]
+    assert out.splitlines()[-3].startswith('with mirror images, test accuracy')
     for name in ('stage1_loss', 'stage1_accuracy', 'stage2_loss', 'stage2_accuracy', 'confusion_matrix', 'mistakes',
                  'grad_cam_right', 'grad_cam_wrong'):
         picture = images.load_image(run_dir / f'{name}.png')

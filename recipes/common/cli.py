@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from common import runs, session
+from common import report, runs, session
 from common.errors import ComputationError, InputError, UnavailableError
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
@@ -50,6 +50,7 @@ def exit_codes(main):
         try:
             with _handling(signal.default_int_handler):
                 code = _exit_code(main, argv, name)
+                report.write_held(code, quiet='--quiet' in (sys.argv if argv is None else argv))
                 sys.stdout.flush()
                 lost = outputs[0].error
                 if lost and not code:
@@ -110,6 +111,7 @@ def _exit_code(main, argv, name):
         _ignore_signals()
         return _end(name, 'interrupted', _what_is_saved(main, error), 130)
     except InputError as error:
+        runs.release_all()  # a mistake leaves everything as it was
         return _end(name, 'error', error, 2)
     except UnavailableError as error:
         return _end(name, 'error', error, 3)
@@ -179,13 +181,14 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f'{self.prog}: error: {message} (--help lists the options)\n')
 
 
-def make_parser(doc, data=False, models=False):
+def make_parser(doc, data=False, models=False, running=True):
     """Makes a parser with the shared options.
 
     Args:
       doc: str, the recipe's docstring; its first line describes it.
       data: bool, the recipe reads a data set (--data-dir).
       models: bool, the recipe reads published weights (--models-dir).
+      running: bool, it makes runs; without, --output-dir and --help are all that is shared.
 
     Returns:
       argparse.ArgumentParser.
@@ -200,16 +203,17 @@ def make_parser(doc, data=False, models=False):
         folders.add_argument('--models-dir', type=Path, default=default_dir('models'), metavar='DIR',
                              help='published weights')
     folders.add_argument('--output-dir', type=Path, default=PROJECT_DIR / 'output', metavar='DIR', help='runs')
-    running = parser.add_argument_group(RUNNING)
-    running.add_argument('--seed', type=whole_number(0, 2 ** 31 - 1), default=0,
-                         help='same seed, same machine, same result')
-    running.add_argument('--device', choices=('auto', 'cpu', 'gpu'), default='auto', help='auto: a CUDA GPU, if any')
-    running.add_argument('--threads', type=whole_number(1, 1024), default=session.num_cpus(), help='threads on a CPU')
-    running.add_argument('--xla', choices=('off', 'on'), default='off', help='compile the graph with XLA')
-    running.add_argument('--resume', nargs='?', type=Path, const=True, default=None, metavar='DIR',
-                         help='resume the latest run, or the one in DIR')
-    running.add_argument('--quiet', action='store_true', help='print the result only')
-    running.add_argument('-h', '--help', action='help', help='print this list')
+    group = parser.add_argument_group(RUNNING)
+    if running:
+        group.add_argument('--seed', type=whole_number(0, 2 ** 31 - 1), default=0,
+                           help='same seed, same machine, same result')
+        group.add_argument('--device', choices=('auto', 'cpu', 'gpu'), default='auto', help='auto: a CUDA GPU, if any')
+        group.add_argument('--threads', type=whole_number(1, 1024), default=session.num_cpus(), help='threads on a CPU')
+        group.add_argument('--xla', choices=('off', 'on'), default='off', help='compile the graph with XLA')
+        group.add_argument('--resume', nargs='?', type=Path, const=True, default=None, metavar='DIR',
+                           help='resume the latest run, or the one in DIR')
+        group.add_argument('--quiet', action='store_true', help='print the result only')
+    group.add_argument('-h', '--help', action='help', help='print this list')
     return parser
 
 
@@ -268,6 +272,7 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None):
         if 'seconds' in runs.read_record(args.run_dir) and not args.quiet:
             print(f'{args.run_dir} is finished; this repeats its result')
     args.settings = {name: value for name, value in vars(args).items() if name not in free + ('run_dir', 'settings')}
+    runs.defaults[recipe] = {name: _as_recorded(parser.get_default(name)) for name in args.settings}
     _resume_options[:] = _spelled(parser, args, given & {*free, *(changeable if args.resume else ())} - {
         'resume', 'output_dir', 'predict', 'run'})
     return args

@@ -72,6 +72,12 @@ def load_image(path):
     return _read(path, lambda picture: _to_rgb(_to_srgb(_turn_upright(picture)), path))
 
 
+def measure(path):
+    """Reads an image's format ('PNG', as Pillow calls it), width and height from its header alone; see load_image."""
+    with _opened(path) as picture:
+        return picture.format, picture.width, picture.height
+
+
 def load_alpha(path):
     """Reads how opaque an image is, for the result to be as transparent.
 

@@ -80,7 +80,7 @@ def read_metrics(path, columns=()):
         if columns and (table.fieldnames != list(columns) or any(row[columns[0]] is None for row in rows)):
             raise ValueError
         return rows
-    except (ValueError, TypeError):  # no text, no line, no number; too few or too many cells
+    except (ValueError, TypeError, csv.Error):  # no text, no line, no number; too few or too many cells
         raise InputError(f'{path}: {DAMAGED}')
 
 

@@ -8,6 +8,7 @@ import time
 import uuid
 import zipfile
 from pathlib import Path
+from typing import Dict
 
 import filelock
 import numpy as np
@@ -23,6 +24,7 @@ RECORD, STATE, LATEST, LOCK = 'run.json', 'state.json', 'latest', '.lock'
 CHECKPOINT_FILE = re.compile(r'model-\d+\.(index|data-\d{5}-of-\d{5})')  # and names that go on
 LARGEST_JSON = 2 ** 28  # bytes of run.json: one with many pictures has kilobytes
 SECONDS_OF_A_LINK = 60.0  # to its final name, far more than it takes
+defaults: Dict[str, dict] = {}  # {recipe: its settings where none is given}; cli.parse_args keeps it, for the record
 _held = {}  # {Path of a run that this process works on: its lock}
 
 
@@ -49,7 +51,7 @@ def create(output_dir, recipe, **record):
     run_dir = _make_unique(parent, time.strftime('%Y-%m-%d_%H%M%S'))
     hold(run_dir)
     write_record(run_dir, recipe=recipe, command=sys.argv, started=time.strftime('%Y-%m-%d %H:%M:%S %z'),
-                 stack=session.stack(), versions=versions(), **record)
+                 stack=session.stack(), versions=versions(), defaults=defaults.get(recipe, {}), **record)
     for old in parent.glob(f'.{LATEST}.*'):  # of a process that was killed between the next two lines
         if time.time() - old.lstat().st_mtime > SECONDS_OF_A_LINK:
             remove(old)

@@ -50,12 +50,12 @@ with vgg_keras.open_session() as sess:
 
 
 def run(*command):
-    """Runs a program in recipes/; returns its seconds, its last line and the highest memory of all so far, bytes."""
+    """Runs a program in recipes/; returns its seconds, its result and the highest memory of all so far, bytes."""
     started = time.time()
     out = subprocess.run([sys.executable] + list(command), cwd=str(RECIPES), check=True, stdout=subprocess.PIPE,
                          text=True).stdout
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    return time.time() - started, out.splitlines()[-1], peak
+    return time.time() - started, out.splitlines()[-2], peak
 
 
 def main():
