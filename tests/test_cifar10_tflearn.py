@@ -171,7 +171,7 @@ def test_alternating_shows_each_image_one_way_in_an_epoch_and_the_other_way_in_t
 def test_a_run_writes_pictures_a_record_and_a_log(tmp_path, capsys):
     assert recipe.main(arguments(tmp_path)) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[-2].startswith('test accuracy ') and '50 images) after 2 epochs of the book network' in out[-2]
+    assert out[-3].startswith('test accuracy ') and '50 images) after 2 epochs of the book network' in out[-3]
     run_dir = latest(tmp_path)
     for name in ('examples', 'augmented', 'loss', 'accuracy', 'confusion_matrix', 'mistakes', 'filters'):
         picture = images.load_image(run_dir / (name + '.png'))
