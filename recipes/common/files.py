@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import uuid
@@ -250,14 +251,32 @@ def try_lock(lock):
     return True
 
 
-def check_regular(path):
-    """Checks that what is there, if anything is, is a file: a pipe or a device would be read for ever.
+def check_regular(path, kind=None):
+    """Checks that `path` is a file: a pipe or a device would be read for ever.
+
+    Args:
+      path: str or Path.
+      kind: str, what the file is expected to be, 'picture'; it then has to be there, with something in it.
 
     Raises:
-      InputError: it is something else.
+      InputError: a folder, pipe or device; with `kind` also missing, empty or unreadable.
     """
-    if os.path.lexists(str(path)) and not os.path.isfile(str(path)):
-        raise InputError(f'{path}: not a regular file')
+    if kind is None:
+        if os.path.lexists(str(path)) and not os.path.isfile(str(path)):
+            raise InputError(f'{path}: not a regular file')
+        return
+    try:
+        status = os.stat(str(path))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f'{path}: no such file')
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read ({error.strerror})')
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError(f'{path}: a folder, not a {kind}')
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f'{path}: not a regular file; expected a {kind}')
+    if not status.st_size:
+        raise InputError(f'{path}: an empty file, not a {kind}')
 
 
 @contextlib.contextmanager

@@ -118,7 +118,7 @@ def _open_animation(path, rate, most):
 
 
 def _open_video(path, rate, most):
-    images.check_regular_file(path, 'video')
+    files.check_regular(path, 'video')
     _check_container(path)
     filters, problems = _color_filters(path)
     # The header of this format gives the rate as an exact fraction and the size as it is shown, turned upright.

@@ -3,7 +3,6 @@ import contextlib
 import io
 import os
 import re
-import stat
 import sys
 import threading
 import warnings
@@ -14,6 +13,7 @@ from PIL import Image, ImageCms, ImageOps, JpegImagePlugin, UnidentifiedImageErr
 
 from common import files
 from common.errors import InputError
+from common.file_kinds import name_kind
 
 # What save_image writes: the extension's format, and how; in ALPHA, those with transparency. With color at full
 # resolution (subsampling 0) a dream's fine colored lines survive JPEG.
@@ -34,13 +34,6 @@ READ_FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP', 'DIB', 'GIF', 'PPM', 'TGA'
 IMAGE_EXTENSIONS = set(FORMATS) | set(
     '.jpe .jfif .dib .gif .ppm .pgm .pbm .pnm .tga .ico .jp2 .mpo .psd .heic .heif .avif'.split())
 READABLE = 'JPEG, PNG, WebP, TIFF, BMP, GIF, PPM, TGA, ICO, JPEG 2000 or PSD'
-# What people have besides, by its first bytes, to be called by its name.
-OTHERS = ((rb'....ftyp(heic|heix|hevc|hevx|heim|heis|mif1|msf1)', 'a HEIC picture, as iPhones take them'),
-          (rb'....ftyp(avif|avis)', 'an AVIF picture'), (rb'....ftyp', 'a video, or a raw picture of a camera'),
-          (rb'\xff\x0a|\0\0\0\x0cJXL ', 'a JPEG XL picture'), (rb'%PDF', 'a PDF document'),
-          (rb'%!PS|\xc5\xd0\xd3\xc6', 'a PostScript file'), (rb'.{128}DICM', 'a DICOM file'),
-          (rb'\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*|<!DOCTYPE svg[^>]*>\s*)*<svg', 'an SVG drawing'),
-          (rb'\s*<(!doctype )?html', 'a web page, such as a failed download leaves behind'))
 MOST_JPEG_PIXELS = 256 * 10 ** 6  # telephones take 200 million; JPEG is decoded at a half, a quarter or an eighth
 
 _WARNING_FILTERS = threading.Lock()  # the process has one list of them, which catch_warnings swaps
@@ -127,7 +120,7 @@ def read_animation(path):
 @contextlib.contextmanager
 def _opened(path):
     """Opens an image for reading; what then fails of it is an InputError, as load_image's docstring has it."""
-    check_regular_file(path)
+    files.check_regular(path, 'picture')
     try:
         with _open(path) as picture:
             yield picture
@@ -170,10 +163,9 @@ def _open(path):
 
 def _name_kind(path):
     with open(str(path), 'rb') as file:
-        beginning = file.read(1000)
-    return next((f'{kind}, which cannot be read here; convert it first' for pattern, kind in OTHERS
-                 if re.match(pattern, beginning, re.DOTALL | re.IGNORECASE)),
-                'not a picture, or of a kind that cannot be read here')
+        kind = name_kind(file.read(1000))
+    return (f'{kind}, which cannot be read here; convert it first' if kind not in (None, 'an image') else
+            'not a picture, or of a kind that cannot be read here')
 
 
 def note(kind, line):
@@ -203,26 +195,6 @@ def to_gray(image):
     """
     red, green, blue = np.moveaxis(np.asarray(image, np.float32), -1, 0)
     return green + np.float32(0.299) * (red - green) + np.float32(0.114) * (blue - green)
-
-
-def check_regular_file(path, kind='picture'):
-    """Checks that `path` is a file with something in it; `kind` is what it is expected to be.
-
-    Raises:
-      InputError: missing, a folder, a pipe or device, empty or unreadable.
-    """
-    try:
-        status = os.stat(str(path))
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f'{path}: no such file')
-    except OSError as error:
-        raise InputError(f'{path}: cannot be read ({error.strerror})')
-    if stat.S_ISDIR(status.st_mode):
-        raise InputError(f'{path}: a folder, not a {kind}')
-    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-        raise InputError(f'{path}: not a regular file; expected a {kind}')
-    if status.st_size == 0:
-        raise InputError(f'{path}: an empty file, not a {kind}')
 
 
 def _to_srgb(picture):

@@ -14,7 +14,7 @@ from typing import Callable, Dict, NamedTuple, Tuple
 
 import numpy as np
 
-from common import archives, download, images
+from common import archives, download, files, images
 from common.errors import InputError
 from datasets import cifar10_batches
 from datasets.cifar10_batches import CHANNELS, SIDE
@@ -169,21 +169,16 @@ def _read(path, form):
 def _batches(path, form):
     """Yields (batch name, its bytes, its name for messages)."""
     wanted = {name + form.suffix: name for name in BATCH_NAMES}
-    if not path.is_dir():
-        _check_regular(path)
+    if path.name == form.archive:
+        files.check_regular(path)
         for member, content in archives.read(path, wanted, MAX_BYTES):
             file_name = PurePosixPath(member).name
             yield wanted[file_name], content, f'{path}: {file_name}'
         return
     for file_name, name in wanted.items():
-        _check_regular(path / file_name)
+        files.check_regular(path / file_name)
         with (path / file_name).open('rb') as stream:
             yield name, stream.read(MAX_BYTES), str(path / file_name)
-
-
-def _check_regular(path):
-    if not path.is_file():  # opening a pipe would wait for ever
-        raise InputError(f'{path}: expected a file, found a folder, a pipe or a device')
 
 
 def _check_sum(name, labels, pixels, title):

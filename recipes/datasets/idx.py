@@ -5,11 +5,11 @@ Source: the format's description at http://yann.lecun.com/exdb/mnist/
 import gzip
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 
 from common.errors import InputError
+from common.files import check_regular
 
 SIDE = 28  # pixels of an image, in height and in width
 NUM_CLASSES = 10
@@ -62,8 +62,7 @@ def read_pair(images_path, labels_path):
 
 
 def _read(path, kind, item_shape):
-    if Path(path).exists() and not Path(path).is_file():
-        raise InputError(f'{path}: expected a file of {kind}, found a folder, a pipe or a device')
+    check_regular(path)
     try:
         with open(str(path), 'rb') as raw:
             packed = raw.read(2) == b'\x1f\x8b'

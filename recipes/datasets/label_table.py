@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import Dict, NamedTuple, Optional
 
 from common.errors import InputError
-from common.images import IMAGE_EXTENSIONS, check_regular_file
+from common.files import check_regular
+from common.images import IMAGE_EXTENSIONS
 
 NAME = re.compile(r'(?:train(?:ing)?[_ -]?)?labels?\.csv|train\.csv', re.IGNORECASE)
 MAX_BYTES = 1 << 27
@@ -71,7 +72,7 @@ def read(table, pools, roots):
 
 
 def _read_rows(table):
-    check_regular_file(table, 'table')
+    check_regular(table, 'table')
     try:
         with open(str(table), 'rb') as file:
             content = file.read(MAX_BYTES + 1)

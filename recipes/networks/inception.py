@@ -11,7 +11,9 @@ from pathlib import Path
 
 from common import download, files
 from common.errors import InputError
-from common.images import check_regular_file, note
+from common.file_kinds import name_kind
+from common.files import check_regular
+from common.images import note
 from common.session import tf
 from networks import convolution_gradients, saved_model
 
@@ -36,13 +38,7 @@ NOISE_OBJECTIVE = 'mixed4d_3x3_bottleneck_pre_relu:139'
 
 _NEWER_ATTRIBUTES = 'explicit_paddings', 'grad_a', 'grad_b', 'grad_x', 'grad_y'
 _LEARNED = ('Conv2D', 'DepthwiseConv2dNative', 'MatMul')
-# What else people have, by its first bytes or its name.
-_OTHERS = ((rb'\x89HDF', r'\.(h5|hdf5)$', 'a Keras model (HDF5)'),
-           (rb'....TFL3', r'\.tflite$', 'a TensorFlow Lite model'),
-           (rb'PK\x03\x04', r'\.keras$', 'an archive, such as Keras 3 and PyTorch write'),
-           (rb'\x80[\x02-\x05]', r'\.(pth?|pkl)$', 'a Python pickle, such as PyTorch writes'),
-           (rb'\x08[\x03-\x0c]\x12', r'\.onnx$', 'an ONNX model'),
-           (rb'\0{8}', r'\.(meta|index|data-\d+-of-\d+)$|^checkpoint$', 'a part of a checkpoint, which is not frozen'))
+_OF_A_CHECKPOINT = re.compile(r'.*\.(meta|index|data-\d+-of-\d+)|checkpoint')
 # A graph is a program, and some of TensorFlow's operations read, write or run what they like. These compute from their
 # inputs alone. A graph may hold no others; what a network needs besides can be added here.
 _COMPUTING = frozenset("""
@@ -96,7 +92,7 @@ def obtain_graph(models_dir, path=None, quiet=False):
         raise InputError(f'--graph {path}: no such file; expected a frozen GraphDef, such as {GRAPH_FILE}, or a '
                          'SavedModel')
     if not Path(path).is_dir():
-        check_regular_file(path, 'frozen graph')
+        check_regular(path, 'frozen graph')
     model = saved_model.find(path)
     found = saved_model.digest(model) if model else files.digest(path)
     return path, f'{path}{"" if found == GRAPH_SHA256 else " (not inception5h itself: another SHA-256)"}', found
@@ -115,7 +111,7 @@ def load_labels(path):
       InputError: the file cannot be read as text, or is empty.
     """
     try:
-        check_regular_file(path, 'list of classes')
+        check_regular(path, 'list of classes')
         with Path(path).open(encoding='utf-8') as file:
             labels = file.read(MAX_LABELS_BYTES).rstrip().splitlines()
     except (InputError, OSError, UnicodeDecodeError) as error:
@@ -147,7 +143,7 @@ def load_graph_def(path, input_name=INPUT_NAME):
         as one that reads files, or no such input.
     """
     if not Path(path).is_dir():
-        check_regular_file(path, 'frozen graph')
+        check_regular(path, 'frozen graph')
     model = saved_model.find(path)
     graph_def = saved_model.read(model) if model else _parse(path)
     problem = _cut_off(graph_def) or _unfrozen(graph_def) or _does_more_than_compute(graph_def)
@@ -183,8 +179,9 @@ def _parse(path):
 
 
 def _name_kind(path, content):
-    return next((kind for beginning, name, kind in _OTHERS
-                 if re.match(beginning, content, re.DOTALL) or re.search(name, Path(path).name)), None)
+    if _OF_A_CHECKPOINT.fullmatch(Path(path).name) or content.startswith(bytes(8)):
+        return 'a part of a checkpoint, which is not frozen'
+    return name_kind(content[:1000])
 
 
 def _cut_off(graph_def):

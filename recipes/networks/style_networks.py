@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from common import download, images, runs
+from common import download, files, runs
 from common.errors import InputError
 from common.session import tf
 
@@ -191,7 +191,7 @@ def _read_onnx(path, expected):
     """
     import onnx  # a tenth of a second, and only where a network is read
 
-    images.check_regular_file(path, expected)
+    files.check_regular(path, expected)
     with open(str(path), 'rb') as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
@@ -249,7 +249,7 @@ def load_style(path, network):
     Raises:
       InputError: missing, too large, or not a style of this network.
     """
-    images.check_regular_file(path, 'learned style')
+    files.check_regular(path, 'learned style')
     try:
         with zipfile.ZipFile(str(path)) as archive:
             size = sum(member.file_size for member in archive.infolist())

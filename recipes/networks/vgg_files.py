@@ -11,17 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import InputError
+from common.file_kinds import name_kind
 
 MAX_MODEL_BYTES = 2 ** 30  # of a model in an archive; the whole VGG-19 has 575 million
 MAX_ARRAY_BYTES = 2 ** 26  # of a kernel; VGG's largest have 9 million
-NEVER_READ = (  # first bytes, and what the message calls such a file
-    (b'MATLAB 7.3', 'a MATLAB 7.3 file, where MatConvNet publishes version 5'),
-    (b'\x93NUMPY', 'a NumPy array'),
-    (b'\x80', 'a Python pickle, which can run code when opened and is therefore not read'),
-    (b'\x1f\x8b', 'a gzip archive; unpack it first'),
-    (b'\x89PNG', 'an image'),
-    (b'\xff\xd8\xff', 'an image'),
-)
 
 
 def read_convolutions(path):
@@ -66,16 +59,11 @@ def _find_reader(path):
         raise InputError(f'a file that cannot be read ({error.strerror})')
     if not head:
         raise InputError('an empty file')
-    if head.lstrip()[:1] == b'<':
-        raise InputError('a web page, such as a failed download leaves behind')
-    for start, kind in NEVER_READ:
-        if head.startswith(start):
-            raise InputError(kind)
     for start, read in ((b'MATLAB 5.0', _read_matconvnet), (b'\x89HDF\r\n\x1a\n', _read_keras),
                         (b'PK\x03\x04', _read_zip), (b'\x08', _read_onnx)):  # ONNX: its version number comes first
         if head.startswith(start):
             return read
-    raise InputError('a file that is neither MatConvNet, Keras (HDF5), ONNX nor .npz')
+    raise InputError(name_kind(head) or 'a file that is neither MatConvNet, Keras (HDF5), ONNX nor .npz')
 
 
 def _read_matconvnet(path):

@@ -79,13 +79,14 @@ def test_another_input_name(tmp_path):
 
 @pytest.mark.parametrize('content, said', [
     (b'\x10\x01', 'contains no operations'),
-    (b'\x89PNG\r\n\x1a\n' + bytes(100), 'not a GraphDef'),
+    (b'\x89PNG\r\n\x1a\n' + bytes(100), 'an image'), (b'\x93NUMPY', 'a NumPy array'),
+    (b'<html>', 'a web page, such as a failed download leaves behind'),
     (b'node { name: "input" op: ', 'not a GraphDef'),
     (b'\x89HDF\r\n\x1a\n', 'a Keras model (HDF5)'),
     (b'\x1c\0\0\0TFL3', 'a TensorFlow Lite model'),
     (b'PK\x03\x04', 'an archive, such as Keras 3 and PyTorch write'),
     (b'\x80\x02}q', 'a Python pickle'),
-], ids=['empty', 'png', 'text', 'hdf5', 'tflite', 'zip', 'pickle'])
+], ids=['empty', 'png', 'numpy', 'html', 'text', 'hdf5', 'tflite', 'zip', 'pickle'])
 def test_no_graph_def(tmp_path, content, said):
     path = tmp_path / 'graph.pb'
     path.write_bytes(content)
