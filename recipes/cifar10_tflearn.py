@@ -218,9 +218,7 @@ def train(sess, graph, data, run_dir, *, num_steps, batch_size, augment='standar
     def validate():
         return predict(sess, graph, data.validation_images), data.validation_labels
 
-    def save(state):
-        runs.save_checkpoint(run_dir, graph.saver, sess, state['step'], state)
-
+    save = partial(runs.save_checkpoint, run_dir, graph.saver, sess)
     runs.initialize(sess, graph.saver, run_dir, state)
     epoch_steps = Fraction(len(data.train_images), batch_size)
     # The accuracy decides on the best weights: with smoothed labels the loss of sure and right predictions rises.

@@ -26,6 +26,7 @@ Usage:
 import sys
 import time
 from fractions import Fraction
+from functools import partial
 from typing import Any, NamedTuple
 
 import common  # noqa: F401, first: without an environment, says in one line how to make it
@@ -240,9 +241,7 @@ def train(sess, graph, data, run_dir, *, num_steps, batch_size=128, keep_prob=0.
     def validate():
         return predict(sess, graph, data.validation_images), data.validation_labels
 
-    def save(state):
-        runs.save_checkpoint(run_dir, graph.saver, sess, state['step'], state)
-
+    save = partial(runs.save_checkpoint, run_dir, graph.saver, sess)
     runs.initialize(sess, graph.saver, run_dir, state)
     with TrainingRun(run_dir, num_steps, validate, save, validate_every=validate_every, record_every=RECORD_EVERY,
                      epoch_steps=Fraction(len(data.train_images), batch_size), state=state, graph=sess.graph,

@@ -168,13 +168,11 @@ def train(sess, head_stage, fine_stage, features, data, run_dir, *, num_steps, e
       dict, the state at the end; see training.run.NEW_STATE.
     """
     saver, best_head = tf.train.Saver(max_to_keep=0), []
+    save = partial(runs.save_checkpoint, run_dir, saver, sess)
 
     def save_in_memory(state):
         if state['best_step'] == state['step']:
             best_head[:] = sess.run(head_stage.variables)
-
-    def save(state):
-        runs.save_checkpoint(run_dir, saver, sess, state['step'], state)
 
     sess.graph.finalize()  # the loop must not add to it
     if state:

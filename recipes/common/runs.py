@@ -231,32 +231,31 @@ def check_unchanged(run_dir, **facts):
     write_record(run_dir, **facts)
 
 
-def save_checkpoint(run_dir, saver, sess, step, state):
+def save_checkpoint(run_dir, saver, sess, state):
     """Saves the session's variables and a small state that belongs to them; a kill leaves the old or the new pair.
 
     Args:
       run_dir: Path.
       saver: tf.train.Saver over all that training needs, with max_to_keep=0.
       sess: tf.Session.
-      step: int, the global step.
-      state: dict that JSON can represent. Where it has 'best_step', the checkpoint of that step is kept too.
+      state: dict that JSON can represent: 'step' and more; the checkpoint of its 'best_step' stays, too.
 
     Raises:
       UnavailableError: it cannot be written; the disk is full, for instance.
     """
-    folder = run_dir / 'checkpoints'
+    folder, step = run_dir / 'checkpoints', state['step']
     folder.mkdir(exist_ok=True)
     try:
         saver.save(sess, str(folder / 'model'), global_step=step, write_meta_graph=False)
     except (tf.errors.OpError, ValueError) as error:
         for half in folder.glob('model-*.tempstate*'):
             half.unlink()
-        kept = '; the one before is kept' if (folder / STATE).exists() else ''
+        kept = '; the previous one is intact' if (folder / STATE).exists() else ''
         raise UnavailableError(f'cannot write the checkpoint of step {step} into {folder}: '
                                f'{str(error).splitlines()[0]}{kept}')
     for path in folder.glob(f'model-{step}.*'):
         flush_to_disk(path)
-    _write_json(folder / STATE, dict(state, step=step))
+    _write_json(folder / STATE, state)
     for path in folder.glob('model-*'):  # the state names what is still needed
         needed = path.name.split('.')[0] in (f'model-{step}', f"model-{state.get('best_step')}")
         if CHECKPOINT_FILE.match(path.name) and (not needed or '.tempstate' in path.name):  # half, of a killed process

@@ -81,7 +81,7 @@ def save(run_dir, sess, saver, weights, step, started, validate):
     for variable in tf.trainable_variables():
         variable.load(weights[variable.op.name], sess)
     state = dict(NEW_STATE, **validate(), step=step, best_step=step, training_seconds=time.monotonic() - started)
-    runs.save_checkpoint(run_dir, saver, sess, step, state)
+    runs.save_checkpoint(run_dir, saver, sess, state)
     return state
 
 

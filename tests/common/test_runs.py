@@ -164,7 +164,7 @@ def test_a_checkpoint_comes_back_and_the_best_one_is_kept(tmp_path, counter):
     sess, variable, add_one, saver = counter
     for step in (1, 2, 3):
         sess.run(add_one)
-        runs.save_checkpoint(tmp_path, saver, sess, step, {'best_step': 1})
+        runs.save_checkpoint(tmp_path, saver, sess, {'step': step, 'best_step': 1})
     assert runs.load_state(tmp_path) == {'best_step': 1, 'step': 3}
     kept = {path.name.split('.')[0] for path in (tmp_path / 'checkpoints').glob('model-*')}
     assert kept == {'model-1', 'model-3'}
@@ -207,15 +207,15 @@ def test_a_disk_that_fills_up_keeps_the_checkpoint_before(tmp_path, counter):
     resource = pytest.importorskip('resource')
     sess, _, add_one, saver = counter
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    for step, end in ((1, '(?<!before is kept)$'), (2, 'the one before is kept$')):
+    for step, end in ((1, '(?<!before is kept)$'), (2, 'the previous one is intact$')):
         resource.setrlimit(resource.RLIMIT_FSIZE, (2, limits[1]))
         try:
             with pytest.raises(UnavailableError, match=f'cannot write the checkpoint of step {step} .*{end}'):
-                runs.save_checkpoint(tmp_path, saver, sess, step, {'best_step': None})
+                runs.save_checkpoint(tmp_path, saver, sess, {'step': step, 'best_step': None})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         if step == 1:
-            runs.save_checkpoint(tmp_path, saver, sess, 1, {'best_step': None})
+            runs.save_checkpoint(tmp_path, saver, sess, {'step': 1, 'best_step': None})
     assert runs.load_state(tmp_path)['step'] == 1
     runs.restore_checkpoint(tmp_path, saver, sess, 1)
 
@@ -229,7 +229,7 @@ def test_cleaning_keeps_the_best_weights_of_finished_runs_and_all_of_others(tmp_
             saver = tf.train.Saver(max_to_keep=0)
             for step, best in ((1, 1), (2, 1)):
                 sess.run(tf.global_variables_initializer())
-                runs.save_checkpoint(run_dir, saver, sess, step, {'best_step': best})
+                runs.save_checkpoint(run_dir, saver, sess, {'step': step, 'best_step': best})
         (run_dir / 'checkpoint.npz').write_bytes(b'12345')
         if results:
             runs.write_record(run_dir, results=results)
@@ -262,11 +262,11 @@ def test_a_checkpoint_removes_checkpoints_alone(tmp_path):
         tf.get_variable('x', initializer=1.0)
         saver = tf.train.Saver(max_to_keep=0)
         sess.run(tf.global_variables_initializer())
-        runs.save_checkpoint(tmp_path, saver, sess, 1, {})
+        runs.save_checkpoint(tmp_path, saver, sess, {'step': 1})
         folder = tmp_path / 'checkpoints'
         for name in ('model-mine.h5', 'model-2.h5', 'model-2.index.tempstate7'):
             (folder / name).write_bytes(b'1')
-        runs.save_checkpoint(tmp_path, saver, sess, 3, {})
+        runs.save_checkpoint(tmp_path, saver, sess, {'step': 3})
     assert {path.name for path in folder.glob('model-*')} == {
         'model-mine.h5', 'model-2.h5', 'model-3.index', 'model-3.data-00000-of-00001'}
 
