@@ -328,7 +328,7 @@ def open_run(args, network, objective, skipped, is_film=False, **facts):
         source=network.source, film=is_film)
     runs.check_unchanged(run_dir, network=network.name, weights=network.sha256, **facts)
     if not args.quiet:
-        objective = ' + '.join(runs.read_record(run_dir)['objective'])
+        objective = ' + '.join(runs.recorded(run_dir, 'objective'))
         print(f'{device}\nnetwork: {network.name}, {network.source}\nobjective: {objective}\nthis run: {run_dir}')
     for reason in skipped:
         print(f'{RECIPE}: skipped: {reason}', file=sys.stderr)
@@ -373,7 +373,7 @@ def main(argv=None):
             return run.conclude(args.output or run_dir / f'{jobs[0].name}.mp4', skipped, started)
         with PictureRun(run_dir, [octaves.total_steps(job.octaves) for job in jobs], ('octave', 'objective'),
                         shown={'objective': 'objective'}, save_every=args.save_every, output=args.output,
-                        quiet=args.quiet, started=started) as run:
+                        quiet=args.quiet, started=started, results=('octaves',)) as run:
             dream_images(run, jobs, load_image, ascend, finished)
     return conclude(run, skipped)
 

@@ -233,7 +233,7 @@ def learn_painting(args, network, started):
     name = args.learn.stem
     with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess, PictureRun(
             run_dir, [args.steps], Losses._fields, shown={'loss': 'total', 'style': 'style'}, output=args.output,
-            quiet=args.quiet, started=started) as run:
+            quiet=args.quiet, started=started, results=('style_loss_before', 'style_loss', 'style_path')) as run:
         for _ in run.remaining([args.learn]):
             with run.keeping(f'{name}_proof') as checkpoint:
                 targets = style_targets(sess, graph, painting)

@@ -391,7 +391,8 @@ def main(argv=None):
                          upscale=args.upscale)
     with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess, PictureRun(
             run_dir, [args.iterations] * len(todo), Losses._fields, unit='iteration', shown={'loss': 'total'},
-            save_every=args.save_every, output=args.output, quiet=args.quiet, started=started) as run:
+            save_every=args.save_every, output=args.output, quiet=args.quiet, started=started,
+            results=('seconds_per_iteration', 'content_loss', 'style_loss')) as run:
         for job in run.remaining(todo):
             with run.keeping(job.name, images.load_alpha(job.content)) as checkpoint:
                 content, styles = jobs.load_image(job.content), [jobs.load_image(path) for path in job.styles]

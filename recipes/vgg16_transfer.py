@@ -272,7 +272,7 @@ def evaluate(sess, stage, explainer, features, data, run_dir, *, seed=0, tta=Fal
 @contextlib.contextmanager
 def trained_model(trained, device='auto', threads=None):
     """Opens a session with a TrainedRun's weights; yields it, keras.Model, grad_cam.Explainer and class names."""
-    class_names = runs.read_record(trained.run_dir)['classes']
+    class_names = runs.recorded(trained.run_dir, 'classes')
     with vgg_keras.open_session(device, threads) as sess:
         model = build_model(len(class_names), **{name: trained.settings[name] for name in MODEL_OPTIONS})
         explainer, saver = vgg_keras.explain(model), tf.train.Saver(model.weights)
@@ -353,7 +353,7 @@ def main(argv=None):
         paths = classifier.readable_images(args.predict)
         trained = classifier.find_trained_run(args.output_dir, RECIPE, args.run or args.run_dir)
         if args.data_dir != cli.default_dir('data'):
-            layouts.check_classes(args.data_dir, runs.read_record(trained.run_dir)['classes'], trained.run_dir)
+            layouts.check_classes(args.data_dir, runs.recorded(trained.run_dir, 'classes'), trained.run_dir)
         return classify_files(paths, trained, args.device, args.threads)
     say = (lambda *text: None) if args.quiet else print
     if args.run_dir:

@@ -228,10 +228,11 @@ def option_cases(random, subject, parser, folder, bad, odd):
             is_nonsense = is_nonsense or nonsense
         base = subject.options if random.random() < 0.8 else []
         argv = [*base, '--output-dir', str(output), *subject.places, *argv]
-        if '--data-dir' in argv[len(base):] and subject.module.__name__ != 'vgg16_transfer':
+        given = {word.split('=')[0] for word in argv}
+        if '--data-dir' in given and subject.module.__name__ != 'vgg16_transfer':
             is_nonsense = False  # the sample, or what stands in for the data
-        if '--list-layers' in whats:
-            is_nonsense = False
+        if '--models-dir' in given and '--models-dir' not in subject.places or '--list-layers' in given:
+            is_nonsense = False  # what stands in for the weights
         if not base and len(whats) < 2 and not is_nonsense:
             continue  # a whole run of its own, which takes its time
         yield Case('option', ', '.join(whats), argv, is_nonsense, output)

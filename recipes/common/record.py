@@ -64,10 +64,10 @@ def _is_objective(value):
     return type(value) in (int, float)  # any number; nan where there is none
 
 
-def _rows(needed=(), **fields):
-    """Returns a check that a value is a list of dicts, each with the fields `needed`, and `fields` right if there."""
+def _rows(needed=(), least=0, **fields):
+    """Returns a check of a list of at least `least` dicts, each with all of `needed`, and `fields` right if there."""
     def is_right(value):
-        return isinstance(value, list) and all(
+        return isinstance(value, list) and len(value) >= least and all(
             isinstance(row, dict) and set(needed) <= set(row)
             and all(is_right_there(row[name]) for name, is_right_there in fields.items() if name in row)
             for row in value)
@@ -83,8 +83,8 @@ FIELDS = {
     'tile_size': optional(lambda value: is_count(value) and value >= 64),
     'pictures': _rows(
         name=_is_file_name, path=_is_text, seconds=is_number, content_loss=is_number, style_loss=is_number,
-        seconds_per_iteration=is_number, peak_memory=is_number,
-        octaves=_rows(('objective_before', 'objective_last'), objective_before=_is_objective,
+        seconds_per_iteration=is_number, peak_memory=is_number, style_loss_before=is_number, style_path=_is_text,
+        octaves=_rows(('objective_before', 'objective_last'), least=1, objective_before=_is_objective,
                       objective_last=_is_objective)),
     'tiles': _rows(('layer', 'caption', 'file', 'inactive'), layer=_is_text, caption=_is_text, file=_is_file_name,
                    inactive=_is_bool)}

@@ -172,6 +172,14 @@ def read_record(run_dir):
     return check_fields(path, _read_json(path, 'recipe'), FIELDS)
 
 
+def recorded(run_dir, name):
+    """Returns a field of the run's run.json; raises InputError where it is not there."""
+    record = read_record(run_dir)
+    if name not in record:
+        raise InputError(f'{Path(run_dir) / RECORD}: damaged: without {name}; start a new run')
+    return record[name]
+
+
 def write_record(run_dir, **fields):
     """Adds `fields` to the run's run.json, in place of those of the same name.
 

@@ -161,7 +161,7 @@ def draw_sheets(run_dir, title):
     Returns:
       list of Paths: sheet.png, or sheet_1.png and so on where one does not hold all.
     """
-    rows = in_rows(runs.read_record(run_dir)['tiles'])
+    rows = in_rows(runs.recorded(run_dir, 'tiles'))
     columns = max(len(row) for _, row in rows)
     side = int(np.clip(SHEET_WIDTH // columns - GAP, SMALLEST_SHOWN, LARGEST_SHOWN))
     drawn = [(heading, [show(images.load_image(run_dir / PICTURES / tile['file']), side, tile) for tile in row])

@@ -69,7 +69,7 @@ class PictureRun(InterruptibleRun):
     """
 
     def __init__(self, run_dir, num_steps, columns, unit='step', shown=None, save_every=None, output=None, quiet=False,
-                 started=None):
+                 started=None, results=()):
         """Opens a new run, or one that is resumed; see InterruptibleRun for what is not named here.
 
         Args:
@@ -79,9 +79,17 @@ class PictureRun(InterruptibleRun):
           save_every: int, steps between pictures that are saved on the way; None for none.
           output: Path where the user wants the picture as well, or None.
           started: float, when the command began (`time.monotonic()`); None for now.
+          results: names of what the recipe records of every finished picture besides its path.
+
+        Raises:
+          InputError: run.json lacks some of that.
         """
         record = runs.read_record(run_dir)
         self.num_steps, self.pictures = num_steps, record.get('pictures', [])
+        for picture in self.finished:
+            missing = [name for name in ('name', 'path', *results) if name not in picture]
+            if missing:
+                raise InputError(f'{run_dir / runs.RECORD}: damaged: a picture without {missing[0]}; start a new run')
         self.shown = shown or {name: name for name in columns}
         self.save_every, self.output = save_every, output
         self.checkpoint_path = run_dir / 'checkpoint.npz'

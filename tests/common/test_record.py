@@ -24,7 +24,8 @@ def test_what_recipes_write_passes():
     ('objective', 'x'), ('objective', [1]), ('classes', ['cat']), ('classes', [1, 2]), ('data', 5),
     ('data', {'training_images': 'x'}), ('tile_size', 0), ('tile_size', 2.5), ('tile_size', 10 ** 20),
     ('pictures', {}), ('pictures', [None]), ('pictures', [{'name': '../../victim'}]), ('pictures', [{'name': '/x'}]),
-    ('pictures', [{'seconds': None}]), ('pictures', [{'octaves': [{}]}]), ('pictures', [{'octaves': 1}]),
+    ('pictures', [{'seconds': None}]), ('pictures', [{'octaves': [{}]}]), ('pictures', [{'octaves': []}]),
+    ('pictures', [{'style_loss_before': 'x'}]), ('pictures', [{'octaves': 1}]),
     ('tiles', [{}]), ('tiles', [dict(TILE, file='../x.png')]), ('tiles', [dict(TILE, caption=5)])])
 def test_what_no_recipe_writes_is_named(name, value):
     with pytest.raises(InputError, match=f'run.json: damaged: {name} cannot be '):

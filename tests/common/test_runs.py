@@ -63,6 +63,13 @@ WORK_ON_IT = '\n'.join([
     'print("holds it", flush=True); sys.stdin.read()'])
 
 
+def test_a_record_without_a_field_that_is_needed_is_damaged(tmp_path):
+    run_dir = runs.create(tmp_path, 'toy', objective=['mixed4c'])
+    assert runs.recorded(run_dir, 'objective') == ['mixed4c']
+    with pytest.raises(InputError, match='run.json: damaged: without tiles; start a new run'):
+        runs.recorded(run_dir, 'tiles')
+
+
 def test_one_process_at_a_time_works_on_a_run(tmp_path):
     run_dir = runs.create(tmp_path, 'dream')
     runs.hold(run_dir)  # again, by the same process

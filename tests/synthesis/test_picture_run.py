@@ -116,6 +116,19 @@ def test_a_finished_run_repeats_its_result(new_run, tmp_path, capsys):
     assert capsys.readouterr().out.endswith(f'brightened in 0 s; by 40: {tmp_path / "late.png"}\n')
 
 
+@pytest.mark.parametrize('missing', ['name', 'path', 'brightness'])
+def test_a_record_of_a_picture_that_lacks_what_the_recipe_tells_of_it_is_damaged(new_run, missing):
+    run_dir = new_run()
+    brighten(run_dir, results=('brightness',))
+    picture, = runs.read_record(run_dir)['pictures']
+    del picture[missing]
+    runs.write_record(run_dir, pictures=[picture])
+    with pytest.raises(InputError, match=f'run.json: damaged: a picture without {missing}; start a new run'):
+        brighten(run_dir, results=('brightness',))
+    runs.write_record(run_dir, pictures=[{'name': 'a', 'error': 'it broke'}])  # has none of it
+    brighten(run_dir, results=('brightness',))
+
+
 @pytest.mark.parametrize('error', [ComputationError, InputError])
 def test_a_failure_keeps_the_last_good_picture_and_the_run_goes_on(new_run, capsys, error):
     run_dir = new_run()
