@@ -2,6 +2,7 @@
 
     python tests/fuzz.py inputs --count 3000 --seed 0       make fuzz
     python tests/fuzz.py kills --count 200 --seed 0         make fuzz ARGS="kills --count 200"
+    python tests/fuzz.py hostile                            make fuzz ARGS=hostile
 
 Each case runs a recipe's main in a fork of a process that has imported TensorFlow and has opened no session, on the
 tiny networks of tiny_recipes.py. Found is: a traceback, a crash, more or less than one line of error, a hang, half a
@@ -31,7 +32,8 @@ from typing import Any, List, NamedTuple
 TESTS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TESTS), str(TESTS.parent / 'recipes')]
 
-import tiny_recipes  # noqa: E402, after the path
+import hostile  # noqa: E402, after the path
+import tiny_recipes  # noqa: E402
 
 SECONDS = 180            # after which a case counts as a hang; the machine may be busy
 MEMORY = 24 << 30        # bytes of addresses: TensorFlow alone reserves some
@@ -113,7 +115,7 @@ def judge(case, ended, victim):
         found.append('accepted')
     if any('.part' in path.name or 'tempstate' in path.name for path in case.folder.rglob('*')):
         found.append('half a file')
-    if victim.read_bytes() != VICTIM:
+    if victim and victim.read_bytes() != VICTIM:
         found.append('victim changed')
         victim.write_bytes(VICTIM)
     return found
@@ -226,15 +228,14 @@ def option_cases(random, subject, parser, folder, bad, odd):
             argv += [f'{name}={values[0]}'] if len(values) == 1 and action.nargs not in ('+', '*') else [name, *values]
             whats.append(f'{name} {" ".join(values)[:80]!r}')
             is_nonsense = is_nonsense or nonsense
-        base = subject.options if random.random() < 0.8 else []
-        argv = [*base, '--output-dir', str(output), *subject.places, *argv]
         given = {word.split('=')[0] for word in argv}
         if '--data-dir' in given and subject.module.__name__ != 'vgg16_transfer':
             is_nonsense = False  # the sample, or what stands in for the data
         if '--models-dir' in given and '--models-dir' not in subject.places or '--list-layers' in given:
             is_nonsense = False  # what stands in for the weights
-        if not base and len(whats) < 2 and not is_nonsense:
-            continue  # a whole run of its own, which takes its time
+        # without the options of a tiny run, what is accepted would take its time
+        base = [] if is_nonsense and random.random() < 0.2 else subject.options
+        argv = [*base, '--output-dir', str(output), *subject.places, *argv]
         yield Case('option', ', '.join(whats), argv, is_nonsense, output)
 
 
@@ -563,6 +564,78 @@ def fuzz_kills(name, folder, count, seed, report):
         report(Case('kill', what, argv, False, output), ended, found)
 
 
+# ---- Hostile files ----
+
+def fuzz_hostile(family, folder, count, seed, report):
+    """Tries each hostile file of a family; found is also what acts: a secret that is opened, a victim that changes.
+
+    Args:
+      family: str, a key of hostile.FAMILIES.
+      folder, report: as for fuzz_inputs.
+      count, seed: of no use; each file is tried once.
+    """
+    from datasets import cifar10
+    from networks import vgg
+    make, name = hostile.FAMILIES[family]
+    readers = [(module, key, getattr(module, key)) for module, key in ((vgg, 'obtain_weights'), (cifar10, 'load'))]
+    secrets, victims = hostile.prepare(folder)
+    (folder / 'subject').mkdir()
+    subject = tiny_recipes.SUBJECTS[name](folder / 'subject')
+    tiny_recipes.warm_up()
+
+    def run(argv, **options):
+        return in_fork(lambda out, err: tiny_recipes.run(subject.module, argv, out, err, draws=False, **options),
+                       folder)
+    whole, killed = [*subject.options, *subject.places], None
+    ended = run([*whole, '--output-dir', str(folder / 'whole')])
+    assert ended.code == 0, ended
+    if make is hostile.run_folders:
+        ended = run([*whole, '--output-dir', str(folder / 'killed')], stop=('SIGKILL', subject.num_steps - 1))
+        assert ended.code == -9, ended
+        killed = _latest(folder / 'killed', subject)
+    if family in hostile.REAL:
+        for module, key, reader in readers:
+            setattr(module, key, reader)
+    starters = folder / 'starters'  # in place of programs that libraries start
+    starters.mkdir()
+    for program in ('gs', 'gswin64c', 'rsvg-convert', 'inkscape', 'convert', 'magick', 'xdg-open', 'display'):
+        (starters / program).write_text(f'#!/bin/sh\ntouch {victims}/started-{program}\n')
+        (starters / program).chmod(0o755)
+    os.environ['PATH'] = f'{starters}:{os.environ["PATH"]}'
+    os.chdir(str(secrets))  # where names without a folder would be looked for
+    attack, output = folder / 'attack', folder / 'output'
+    attack.mkdir()
+    place = hostile.Place(attack, secrets, victims, subject, _latest(folder / 'whole', subject), killed)
+    around = _names(folder, attack, output)
+    with hostile.Watch(secrets, victims) as watch:
+        for one in make(place):
+            watch.seen()
+            argv = [*(() if '--resume' in one.argv else whole), '--output-dir', str(output), *subject.places, *one.argv]
+            ended = run(argv)
+            case = Case('hostile', f'{family}: {one.name}', argv, False, output)
+            found = [word for word in judge(case, ended, None) if word != 'half a file']
+            opened, changed = watch.seen()
+            found += [f'opened {name}' for name in opened if not one.may_read] + [f'changed {name}' for name in changed]
+            found += [f'made {name}' for name in _names(folder, attack, output) - around]
+            if b'7f3a90c1' in (ended.out + ended.err).encode(errors='replace'):
+                found.append('told a secret')
+            report(case, ended, found)
+            shutil.rmtree(str(output), ignore_errors=True)
+            if changed:
+                hostile.fill(secrets, victims)
+                around = _names(folder, attack, output)
+
+
+def _names(folder, *without):
+    """Returns the names of all files below a folder, but for some folders in it and what takes stdout and stderr."""
+    kept = {*map(str, without), str(folder / 'stdout'), str(folder / 'stderr')}
+    found = set()
+    for parent, folders, names in os.walk(str(folder)):
+        folders[:] = [name for name in folders if os.path.join(parent, name) not in kept]
+        found.update(os.path.join(parent, name) for name in [*folders, *names])
+    return found - kept
+
+
 def _latest(output, subject):
     return (output / subject.module.__name__ / 'latest').resolve()
 
@@ -572,11 +645,13 @@ def _latest(output, subject):
 def main(argv=None):
     """Tries the recipes in turn; prints what was found, and returns 1 where that is anything."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('what', choices=('inputs', 'kills'), nargs='?', default='inputs')
+    parser.add_argument('what', choices=('inputs', 'kills', 'hostile'), nargs='?', default='inputs')
     parser.add_argument('--count', type=int, default=400, help='cases, of all recipes together')
     parser.add_argument('--seed', type=int, default=0, help='the same seed draws the same cases')
     parser.add_argument('--recipes', nargs='+', choices=tuple(tiny_recipes.SUBJECTS), metavar='NAME',
                         default=list(tiny_recipes.SUBJECTS), help=', '.join(tiny_recipes.SUBJECTS))
+    parser.add_argument('--families', nargs='+', choices=tuple(hostile.FAMILIES), metavar='NAME',
+                        default=list(hostile.FAMILIES), help='of hostile files: ' + ', '.join(hostile.FAMILIES))
     parser.add_argument('--verbose', action='store_true', help='print every case')
     args = parser.parse_args(argv)
     os.environ['RECIPES_OFFLINE'] = '1'
@@ -584,7 +659,7 @@ def main(argv=None):
     tf.float32
     counts = collections.Counter()
     share = -(-args.count // len(args.recipes))
-    for name in args.recipes:
+    for name in args.families if args.what == 'hostile' else args.recipes:
         with tempfile.TemporaryDirectory(prefix='fuzz-') as folder:
             read, write = os.pipe()
             child = os.fork()
@@ -600,7 +675,8 @@ def main(argv=None):
                         counts[name, found['kind'], word] += 1
                     if found['found'] or args.verbose:
                         print(f'{name}: {found["kind"]}: {", ".join(found["found"]) or "well"}: {found["what"]}',
-                              f'    {" ".join(found["argv"])}', f'    exit code {found["code"]}: {found["err"]}',
+                              f'    {" ".join(found["argv"])}',
+                              f'    exit code {found["code"]} after {found["seconds"]:.1f} s: {found["err"]}',
                               sep='\n', flush=True)
             if os.waitpid(child, 0)[1]:
                 counts[name, 'harness', 'broken'] += 1
@@ -621,9 +697,10 @@ def _child(name, folder, share, args, write):
         def report(case, ended, found):
             err = ended.err if 'traceback' in found else (ended.err.strip().splitlines() or [''])[-1]
             line = json.dumps({'kind': case.kind, 'what': case.what, 'argv': [str(word)[:200] for word in case.argv],
-                               'found': found, 'code': ended.code, 'err': err[-3000:]})
+                               'found': found, 'code': ended.code, 'err': err[-3000:], 'seconds': ended.seconds})
             os.write(write, line.encode() + b'\n')
-        {'inputs': fuzz_inputs, 'kills': fuzz_kills}[args.what](name, folder, share, args.seed, report)
+        function = {'inputs': fuzz_inputs, 'kills': fuzz_kills, 'hostile': fuzz_hostile}[args.what]
+        function(name, folder, share, args.seed, report)
         code = 0
     except BaseException:
         import traceback

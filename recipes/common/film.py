@@ -151,6 +151,8 @@ def _check_container(path):
     with open(str(path), 'rb') as file:
         beginning = file.read(2048)
     is_text = re.match(rb'[\t\n\r\x20-\x7e]{8}', beginning) and beginning[:4] not in (b'RIFF', b'GIF8')
+    # Behind a byte order mark or the like a text can have its list far down; but no text holds a zero, as films do.
+    is_text = is_text or len(beginning) > 64 and b'\0' not in beginning
     if is_text or b'<mpd' in beginning.split(b'\0')[0].lower():
         raise InputError(f'{path}: not a video that can be read (a text; lists of other files are not followed)')
     if re.search(r'%\d*d', str(Path(path).resolve())):

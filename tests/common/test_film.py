@@ -130,6 +130,7 @@ def test_a_videos_tag_says_its_matrix_and_without_one_its_size(video, size, matr
     ('list.mp4', '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.mp4\n#EXT-X-ENDLIST\n'),
     ('list.mkv', '<?xml version="1.0"?>\n<MPD profiles="urn:mpeg:dash:profile:isoff-on-demand:2011"></MPD>'),
     ('list.avi', 'RIFF\1\2\3\4AVI <MPD profiles="urn:mpeg:dash:profile:isoff-on-demand:2011"></MPD>'),
+    ('list.mp4', '\xef\xbb\xbf<?xml version="1.0"?>' + '<!-- far down -->' * 300 + '<MPD></MPD>'),
     ('list.ts', 'v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n')])
 def test_a_list_of_other_files_is_not_followed(video, tmp_path, name, script):
     video('secret.mp4')
