@@ -35,6 +35,7 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent / 'recipes')]
 import hostile  # noqa: E402, after the path
 import tiny_recipes  # noqa: E402
 
+SUBJECTS = dict(tiny_recipes.SUBJECTS, features=tiny_recipes.features)
 SECONDS = 180            # after which a case counts as a hang; the machine may be busy
 MEMORY = 24 << 30        # bytes of addresses: TensorFlow alone reserves some
 ERROR = re.compile(r'^[\w.]+: (error|interrupted): ', re.MULTILINE)
@@ -446,7 +447,7 @@ def _can_be(action, value):
 
 def fuzz_inputs(name, folder, count, seed, report):
     """Tries `count` bad inputs on a recipe; calls report(case, ended, findings) after each."""
-    subject = tiny_recipes.SUBJECTS[name](folder)
+    subject = SUBJECTS[name](folder)
     tiny_recipes.warm_up()
     parser, random = parser_of(subject.module), random_module.Random(f'{seed} {name}')
     os.chdir(str(folder))
@@ -519,7 +520,7 @@ def contents(run_dir):
 
 def fuzz_kills(name, folder, count, seed, report):
     """Kills a recipe `count` times, at its writes and at any time; resumed, a run has to end as if never stopped."""
-    subject = tiny_recipes.SUBJECTS[name](folder)
+    subject = SUBJECTS[name](folder)
     tiny_recipes.warm_up()
     random = random_module.Random(f'{seed} {name}')
     export = ['--export'] if subject.class_names else []
@@ -580,7 +581,7 @@ def fuzz_hostile(family, folder, count, seed, report):
     readers = [(module, key, getattr(module, key)) for module, key in ((vgg, 'obtain_weights'), (cifar10, 'load'))]
     secrets, victims = hostile.prepare(folder)
     (folder / 'subject').mkdir()
-    subject = tiny_recipes.SUBJECTS[name](folder / 'subject')
+    subject = SUBJECTS[name](folder / 'subject')
     tiny_recipes.warm_up()
 
     def run(argv, **options):
@@ -648,8 +649,8 @@ def main(argv=None):
     parser.add_argument('what', choices=('inputs', 'kills', 'hostile'), nargs='?', default='inputs')
     parser.add_argument('--count', type=int, default=400, help='cases, of all recipes together')
     parser.add_argument('--seed', type=int, default=0, help='the same seed draws the same cases')
-    parser.add_argument('--recipes', nargs='+', choices=tuple(tiny_recipes.SUBJECTS), metavar='NAME',
-                        default=list(tiny_recipes.SUBJECTS), help=', '.join(tiny_recipes.SUBJECTS))
+    parser.add_argument('--recipes', nargs='+', choices=tuple(SUBJECTS), metavar='NAME',
+                        default=list(SUBJECTS), help=', '.join(SUBJECTS))
     parser.add_argument('--families', nargs='+', choices=tuple(hostile.FAMILIES), metavar='NAME',
                         default=list(hostile.FAMILIES), help='of hostile files: ' + ', '.join(hostile.FAMILIES))
     parser.add_argument('--verbose', action='store_true', help='print every case')

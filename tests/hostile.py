@@ -754,6 +754,6 @@ FAMILIES = {
     'digits': (digits_and_batches, 'mnist'),
     'pictures': (pictures, 'dream'), 'films': (films, 'dream_film'), 'runs of mnist': (run_folders, 'mnist'),
     'runs of transfer': (run_folders, 'transfer'), 'runs of dream': (run_folders, 'dream'),
-    'runs of sheets': (run_folders, 'dream_sheet'), 'runs of films': (run_folders, 'dream_film'),
+    'runs of sheets': (run_folders, 'features'), 'runs of films': (run_folders, 'dream_film'),
     'runs of style': (run_folders, 'style'), 'caches': (caches, 'transfer'), 'weights folder': (caches, 'dream')}
 REAL = 'weights', 'batches', 'weights folder'  # where what stands in for published files gives way to their readers

@@ -1,4 +1,5 @@
 """How much memory there is, how much an optimization on a VGG network takes, and which tiles fit."""
+import re
 import sys
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -13,7 +14,9 @@ from synthesis.tiled_loss import num_positions
 
 TILE_SIZES = (1536, 1024, 768, 512, 384, 256, 128)  # pixels; larger ones repeat less work in their halos
 USABLE = 0.8  # of what is free
-CGROUP_FILES = {'': ('memory.max', 'memory.current'), 'memory': ('memory.limit_in_bytes', 'memory.usage_in_bytes')}
+# The files of a control group's limit, of what it takes, and the name of what it can give back of that: files read.
+CGROUP_FILES = {'': ('memory.max', 'memory.current', 'inactive_file'),
+                'memory': ('memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_inactive_file')}
 # Fitted to measured peaks: TensorFlow itself in bytes, copies of every activation (with what the allocator does not
 # give back from scale to scale) and of the weights, vectors of the image's size. TensorFlow 2 is larger, and copies a
 # graph with its constants more often before the first step.
@@ -89,12 +92,13 @@ def available(cgroup=Path('/sys/fs/cgroup'), own=Path('/proc/self/cgroup')):
     for line in ['0::/', '0:memory:/', *_read(own).splitlines()]:
         _, controllers, path = line.split(':', 2)
         if controllers in ('', 'memory'):
-            folder, (limit, usage) = cgroup / controllers, CGROUP_FILES[controllers]
+            folder, (limit, usage, cache) = cgroup / controllers, CGROUP_FILES[controllers]
             group = folder / path.strip('/')
             for part in (group, *group.parents):  # each group is within the limits of those around it
                 most, used = _read(part / limit), _read(part / usage)
+                cached = re.search(rf'^{cache} (\d+)$', _read(part / 'memory.stat'), re.MULTILINE)
                 if folder in (part, *part.parents) and most.isdigit() and used.isdigit():
-                    found.append(max(int(most) - int(used), 0))
+                    found.append(max(int(most) - int(used) + int(cached.group(1) if cached else 0), 0))
     return min(found)
 
 

@@ -17,8 +17,9 @@ MACHINE = 20000 * 1024  # bytes free
     ({}, MACHINE),
     ({'memory.max': 'max\n', 'memory.current': '5\n'}, MACHINE),
     ({'memory.max': '9000\n', 'memory.current': '5000\n'}, 4000),
+    ({'memory.max': '9000\n', 'memory.current': '5000\n', 'memory.stat': 'file 900\ninactive_file 800\n'}, 4800),
     ({'memory/memory.limit_in_bytes': '9000\n', 'memory/memory.usage_in_bytes': '9500\n'}, 0)],
-    ids=['no container', 'no limit', 'version 2', 'version 1, exceeded'])
+    ids=['no container', 'no limit', 'version 2', 'files that were read', 'version 1, exceeded'])
 def test_what_is_free_is_what_the_machine_or_the_container_leaves(tmp_path, monkeypatch, limits, expected):
     monkeypatch.setattr(psutil, 'virtual_memory', lambda: SimpleNamespace(available=MACHINE))
     (tmp_path / 'memory').mkdir()
