@@ -5,19 +5,19 @@ the weights, the convolution and the ReLU. The cookbook's network for CIFAR-10 t
 claims 88 % after 50 epochs; the log it prints shows 81.9 %, on test images that served as validation images. Here
 45,000 images train, 5,000 choose the weights, and 10,000 are evaluated once, at the end.
 
-Three networks:
+Two networks:
 
 - `--network book`, the chapter's: conv 3x3, 32 maps -> max pool -> conv 3x3, 64 -> conv 3x3, 64 -> max pool -> fully
   connected, 512 -> dropout -> 10 logits.
-- `--network wide`, better in the same time: seven convolutions of up to 256 maps; see networks/wide_convnet.py.
-- `--network airbench`, nearly the same layers, trained by Muon, after a record; see networks/airbench.py.
+- `--network airbench`, better in the same time: seven convolutions of up to 256 maps, trained by Muon, after a record;
+  see networks/airbench.py.
 
 Two ways to train: our own loop, which resumes after a kill to the same bits (`--resume`), or, with `--book`, the
 chapter's network as the chapter trains it, by tflearn's DNN.fit.
 
 Usage:
     python recipes/cifar10_tflearn.py                    the book's network, 50 epochs, better trained
-    python recipes/cifar10_tflearn.py --network wide     a better network; airbench: the same, better trained
+    python recipes/cifar10_tflearn.py --network airbench --tta   a better network, in about the same time
     python recipes/cifar10_tflearn.py --book             the chapter's network and training
     python recipes/cifar10_tflearn.py --predict cat.jpg  your own picture, with the latest run
     python recipes/cifar10_tflearn.py --resume           resume an interrupted run
@@ -37,21 +37,18 @@ from common.errors import InputError
 from common.session import tf, tflearn
 from datasets import augmentation, cifar10
 from datasets.augmentation import AUGMENTATIONS
-from networks import airbench, convolution_gradients, summary, wide_convnet
+from networks import airbench, convolution_gradients, summary
 from training import batches, classifier, muon, optimization, seeds, tflearn_trainer
 from training.run import TrainingRun, load_state, measure_predictions, open_run
 
 RECIPE = 'cifar10_tflearn'
 IMAGE_SIZE, NUM_CHANNELS, NUM_CLASSES = 32, 3, 10
 WARMUP_STEPS = 500       # of the book's network: the learning rate rises linearly over these
-WARMUP_FRACTION = 0.2    # of the wide network's steps: the same
-MOMENTUM = 0.9
-# What each network is trained with. The weight decay is per step and in units of the learning rate: 5e-3 with momentum
-# 0.9, which adds up ten steps, is the usual 5e-4 in the loss.
+# What each network is trained with. The weight decay is per step and in units of the learning rate.
 SETTINGS = {
     'book': {'epochs': 50, 'batch_size': 96, 'learning_rate': 1e-3, 'keep_prob': 0.5, 'label_smoothing': 0.1,
              'weight_decay': 0.05},
-    'wide': wide_convnet.SETTINGS, 'airbench': airbench.SETTINGS}
+    'airbench': airbench.SETTINGS}
 # What --book sets: the figures of the cookbook, chapter 4.
 BOOK = {'epochs': 50, 'batch_size': 96, 'learning_rate': 1e-3, 'keep_prob': 0.5, 'label_smoothing': 0.0,
         'weight_decay': 0.0, 'augment': 'book'}
@@ -63,13 +60,13 @@ class Statistics(NamedTuple):
     """What the network needs to know about the training images; saved with its weights."""
     mean: Any = np.zeros(3)                   # of each channel, in [0, 255]
     std: Any = np.ones(3)
-    patches: Any = np.zeros([2, 2, 3, 24])    # the wide networks' first layer; see wide_convnet.whitening_filters
+    patches: Any = np.zeros([2, 2, 3, 24])    # airbench's first layer; see airbench.whitening_filters
 
 
 def measure(train_images, book=False):
     """Returns the Statistics of uint8 [num_images, 32, 32, 3]; in the book's, all channels share mean and std."""
     mean, std = cifar10.channel_statistics(train_images, together=book)
-    return Statistics(mean=mean, std=std, patches=wide_convnet.whitening_filters((train_images[:5000] - mean) / std))
+    return Statistics(mean=mean, std=std, patches=airbench.whitening_filters((train_images[:5000] - mean) / std))
 
 
 def make_batch(step, data, batch_size, augment='standard', seed=0):
@@ -139,14 +136,9 @@ def minimize(loss, network, num_steps, learning_rate, weight_decay):
         if network == 'airbench':
             rate, kernels, others = airbench.rates(learning_rate, tf.cast(global_step, tf.float32) / num_steps)
             return rate, muon.minimize(loss, global_step, rate, kernels, others, weight_decay=weight_decay)
-        if network == 'wide':
-            rate = optimization.triangle(global_step, num_steps, learning_rate, WARMUP_FRACTION)
-            optimizer = tf.train.MomentumOptimizer(rate, MOMENTUM, use_nesterov=True)
-        else:
-            rate = optimization.cosine(global_step, num_steps, learning_rate, WARMUP_STEPS)
-            optimizer = tf.train.AdamOptimizer(rate)
+        rate = optimization.cosine(global_step, num_steps, learning_rate, WARMUP_STEPS)
         decay = weight_decay * rate if weight_decay else None
-        return rate, optimization.minimize_with_decay(loss, optimizer, global_step, decay)
+        return rate, optimization.minimize_with_decay(loss, tf.train.AdamOptimizer(rate), global_step, decay)
 
 
 def build_graph(*, network='book', seed=0, keep_prob=0.5, label_smoothing=0.0, weight_decay=0.0, learning_rate=1e-3,
@@ -174,9 +166,8 @@ def build_graph(*, network='book', seed=0, keep_prob=0.5, label_smoothing=0.0, w
     mean = tf.get_variable('pixel_mean', initializer=np.float32(statistics.mean), trainable=False)
     std = tf.get_variable('pixel_std', initializer=np.float32(statistics.std), trainable=False)
     pixels = (inputs - mean) / std
-    if network != 'book':
-        build = {'wide': wide_convnet.wide_network, 'airbench': airbench.network}[network]
-        logits, filters = build(pixels, is_training, np.float32(statistics.patches))
+    if network == 'airbench':
+        logits, filters = airbench.network(pixels, is_training, np.float32(statistics.patches))
     else:
         mask_seed = tf.stack([seed, tf.cast(global_step, tf.int32)])
         he = tf.variance_scaling_initializer(2.0, mode='fan_in', distribution='untruncated_normal')

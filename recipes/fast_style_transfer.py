@@ -36,7 +36,7 @@ import numpy as np
 from common import cli, film, files, images, plotting, runs, session
 from common.errors import ComputationError, InputError
 from common.session import tf
-from networks import style_networks, vgg
+from networks import style_networks, summary, vgg
 from synthesis import color, content, frames, large_pictures, memory, motion, styles
 from synthesis.optimizers import Adam
 from synthesis.picture_run import PictureRun
@@ -384,6 +384,7 @@ def main(argv=None):
         description = predictor and style_networks.predict(seen, predictor)
         tf_graph.finalize()
     run_dir = open_run(args, network, inputs, frames=source and source.facts())
+    summary.draw(run_dir / 'network.png', graph.images, graph.painted, 'The network, without its normalizations')
     for line in skipped:
         print(f'skipped: {line}', file=sys.stderr)
 

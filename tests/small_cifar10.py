@@ -1,6 +1,6 @@
 """A few images in CIFAR-10's place, each class a color with noise, for tests of what is trained on them.
 
-As a program, it runs the CIFAR-10 recipe on them, with the wide networks narrow: `python small_cifar10.py OPTIONS`,
+As a program, it runs the CIFAR-10 recipe on them, with the wide network narrow: `python small_cifar10.py OPTIONS`,
 recipes/ on PYTHONPATH.
 """
 import sys
@@ -28,9 +28,8 @@ def data():
 def patch(set_attribute):
     """Puts the small set in CIFAR-10's place; `set_attribute` is monkeypatch.setattr, or setattr."""
     from datasets import cifar10
-    from networks import airbench, wide_convnet
+    from networks import airbench
     set_attribute(cifar10, 'load', lambda data_dir, quiet=False: data())
-    set_attribute(wide_convnet, 'WIDE_MAPS', NARROW)
     set_attribute(airbench, 'MAPS', NARROW)
 
 

@@ -1,4 +1,4 @@
-"""The CIFAR-10 recipe, on a few images of plain colors; its wide network narrow, where it is trained."""
+"""The CIFAR-10 recipe, on a few images of plain colors; the airbench network narrow, where it is trained."""
 import json
 import os
 import shutil
@@ -16,7 +16,7 @@ from common.errors import UnavailableError
 from common.metrics import read_metrics
 from common.session import tf, tflearn
 from datasets import augmentation, cifar10
-from networks import airbench, wide_convnet
+from networks import airbench
 from training import classifier
 
 TESTS = Path(__file__).resolve().parent
@@ -65,16 +65,14 @@ def trained(tmp_path_factory):
 
 
 def test_the_number_of_weights(monkeypatch):
-    for module, name in ((wide_convnet, 'WIDE_MAPS'), (airbench, 'MAPS')):
-        monkeypatch.setattr(module, name, (64, 256, 256))
-    for network, expected in (('book', 2159114), ('wide', 1972490), ('airbench', 1971352)):
+    monkeypatch.setattr(airbench, 'MAPS', (64, 256, 256))
+    for network, expected in (('book', 2159114), ('airbench', 1971352)):
         with tf.Graph().as_default():
             recipe.build_graph(network=network)
             assert sum(np.prod(v.shape.as_list()) for v in tf.trainable_variables()) == expected
 
 
-@pytest.mark.parametrize('network, learning_rate', [('book', 0.02), ('wide', 0.5), ('airbench', 0.12)],
-                         ids=['book', 'wide', 'airbench'])
+@pytest.mark.parametrize('network, learning_rate', [('book', 0.02), ('airbench', 0.12)], ids=['book', 'airbench'])
 def test_the_loss_starts_at_that_of_a_guess_and_falls_and_the_graph_does_not_grow(network, learning_rate):
     data = small_cifar10.data()  # as from a notebook: no command line
     graph = recipe.build_graph(network=network, learning_rate=learning_rate, num_steps=100,
@@ -91,8 +89,7 @@ def test_the_loss_starts_at_that_of_a_guess_and_falls_and_the_graph_does_not_gro
 
 @pytest.mark.parametrize('network, steps, expected', [
     ('book', (0, 499, 5000), (1 / 500, 0.5 * (1 + np.cos(np.pi * 0.0499)), 0.5)),
-    ('wide', (0, 1999, 2000, 6000), (1 / 2000, 1, 1, 0.5)), ('airbench', (0, 5000, 9999), (1, 0.5, 0.0001))],
-                         ids=['book', 'wide', 'airbench'])
+    ('airbench', (0, 5000, 9999), (1, 0.5, 0.0001))], ids=['book', 'airbench'])
 def test_the_learning_rate_of_each_network(network, steps, expected):
     graph = recipe.build_graph(network=network, learning_rate=0.01, num_steps=10000)
     with session.open_session() as sess:
@@ -104,10 +101,9 @@ def test_the_learning_rate_of_each_network(network, steps, expected):
     np.testing.assert_allclose(found, np.array(expected) / 100, atol=1e-8)
 
 
-@pytest.mark.parametrize('network, weight_decay', [('wide', 0.0), ('wide', 0.01), ('airbench', 0.054)])
-def test_a_step_moves_the_averages_of_batch_normalization(network, weight_decay):
+def test_a_step_moves_the_averages_of_batch_normalization():
     data = small_cifar10.data()
-    graph = recipe.build_graph(network=network, weight_decay=weight_decay, num_steps=10,
+    graph = recipe.build_graph(network='airbench', weight_decay=0.054, num_steps=10,
                                statistics=recipe.measure(data.train_images))
     averages = [variable for variable in tf.global_variables() if 'moving_mean' in variable.op.name]
     assert len(averages) == 6
@@ -129,11 +125,11 @@ def test_statistics_of_the_training_images():
     np.testing.assert_allclose(books.std, np.full(3, photographs.std()), rtol=1e-5)
 
 
-def test_the_first_layer_of_the_wide_network_whitens_patches():
+def test_the_first_layer_of_airbench_whitens_patches():
     random = np.random.RandomState(2)
     pixels = np.cumsum(np.cumsum(random.normal(0, 0.2, (40, 32, 32, 3)), axis=1), axis=2)  # neighbors are alike
     pixels = (pixels - pixels.mean()) / pixels.std()
-    filters = wide_convnet.whitening_filters(pixels.astype(np.float32))
+    filters = airbench.whitening_filters(pixels.astype(np.float32))
     np.testing.assert_array_equal(filters[..., :12], -filters[..., 12:])
     corners = [pixels[:, row:row + 31, column:column + 31] for row in (0, 1) for column in (0, 1)]
     patches = np.stack(corners, axis=-2).reshape(-1, 12)
@@ -287,8 +283,8 @@ def test_several_seeds(tmp_path, capsys, monkeypatch, no_pictures):
 def test_help_tells_what_each_network_is_trained_with(capsys):
     assert recipe.main(['--help']) == 0
     said = ' '.join(capsys.readouterr().out.split())
-    for default in ('50 for book, 10 for wide, 7 for airbench', '96 for book, 128 for wide, 500 for airbench',
-                    '0.001 for book, 0.1 for wide, 0.12 for airbench'):
+    for default in ('50 for book, 7 for airbench', '96 for book, 500 for airbench',
+                    '0.001 for book, 0.12 for airbench'):
         assert f'(default: {default})' in said
 
 
@@ -296,12 +292,11 @@ def test_help_tells_what_each_network_is_trained_with(capsys):
     (['--epochs', '0'], 2, '0 given, expected a whole number of at least 1'),
     (['--batch-size', '121'], 2, '--batch-size 121: there are 120 training images'),
     (['--learning-rate', 'inf'], 2, 'inf given'),
-    (['--book', '--network', 'wide'], 2, "--book trains the book's network"),
+    (['--book', '--network', 'airbench'], 2, "--book trains the book's network"),
     (['--book', '--augment', 'none'], 2, 'with --augment book, not none; leave one of them out'),
     (['--book', '--label-smoothing', '0.1'], 2, 'with --label-smoothing 0.0, not 0.1'),
     (['--book', '--weight-decay', '1'], 2, 'with --weight-decay 0.0, not 1.0'),
     (['--book', '--xla', 'on'], 2, 'with --xla off, not on'),
-    (['--network', 'wide', '--keep-prob', '0.5'], 2, '--keep-prob 0.5: the wide network has no dropout'),
     (['--network', 'airbench', '--keep-prob', '0.5'], 2, '--keep-prob 0.5: the airbench network has no dropout'),
     (['--run', 'somewhere'], 2, '--run somewhere: the run that --predict takes'),
     (['--predict', 'missing.png', '--export'], 2, 'leave out --export'),
@@ -345,8 +340,8 @@ def test_predict_wants_a_picture_and_a_trained_run(tmp_path, trained, capsys):
 
 def test_resume_refuses_another_network_and_other_data(trained, capsys, monkeypatch):
     run_dir = str(latest(trained))
-    assert recipe.main(['--resume', run_dir, '--network', 'wide']) == 2
-    assert 'that run has --network book, not wide' in capsys.readouterr().err
+    assert recipe.main(['--resume', run_dir, '--network', 'airbench']) == 2
+    assert 'that run has --network book, not airbench' in capsys.readouterr().err
     data = small_cifar10.data()
     monkeypatch.setattr(cifar10, 'load', lambda *unused: data._replace(checksums={'test_batch': 'another'}))
     assert recipe.main(['--resume', run_dir]) == 2
@@ -356,7 +351,7 @@ def test_resume_refuses_another_network_and_other_data(trained, capsys, monkeypa
 def test_a_checkpoint_of_another_network_is_refused(tmp_path, trained, capsys, no_pictures):
     shutil.copytree(str(latest(trained)), str(tmp_path / 'run'))
     settings = runs.read_record(tmp_path / 'run')['settings']
-    runs.write_record(tmp_path / 'run', settings=dict(settings, network='wide', learning_rate=0.1, keep_prob=1.0))
+    runs.write_record(tmp_path / 'run', settings=dict(settings, network='airbench', learning_rate=0.12, keep_prob=1.0))
     assert recipe.main(['--resume', str(tmp_path / 'run')]) == 2
     assert 'not a checkpoint of this network' in capsys.readouterr().err.splitlines()[-1]
 

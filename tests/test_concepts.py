@@ -51,11 +51,11 @@ PAPER = {
     # 1 3 2 0 / 5 7 4 2 / 0 1 8 6 / 3 0 2 4: (1 + 3 + 5 + 7) / 4 = 4, (2 + 0 + 4 + 2) / 4 = 2, 4 / 4 = 1, 20 / 4 = 5
     'pooling': {'max': [[7, 4], [3, 8]], 'average': [[4, 2], [1, 5]]},
     # MNIST: 5, 5 + 1 = 6, 6 + 4·2 = 14, 14 + 1·2 = 16. CIFAR-10, book: 3, 4, 4 + 2·2 = 8, 12, 14.
-    # Wide: 2, 4, 5, 9, 13, 15, 23, 31, 35, 35 + 2·8 = 51. VGG-16: 6, 16, 44, 100, 212 after the pools.
+    # airbench: 2, 4, 5, 9, 13, 15, 23, 31, 35, 35 + 2·8 = 51. VGG-16: 6, 16, 44, 100, 212 after the pools.
     # Inception: 7, 11, 11, 19, 27, then 4 · jump a module: 59, 91, 107, 171, ... 427, 459, 587, 715.
     'receptive_fields': {'MNIST': {'layer': 'pool2', 'field': 16, 'jump': 4},
                          'CIFAR-10, book': {'layer': 'pool2', 'field': 14, 'jump': 4},
-                         'CIFAR-10, wide': {'layer': 'conv6', 'field': 51, 'jump': 8},
+                         'CIFAR-10, airbench': {'layer': 'conv6', 'field': 51, 'jump': 8},
                          'VGG-16': {'layer': 'pool5', 'field': 212, 'jump': 32},
                          'Inception': {'layer': 'mixed5b', 'field': 715, 'jump': 32}},
     # 1 2 3 2 1 ways down, times as many across; conv3_3: 1 + 2·(1 + 1) + 1 + 2·2·2 + 2 + 3·2·4 = 40

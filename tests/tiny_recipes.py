@@ -65,13 +65,8 @@ def cifar10(folder, network='book', disk=(2000000, 'the checkpoint of step 2')):
     return Subject(cifar10_tflearn, options, [], '--predict', 6, disk, small_cifar10.data().class_names, [32, 32, 3])
 
 
-def cifar10_wide(folder):
-    """The same with the wide network, narrow."""
-    return cifar10(folder, 'wide', (20000, 'examples.png'))
-
-
 def cifar10_airbench(folder):
-    """The same with that of airbench: Muon's momentum, images mirrored by the epoch."""
+    """The same with that of airbench, narrow: Muon's momentum, images mirrored by the epoch."""
     return cifar10(folder, 'airbench', (20000, 'examples.png'))
 
 
@@ -168,7 +163,7 @@ def fast_film(folder):
 
 
 SUBJECTS = {function.__name__: function for function in (
-    concepts, mnist, cifar10, cifar10_wide, cifar10_airbench, transfer, style, dream, dream_film, fast,
+    concepts, mnist, cifar10, cifar10_airbench, transfer, style, dream, dream_film, fast,
     fast_learn, fast_film)}
 
 

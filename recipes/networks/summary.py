@@ -10,8 +10,9 @@ _VARIABLES = ('Variable', 'VariableV2', 'VarHandleOp')
 _PASSED = ('Identity', 'ReadVariableOp', 'Switch', 'Merge', 'Cast')  # between a variable and the operation that uses it
 _KINDS = {'Conv2D': 'convolution', 'DepthwiseConv2dNative': 'depthwise', 'MaxPool': 'max pooling',
           'AvgPool': 'average pooling', 'MatMul': 'fully connected', 'Concat': 'concatenation',
-          'ConcatV2': 'concatenation', 'Max': 'global maximum', 'Mean': 'global mean'}
-_GENERIC = {'conv', 'convolution', 'conv2d', 'matmul', 'maxpool', 'avgpool', 'concat', 'max', 'mean', 'depthwise'}
+          'ConcatV2': 'concatenation', 'DepthToSpace': 'depth to space', 'Max': 'global maximum', 'Mean': 'global mean'}
+_GENERIC = {'conv', 'convolution', 'conv2d', 'matmul', 'maxpool', 'avgpool', 'concat', 'max', 'mean', 'depthwise',
+            'depthtospace'}
 _COLORS = {'convolution': pages.COLORS[0], 'depthwise': pages.COLORS[0], 'fully connected': pages.COLORS[2],
            'concatenation': pages.COLORS[4]}
 _ROW = 20               # pixels
@@ -24,7 +25,7 @@ class Layer(NamedTuple):
     name: str
     kind: str
     kernel: int             # pixels of its input that a unit sees, each way; 0 for the whole
-    stride: int
+    stride: float           # below 1 where rows and columns become more
     shape: Any              # list of int or None, without the batch
     weights: int
     field: Optional[int]    # pixels of a side that a unit sees of the image; None for the whole
@@ -60,7 +61,7 @@ def summarize(inputs, outputs):
         kernel, stride = _window(operation, known)
         if kernel is not None:
             before = _Seen(field=None if before.field is None or not kernel else before.field
-                           + (kernel - 1) * before.jump, jump=before.jump * stride, layer=len(rows))
+                           + (kernel - 1) * before.jump, jump=int(before.jump * stride), layer=len(rows))
             whole = before.field is None
             rows.append(Layer(name=operation.name, kind=_KINDS[operation.type], kernel=kernel, stride=stride,
                               shape=operation.outputs[0].shape.as_list()[1:], weights=0, field=before.field,
@@ -108,6 +109,8 @@ def _window(operation, known):
         return operation.get_attr('ksize')[1], operation.get_attr('strides')[1]
     if operation.type == 'MatMul' and not all(tensor in known for tensor in operation.inputs):  # else a Gram matrix
         return 0, 1
+    if operation.type == 'DepthToSpace':
+        return 1, 1 / operation.get_attr('block_size')
     if operation.type in ('Concat', 'ConcatV2') and len(known) > 1 and first.shape.rank == 4:
         return 1, 1
     if operation.type in ('Max', 'Mean') and first.shape.rank == 4 and operation.outputs[0].shape.rank == 2:
@@ -166,7 +169,7 @@ def draw(path, inputs, outputs, title='The network'):
 
 def _cells(layer):
     size = f' {layer.kernel}×{layer.kernel}' if layer.kernel > 1 or layer.kind == 'convolution' else ''
-    stride = f' / {layer.stride}' if layer.stride > 1 else ''
+    stride = '' if layer.stride == 1 else f' / {layer.stride}' if layer.stride > 1 else f' × {1 / layer.stride:.0f}'
     scale = '' if layer.jump in (None, 1) else f'/{layer.jump}'
     shape = [letter + scale if side is None else f'{side:,}' for side, letter in zip(layer.shape, 'hw?')]
     field = 'all' if layer.field is None else f'{layer.field}×{layer.field}'

@@ -24,23 +24,6 @@ def cosine(step, num_steps, peak, warmup_steps=0):
     return peak * 0.5 * (1.0 + tf.cos(np.pi * step / max(num_steps, 1)))
 
 
-def triangle(step, num_steps, peak, warmup_fraction):
-    """Computes a learning rate that rises linearly over a fraction of the steps and falls linearly to zero.
-
-    Args:
-      step, num_steps, peak: see cosine.
-      warmup_fraction: float in (0, 1).
-
-    Returns:
-      float32 [].
-
-    Source: Smith and Topin 2018, Super-convergence, arXiv 1708.07120, the one-cycle policy with the same peak.
-    """
-    step = tf.cast(step, tf.float32)
-    rising, falling = warmup_fraction * num_steps, (1.0 - warmup_fraction) * num_steps
-    return peak * tf.minimum((step + 1.0) / rising, (num_steps - step) / falling)
-
-
 def minimize_with_decay(loss, optimizer, global_step, decay=None):
     """Makes the operation of one step, in which the weights (not the biases) decay apart from the gradient.
 

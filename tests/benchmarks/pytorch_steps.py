@@ -42,20 +42,52 @@ def cifar10_book():
                     labels_of(96), 0.1)
 
 
-def cifar10_wide():
-    """One training step of 128 images, channels last, which is the faster on a processor."""
-    layers, depth = [nn.Conv2d(3, 24, 2, bias=False), nn.ReLU()], 24
+class Muon(torch.optim.Optimizer):
+    """Nesterov's momentum, made orthogonal by three Newton-Schulz steps, of filters with a fixed norm."""
+
+    def __init__(self, params):
+        super().__init__(params, {'lr': 0.12, 'momentum': 0.6})
+
+    @torch.no_grad()
+    def step(self):
+        """Takes one step."""
+        for kernel in self.param_groups[0]['params']:
+            slot = self.state[kernel].setdefault('momentum', torch.zeros_like(kernel))
+            slot.mul_(0.6).add_(kernel.grad)
+            update = kernel.grad.add(slot, alpha=0.6).reshape(len(kernel), -1)
+            update = update / (update.norm() + 1e-7)
+            for _ in range(3):
+                square = update @ update.T
+                update = 3.4445 * update + (-4.7750 * square + 2.0315 * square @ square) @ update
+            kernel.mul_(len(kernel) ** 0.5 / kernel.norm()).add_(update.reshape(kernel.shape), alpha=-0.12)
+
+
+def cifar10_airbench():
+    """One training step of 500 images, channels last, which is the faster on a processor."""
+    layers, depth = [nn.Conv2d(3, 24, 2), nn.SiLU()], 24
     layers[0].weight.requires_grad = False
     for maps in (64, 256, 256):
-        layers += [nn.Conv2d(depth, maps, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(maps), nn.ReLU(),
-                   nn.Conv2d(maps, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps), nn.ReLU()]
+        layers += [nn.Conv2d(depth, maps, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(maps), nn.SiLU(),
+                   nn.Conv2d(maps, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps), nn.SiLU()]
         depth = maps
-    model = nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(256, 10))
+    for layer in layers:
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.weight.requires_grad = False
+    model = nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(256, 10, bias=False))
     model = model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1, momentum=0.9, nesterov=True,
-                                weight_decay=5e-4)
-    images = torch.rand(128, 3, 32, 32).to(memory_format=torch.channels_last)
-    return training(model, optimizer, images, labels_of(128), 0.2)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    muon = Muon([parameter for parameter in trained if parameter.ndim == 4])
+    others = torch.optim.SGD([parameter for parameter in trained if parameter.ndim < 4], 0.1, momentum=0.85,
+                             nesterov=True, weight_decay=5e-4)
+    images = torch.rand(500, 3, 32, 32).to(memory_format=torch.channels_last)
+    other_step = training(model, others, images, labels_of(500), 0.2)
+
+    def step():
+        loss = other_step()
+        muon.step()
+        muon.zero_grad()
+        return loss
+    return step
 
 
 def style(size):

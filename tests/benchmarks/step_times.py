@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 RECIPES = Path(__file__).resolve().parents[2] / 'recipes'
-STEPS = {'mnist': 40, 'cifar10_book': 40, 'cifar10_wide': 10, 'style_256': 12, 'style_512': 5, 'dream': 12,
+STEPS = {'mnist': 40, 'cifar10_book': 40, 'cifar10_airbench': 8, 'style_256': 12, 'style_512': 5, 'dream': 12,
          'features': 8}
 RANDOM = np.random.RandomState(0)
 

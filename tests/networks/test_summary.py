@@ -34,7 +34,7 @@ def test_mnist():
     assert layers[-1].field is layers[-1].jump is None
 
 
-@pytest.mark.parametrize('network, weights', [('book', 2159114), ('wide', 1972490 + 288)])  # 288: its fixed first layer
+@pytest.mark.parametrize('network, weights', [('book', 2159114), ('airbench', 1971352 + 288)])  # 288: a fixed layer
 def test_cifar10(network, weights):
     graph = cifar10_tflearn.build_graph(network=network)
     layers = summary.summarize(graph.images, graph.probabilities)
@@ -87,6 +87,17 @@ def test_dilation_branches_and_gram_matrices():
     assert sorted((layer.kind, layer.field) for layer in layers) == [
         ('average pooling', 4), ('concatenation', 5), ('convolution', 3), ('convolution', 5)]
     assert sum(layer.weights for layer in layers) == 3 * 3 * 3 * 4
+
+
+def test_depth_to_space_doubles_rows_and_columns():
+    pixels = tf.placeholder(tf.float32, [1, 32, 32, 3])
+    small = tf.nn.conv2d(pixels, tf.get_variable('small', [2, 2, 3, 8]), 2, 'SAME')          # field 2, jump 2
+    large = tf.nn.conv2d(tf.depth_to_space(small, 2), tf.get_variable('large', [3, 3, 2, 4]), 1, 'SAME')
+    layers = summary.summarize(pixels, large)
+    assert [(layer.kind, layer.stride, layer.shape, layer.weights, layer.field, layer.jump) for layer in layers] == [
+        ('convolution', 2, [16, 16, 8], 96, 2, 2), ('depth to space', 0.5, [32, 32, 2], 0, 2, 1),
+        ('convolution', 1, [32, 32, 4], 72, 4, 1)]
+    assert summary._cells(layers[1])[1:3] == ('depth to space × 2', '32 × 32 × 2')
 
 
 def test_the_figure(tmp_path):

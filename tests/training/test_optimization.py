@@ -24,11 +24,6 @@ def test_a_cosine_without_warm_up_starts_at_the_peak(num_steps):
     np.testing.assert_allclose(rates(lambda step: optimization.cosine(step, num_steps, 0.1), [0]), 0.1, rtol=1e-6)
 
 
-def test_a_triangle_rises_and_falls_linearly():
-    found = rates(lambda step: optimization.triangle(step, 100, 0.5, 0.2), (0, 19, 20, 60, 100))
-    np.testing.assert_allclose(found, [0.5 / 20, 0.5, 0.5, 0.25, 0], atol=1e-7)
-
-
 def after_a_step(variables, loss, optimizer, decay):
     step = optimization.minimize_with_decay(loss, optimizer, tf.train.get_or_create_global_step(), decay)
     with session.open_session() as sess:
