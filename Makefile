@@ -3,8 +3,8 @@
 # is a Python 3.7. PYTHON=/path/to/python names one; CUDA=0 leaves NVIDIA's libraries out.
 
 .DEFAULT_GOAL := help
-.PHONY: help concepts mnist cifar10 style fast-style dream features transfer report test test-fast fuzz lint docs-pictures \
-  venv clean-venv clean-output clean-features
+.PHONY: help concepts mnist cifar10 style fast-style dream features transfer report studio test test-fast fuzz lint \
+  docs-pictures venv clean-venv clean-output clean-features
 # .venv's Python is to find the packages of .venv alone
 unexport PYTHONHOME PYTHONPATH
 export STACK PYTHON CUDA
@@ -51,6 +51,9 @@ transfer: $(environment)  ## classify photographs of your own kinds with a pre-t
 report: venv  ## write the page of every run in output/ anew, and the list of all runs
 	.venv/bin/python recipes/report.py $(ARGS)
 
+studio: venv-studio  ## start recipes, watch them and look at their runs in a browser
+	.venv/bin/python recipes/studio.py $(ARGS)
+
 test: venv-dev  ## run the tests
 	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
@@ -72,6 +75,9 @@ venv:  ## make .venv: a Python with TensorFlow and what else the recipes need
 
 venv-dev:
 	@sh ./make_venv.sh --dev
+
+venv-studio:
+	@sh ./make_venv.sh --studio
 
 clean-venv:  ## remove .venv, of both stacks
 	rm -rf .venv .venv-tf1 .venv-tf2 .uv

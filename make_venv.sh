@@ -7,6 +7,7 @@
 # asked for last. Does nothing where it is there and whole.
 #   ./make_venv.sh                    what the recipes need
 #   ./make_venv.sh --dev              and what the tests and the linter need on top
+#   ./make_venv.sh --studio           and what recipes/studio.py needs on top
 #   ./make_venv.sh --describe FILE    says what the recipe in FILE is; makes nothing
 # PYTHON names a Python to use. CUDA=1 or 0 takes or leaves NVIDIA's libraries (tf2); else they come where nvidia-smi
 # shows a card. DRY_RUN=1 says what would be made.
@@ -257,10 +258,15 @@ if command -v flock >/dev/null; then
 fi
 take_or_choose
 holds "$venv/stamp" "$requirements" $cuda || make_venv
-if [ "${1-}" = --dev ] && ! holds "$venv/stamp-dev" "$requirements" $cuda "$dev"; then
-    say "adding what the tests need to $venv: a few seconds"
-    install --force-reinstall -r "$dev"
-    write_stamp "$venv/stamp-dev" "$requirements" $cuda "$dev"
+more=
+case "${1-}" in
+    --dev) more=$dev kind=dev what='the tests need' ;;
+    --studio) more=requirements-studio.txt kind=studio what='the studio needs' ;;
+esac
+if [ -n "$more" ] && ! holds "$venv/stamp-$kind" "$requirements" $cuda "$more"; then
+    say "adding what $what to $venv: a few seconds"
+    install --force-reinstall -r "$more"
+    write_stamp "$venv/stamp-$kind" "$requirements" $cuda "$more"
 fi
 if [ "$(readlink .venv 2>/dev/null)" != "$venv" ]; then
     rm -rf .venv  # another stack's link, or the environment of an earlier version

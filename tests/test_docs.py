@@ -12,7 +12,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 PAGES = [PROJECT / 'README.md', PROJECT / 'CONTRIBUTING.md', PROJECT / 'CHANGELOG.md',
          *sorted((PROJECT / 'docs').glob('*.md'))]
-COMMANDS = {'report': 'docs/runs-and-resume.md'}  # what does something else with runs, and the page that describes it
+COMMANDS = {'report': 'docs/runs-and-resume.md', 'studio': 'docs/studio.md'}  # no recipes; the pages that describe them
 RECIPES = sorted({path.stem for path in (PROJECT / 'recipes').glob('*.py')} - set(COMMANDS))
 SHARED_OPTIONS = 'docs/runs-and-resume.md'
 FENCE = re.compile(r'(?:<!-- from (?P<source>\S+) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$', re.M | re.S)
@@ -141,7 +141,7 @@ def options_of(recipe, monkeypatch):
         with pytest.raises(Caught) as caught:
             importlib.import_module(recipe).parse_args([])
     actions = caught.value.args[0]._actions
-    return {action.option_strings[-1]: action for action in actions if action.dest != 'help'}
+    return {(action.option_strings or [action.dest])[-1]: action for action in actions if action.dest != 'help'}
 
 
 def described_in(page):
@@ -155,6 +155,13 @@ def test_every_option_is_described_in_one_page(recipe, monkeypatch):
     own = [option for option, _, _ in described_in(f'docs/{recipe}.md')]
     shared = [option for option, _, _ in described_in(SHARED_OPTIONS)]
     assert sorted(own + [option for option in shared if option in options]) == sorted(options)
+
+
+@pytest.mark.parametrize('command', sorted(COMMANDS))
+def test_the_page_of_a_command_names_its_options(command, monkeypatch):
+    page = read(PROJECT / COMMANDS[command])
+    for option, action in options_of(command, monkeypatch).items():
+        assert not action.option_strings or re.search(rf'`{option}\b', page), option
 
 
 def test_shared_options_are_shared(monkeypatch):

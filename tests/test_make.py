@@ -438,6 +438,14 @@ def test_changed_dev_requirements_leave_the_rest_alone(machine):
     assert [line.split()[-1] for line in machine.make_venv('--dev')] == ['requirements-dev.txt']
 
 
+def test_the_studio_is_added_for_itself_alone(machine):
+    (machine.root / 'requirements-studio.txt').write_text('flask==3.1.3\n')
+    machine.make_venv('--dev')
+    assert [line.split()[-1] for line in machine.make_venv('--studio')] == ['requirements-studio.txt']
+    assert 'flask-3.1.3.dist-info' in machine.installed()
+    assert machine.make_venv('--studio') == machine.make_venv('--dev') == machine.make_venv() == []
+
+
 def test_a_lost_pytest_is_put_back(machine):
     machine.make_venv('--dev')
     remove(machine.venv / 'lib/python3.7/site-packages/pytest')
@@ -569,6 +577,13 @@ def test_every_package_is_pinned_once(stack, tensorflow):
     assert not set(ours) & set(pins('requirements-tf2-cuda.txt'))
 
 
+@pytest.mark.parametrize('stack, python', [('', '3.7'), ('-tf2', '3.13')])
+def test_the_studio_is_pinned_and_takes_what_is_there(stack, python):
+    studio, ours = pins('requirements-studio.txt', python_version=python), pins(f'requirements{stack}.txt')
+    assert {'flask', 'waitress'} <= set(studio) and not set(studio) & set(ours)
+    assert {'werkzeug', 'jinja2', 'markupsafe'} <= set(ours)
+
+
 def test_a_mac_gets_the_tensorflow_that_it_has():
     assert pins('requirements.txt', sys_platform='darwin')['tensorflow'] == '1.15.0'
     assert 'tensorflow-gpu' not in pins('requirements.txt', sys_platform='darwin')
@@ -604,5 +619,5 @@ echo "${{STACK:+STACK=$STACK }}$1 ${{RECIPES_DATA_DIR-unset}} ${{RECIPES_MODELS_
     done = checkout.run('bash', '.ci/run')
     folder = f'{checkout.root}/../shared/data' if shared else 'unset'
     assert done.stdout == ''.join(f'{what} {folder} unset\n' for what in (
-        'lint', 'test', 'STACK=tf2 test'))  # the tests' count comes last
+        'venv-studio', 'lint', 'test', 'STACK=tf2 venv-studio', 'STACK=tf2 test'))  # the tests' count comes last
     assert done.returncode == code

@@ -72,7 +72,7 @@ def write(run_dir):
       InputError: it is no run's folder, or its record is damaged.
     """
     run_dir = Path(run_dir).resolve()
-    if not _is_file(run_dir / runs.RECORD):
+    if not is_file(run_dir / runs.RECORD):
         raise InputError(f'{run_dir}: not a run; name a folder that contains a {runs.RECORD}')
     record = runs.read_record(run_dir)
     entries, tables = list_files(run_dir), read_tables(run_dir)
@@ -109,8 +109,8 @@ def write_index(output_dir):
             record, said = {'recipe': run_dir.parent.name}, 'The record of this run is damaged.'
         page, thumbnail = run_dir / REPORT, run_dir / THUMBNAIL
         rows.append({'recipe': record['recipe'], 'started': str(record.get('started', run_dir.name)), 'sentence': said,
-                     'link': _url(page if _is_file(page) else run_dir, output_dir),
-                     'thumbnail': _url(thumbnail, output_dir) if _is_file(thumbnail) else None})
+                     'link': _url(page if is_file(page) else run_dir, output_dir),
+                     'thumbnail': _url(thumbnail, output_dir) if is_file(thumbnail) else None})
     rows.sort(key=lambda row: row['started'], reverse=True)
     _render('index.html', Path(output_dir) / INDEX, rows=rows)
     return Path(output_dir) / INDEX
@@ -178,7 +178,7 @@ def list_files(run_dir):
             if path.name.startswith('.') or path.name == REPORT or path.is_symlink():
                 continue
             name = f'{prefix}{path.name}' + ('/' if path.is_dir() else '')
-            if path.is_dir() or _is_file(path):
+            if path.is_dir() or is_file(path):
                 found.append(Entry(name, path, _total(path), captions.find(name)[1].title))
     return found
 
@@ -191,7 +191,7 @@ def _total(path):
                for folder, _, names in os.walk(str(path)) for name in names)
 
 
-def _is_file(path):
+def is_file(path):
     """Tells whether a regular file is there, itself and no link to one."""
     try:
         return stat.S_ISREG(os.lstat(str(path)).st_mode)
@@ -263,7 +263,7 @@ def show_pictures(pictures):
 
 def write_thumbnail(run_dir, paths):
     """Writes a small copy of the first of several pictures that can be read; of none, none."""
-    for path in filter(_is_file, paths):
+    for path in filter(is_file, paths):
         try:
             _, width, height = images.measure(path)
             if width * height <= MOST_PIXELS:
@@ -281,7 +281,7 @@ def read_tables(run_dir):
     """Reads the tables of numbers of a run: {name: list of rows, dicts of numbers}."""
     tables = {}
     for path in sorted(run_dir.glob('*.csv')):
-        if _is_file(path) and path.stat().st_size < LARGEST_TABLE:
+        if is_file(path) and path.stat().st_size < LARGEST_TABLE:
             try:
                 rows = metrics.read_metrics(path)
             except (InputError, ValueError):  # a table of texts, of predictions say
