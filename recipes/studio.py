@@ -315,7 +315,7 @@ def main(argv=None):
         server = waitress.create_server(
             create_app(queue, hosts, token), host=args.host, port=args.port, threads=8, connection_limit=CONNECTIONS,
             channel_timeout=IDLE_SECONDS, cleanup_interval=5, asyncore_use_poll=True, max_request_body_size=MOST_BYTES,
-            ident=None)
+            clear_untrusted_proxy_headers=True, ident=None)
     except OSError as error:
         queue.close()
         raise UnavailableError(f'--host {args.host} --port {args.port}: {error.strerror}; choose another --port')

@@ -42,7 +42,8 @@ class Served:
         hosts = None if token else set()
         self.server = waitress.create_server(
             studio.create_app(self.queue, hosts, token), host='127.0.0.1', port=0, threads=4, asyncore_use_poll=True,
-            connection_limit=studio.CONNECTIONS, max_request_body_size=studio.MOST_BYTES, **options)
+            connection_limit=studio.CONNECTIONS, max_request_body_size=studio.MOST_BYTES,
+            clear_untrusted_proxy_headers=True, **options)
         self.port = self.server.effective_port
         self.host = f'127.0.0.1:{self.port}'
         if hosts is not None:
