@@ -267,7 +267,7 @@ def predict(sess, graph, inputs):
 
 
 def evaluate(sess, graph, data, run_dir, tta=False, shift=0):
-    """Measures the test images, which nothing was chosen by, and draws curves, filters and mistakes.
+    """Evaluates the test images, which no choice was based on, and draws curves, filters and mistakes.
 
     Args:
       tta: bool, measure the mean over each image and other views of it, too.
@@ -306,7 +306,7 @@ def parse_args(argv):
         training.add_argument('--' + name.replace('_', '-'), type=kind, help=f'{text} (default: {defaults})')
 
     training.add_argument('--network', choices=tuple(SETTINGS), default='book',
-                          help="the book's network or a better one, which comes with settings of its own")
+                          help="the book's network, or a better one with its own settings")
     add('epochs', cli.whole_number(1), 'passes over the training images')
     training.add_argument('--steps', type=cli.whole_number(1), help='batches to train on, instead of epochs')
     add('batch_size', cli.whole_number(1), 'images')
@@ -319,7 +319,8 @@ def parse_args(argv):
                                'every second epoch, shift; book: mirror, rotate')
     training.add_argument('--early-stopping', type=cli.whole_number(0), default=0, metavar='N',
                           help='stop after N validations without a higher accuracy; 0: never')
-    training.add_argument('--runs', type=cli.whole_number(1), default=1, help='seeds, for a mean and its deviation')
+    training.add_argument('--runs', type=cli.whole_number(1), default=1,
+                          help='number of seeds; from 2 on, mean and standard deviation are reported')
     training.add_argument('--book', action='store_true', help="the settings of chapter 4 of the TensorFlow 1.x Deep "
                           "Learning Cookbook, trained by tflearn's DNN.fit, which cannot be resumed")
     group, names = classifier.add_options(parser, "classify images with a trained run; each one's center square")

@@ -417,7 +417,7 @@ def main(argv=None):
         for idea, extension in IDEAS.items()])
     seconds = runs.total_seconds(run_dir, started)
     runs.write_record(run_dir, seconds=seconds, results=numbers, versions=runs.versions())
-    print(f'{len(IDEAS)} ideas, every number as by hand, in {seconds:.0f} s: {run_dir / "concepts.html"}')
+    print(f'{len(IDEAS)} ideas, every number checked by hand, in {seconds:.0f} s: {run_dir / "concepts.html"}')
 
 
 if __name__ == '__main__':

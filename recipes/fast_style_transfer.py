@@ -1,8 +1,8 @@
 """Fast style transfer: paints a photograph in a second, in one of 26 styles or any painting's, and learns paintings.
 
-The idea. style_transfer.py optimizes every picture anew. Here a network was trained once to make such pictures, so that
-one pass through it is enough. Its convolutions know how to paint; a *style* is nothing but the scale γ and the shift β
-that follow each normalization: 990 numbers. Hence there are three ways to a style:
+The idea. style_transfer.py optimizes each picture from the start. Here a network was trained once to make such
+pictures in a single pass. Its convolutions know how to paint; a *style* is nothing but the scale γ and the shift β that
+follow each normalization: 990 numbers. Hence there are three ways to a style:
 
 - *26 styles* that were trained with the convolutions. They have no names: without any option, a sheet shows them all.
   Vectors can be blended.

@@ -2,7 +2,7 @@
 
 The idea. A fully connected network sees an image as a row of numbers; a convolutional network keeps its shape:
 
-- *Local receptive fields*: a unit looks at 5x5 pixels only. Sliding 5x5 over 28x28 with stride 1 gives 24x24 positions;
+- *Local receptive fields*: a unit sees 5x5 pixels only. Sliding 5x5 over 28x28 with stride 1 gives 24x24 positions;
   with zeros padded around the border (SAME) it gives 28x28, and a stride of 2 would halve that.
 - *Shared weights*: all positions use the same 5x5 kernel, so a layer of 32 feature maps has 32 * (5 * 5 + 1) = 832
   weights, where a fully connected layer of as many units would have 20 million.
@@ -267,7 +267,7 @@ def predict(sess, graph, digits):
 
 
 def evaluate(sess, graph, data, run_dir):
-    """Measures the test images, which nothing was chosen by, and draws curves, filters, activations and mistakes.
+    """Evaluates the test images, which no choice was based on, and draws curves, filters, activations and mistakes.
 
     Returns:
       {'test_accuracy': evaluation.Accuracy}.
@@ -300,7 +300,7 @@ def parse_args(argv):
     parser = cli.make_parser(__doc__, data=True)
     training = parser.add_argument_group('training')
     training.add_argument('--dataset', choices=sorted(mnist.DATASETS, reverse=True), default='mnist',
-                          help='digits, or clothes; with --predict, what the latest run has to have learned')
+                          help='digits or clothes; with --predict, what the latest run must have been trained on')
     training.add_argument('--steps', type=cli.whole_number(1), default=500, help='batches to train on')
     add_training_options(training, batch_size=128, learning_rate=0.002, keep_prob=0.8, early_stopping=0)
     training.add_argument('--augment', action='store_true', help='shift, turn and scale the training images a little')

@@ -1,6 +1,6 @@
 """Transfer learning: a folder of labeled images becomes a classifier, on top of a pre-trained VGG-16.
 
-The idea. A network that has learned to tell a thousand classes apart in a million photographs knows edges, textures,
+The idea. A network that has learned a thousand classes from a million photographs knows edges, textures,
 eyes and fur; what it lacks for other classes is the last step. So its convolutions are taken over, a small new network
 (the head) is put in place of its classifier, and as much of the whole is trained as the data allow:
 
@@ -243,7 +243,7 @@ def predict(sess, stage, features, images, copy='original'):
 
 
 def evaluate(sess, stage, explainer, features, data, run_dir, *, seed=0, tta=False):
-    """Measures the test images, which nothing was chosen by, and draws curves, mistakes and heat maps.
+    """Evaluates the test images, which no choice was based on, and draws curves, mistakes and heat maps.
 
     Args:
       sess, features, data, run_dir: see train.
@@ -282,7 +282,7 @@ def trained_model(trained, device='auto', threads=None):
 
 
 def classify_files(paths, trained, device='auto', threads=1):
-    """Classifies a person's own images with a trained run: a line each, a table (CSV), and their heat maps."""
+    """Classifies a person's own images with a trained run: a line each, a table (CSV) and heat maps."""
     run_dir, size = trained.run_dir, trained.settings['size']
     with trained_model(trained, device, threads) as (sess, _, explainer, names):
         probabilities = grad_cam.draw(

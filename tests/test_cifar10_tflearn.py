@@ -260,7 +260,7 @@ def test_ctrl_c_in_the_chapters_way(tmp_path, capsys, monkeypatch, no_pictures):
         raise KeyboardInterrupt
     monkeypatch.setattr(tflearn.DNN, 'fit', interrupted)
     assert recipe.main(arguments(tmp_path, '--book')) == 130
-    assert "tflearn's trainer saves nothing until its end" in capsys.readouterr().err.splitlines()[-1]
+    assert "tflearn's trainer saves nothing before its end" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.slow
@@ -298,7 +298,7 @@ def test_help_tells_what_each_network_is_trained_with(capsys):
     (['--book', '--weight-decay', '1'], 2, 'with --weight-decay 0.0, not 1.0'),
     (['--book', '--xla', 'on'], 2, 'with --xla off, not on'),
     (['--network', 'airbench', '--keep-prob', '0.5'], 2, '--keep-prob 0.5: the airbench network has no dropout'),
-    (['--run', 'somewhere'], 2, '--run somewhere: the run that --predict takes'),
+    (['--run', 'somewhere'], 2, '--run somewhere needs --predict'),
     (['--predict', 'missing.png', '--export'], 2, 'leave out --export'),
     (['--network', 'deep'], 2, "invalid choice: 'deep'"),
     (['--predict', 'missing.png'], 2, 'no run'),

@@ -151,7 +151,7 @@ def test_help_fits_the_terminal_and_begins_with_the_recipes_options(tiny):
 
 def test_a_mistake_in_the_options(tiny, tmp_path):
     check_mistake(tiny, ['--sed', '1'], "there is no option --sed; did you mean '--seed'?", tmp_path / 'output')
-    check_mistake(tiny, [tiny.subject.takes, 'https://example.org/a.jpg'], 'is an address; download it', tmp_path / 'o')
+    check_mistake(tiny, [tiny.subject.takes, 'https://example.org/a.jpg'], 'is a URL; download it', tmp_path / 'o')
     check_mistake(tiny, ['--resume'], 'start one first: python recipes/' + tiny.recipe.name, tmp_path / 'output')
     (tmp_path / 'file').write_text('')
     check_mistake(tiny, tiny.subject.options, 'cannot write there', tmp_path / 'file')

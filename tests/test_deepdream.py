@@ -274,7 +274,7 @@ def test_stopped_and_resumed(dreams, finished, picture, run_dir, monkeypatch, ca
 KILLED = '''
 import os, signal, sys, deepdream
 from synthesis import picture_run
-picture_run.SECONDS_BETWEEN_CHECKPOINTS, picture_run.SHARE_FOR_CHECKPOINTS = 0.0, float('inf')
+picture_run.SECONDS_BETWEEN_CHECKPOINTS, picture_run.CHECKPOINT_FRACTION = 0.0, float('inf')
 steps_left, ascent_step = int(sys.argv[1]), deepdream.ascent_step
 def step(*args):
     global steps_left

@@ -203,7 +203,7 @@ def test_resume_refuses_other_batches(visualize, run_dir, monkeypatch, capsys):
     monkeypatch.setattr(sheet_tiles, 'BATCH_PIXELS', 4 * 64 * 64)
     assert visualize('--resume', fast=False) == 2
     message = capsys.readouterr().err.splitlines()[-1] + '\n'  # the first line: an inactive channel
-    assert 'batches changed since that run began ([2, 2, 1, 1] then, [4, 1, 1] now)' in message
+    assert 'batches changed since that run started ([2, 2, 1, 1] then, [4, 1, 1] now)' in message
     assert message.count('\n') == 1
 
 

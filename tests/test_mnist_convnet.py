@@ -287,7 +287,7 @@ def test_early_stopping_ends_the_training_and_keeps_the_best(tmp_path, monkeypat
     (['--batch-size', '5000'], 2, '--batch-size 5000: there are 4500 training images'),
     (['--learning-rate', 'nan'], 2, 'nan given'),
     (['--predict', 'missing.png'], 2, 'no run in'),
-    (['--run', 'output'], 2, '--run output: the run that --predict takes, and there is no --predict'),
+    (['--run', 'output'], 2, '--run output needs --predict'),
     (['--device', 'gpu'], 3, 'no CUDA GPU')],
     ids=lambda value: ' '.join(value) if isinstance(value, list) else '')
 def test_a_users_mistake_is_one_line_and_writes_nothing(tmp_path, capsys, monkeypatch, more, code, text):
@@ -319,7 +319,7 @@ def test_predict_reads_no_digit_with_a_run_that_has_learnt_clothes(tmp_path, cap
     run_dir = runs.create(tmp_path, recipe.RECIPE, settings={'dataset': 'fashion'})
     digit = tmp_path / 'digit.png'
     images.save_image(digit, np.repeat(255.0 - mnist.load_sample().test_images[0][:, :, np.newaxis], 3, axis=2))
-    for more, text in (([], f'the latest run, {run_dir}, has learned fashion'),
+    for more, text in (([], f'the latest run, {run_dir}, was trained on fashion'),
                        (['--dataset', 'fashion'], 'has no trained weights yet'),
                        (['--run', str(run_dir)], 'has no trained weights yet')):
         assert recipe.main(['--predict', str(digit), '--output-dir', str(tmp_path)] + more) == 2

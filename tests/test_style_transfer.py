@@ -367,7 +367,7 @@ def test_a_checkpoint_of_an_earlier_version_is_resumed(recipe, pictures, tmp_pat
 
 @pytest.mark.parametrize('options, message', [
     (['--content', 'missing.jpg'], 'missing.jpg: no such file or folder'),
-    (['--size', '40'], '40 x 30 pixels at the size asked for; the shorter side must have at least 32'),
+    (['--size', '40'], '40 x 30 pixels at the requested size; the shorter side must have at least 32'),
     (['--style-blend', '1', '2'],
      '--style-blend 1 2: expected a weight for each of the 1 styles, at least one of them above 0'),
     (['--style-blend', '-1'], 'expected a number of at least 0'),

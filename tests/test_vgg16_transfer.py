@@ -450,7 +450,7 @@ def test_predict_wants_a_run_and_the_same_classes(tmp_path, trained, capsys):
     runs.release_all()
     for command, said in (
             ([image, '--output-dir', tmp_path / 'nothing'], 'train one first: python recipes/vgg16_transfer.py'),
-            ([image, '--output-dir', trained, '--data-dir', other], 'has learned blue, red, but'),
+            ([image, '--output-dir', trained, '--data-dir', other], 'has the classes blue, red, but'),
             ([tmp_path / 'text.png', '--output-dir', trained], 'text.png'),
             ([image, '--run', unfinished], 'no trained weights yet; train one first')):
         assert recipe.main(['--predict', *map(str, command)]) == 2
@@ -476,7 +476,7 @@ def errors_of(command, capsys, code):
     (['--fine-tune', 'none', '--steps', '7'], 2, '--steps 7: an option of stage 2'),
     (['--fine-tune', 'none', '--learning-rate', '0.1'], 2, '--learning-rate 0.1: an option of stage 2'),
     (['--book'], 2, '--book --head-epochs 3'),
-    (['--run', '.'], 2, 'there is no --predict'),
+    (['--run', '.'], 2, 'needs --predict'),
     (['--features-dir', str(SCRIPT / 'features')], 2, '--features-dir'),
     (['--resume', '.'], 2, '--resume .: not a run'),
     (['--predict', 'missing.png'], 2, 'missing.png'),

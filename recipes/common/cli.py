@@ -54,7 +54,7 @@ def exit_codes(main):
                 sys.stdout.flush()
                 lost = outputs[0].error
                 if lost and not code:
-                    code = _end(name, 'error', f'cannot write to stdout ({lost.strerror}); the work is done', 3)
+                    code = _end(name, 'error', f'cannot write to stdout ({lost.strerror}); the results are saved', 3)
             return code
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
@@ -145,7 +145,7 @@ def _end(name, kind, message, code):
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows a default, as one would type it, where there is one: not None, not that a switch is off, not one told."""
+    """Shows a default as one would type it, unless it is None, a switch that is off, or in the help text already."""
 
     def _get_help_string(self, action):
         if action.default is None or action.default is False or '(default: ' in action.help:
@@ -227,7 +227,7 @@ def _path(text):
     if not text:
         raise argparse.ArgumentTypeError('expected a name')
     if re.match(r'\w+://', text):
-        raise argparse.ArgumentTypeError(f'{text} is an address; download it, and give the name of the file')
+        raise argparse.ArgumentTypeError(f'{text} is a URL; download it and give the name of the file')
     quoted = re.match(r"""(["'])(.+)\1$""", text)  # what some terminals make of a file that is dropped on them
     return Path(quoted.group(2) if quoted and not os.path.exists(text) else text)
 

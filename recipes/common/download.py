@@ -133,7 +133,7 @@ def _find(asset, folder):
 
 
 def _bare_name(asset):
-    """Returns the name of the content itself, or None where it could not be told to be the right one."""
+    """Returns the name of the content itself, or None where it could not be verified."""
     return asset.name[:-len('.gz')] if asset.content_sha256 and asset.name.endswith('.gz') else None
 
 

@@ -136,7 +136,7 @@ def make_dir(path, option):
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise InputError(f'{option} {path}: cannot write there ({error.strerror}); name a folder that can be written'
+        raise InputError(f'{option} {path}: cannot write there ({error.strerror}); choose a writable folder'
                          ) from error
     return path
 

@@ -226,7 +226,7 @@ def _to_rgb(picture, path):
         return np.asarray(picture.convert('RGBA'), np.float32)[:, :, :3] * alpha + 255 * (1 - alpha)
     pixels = np.asarray(picture.convert('RGB'), np.float32)
     if picture.info.get('deep') and pixels.max() < 16:
-        note('dark', f'{path}: colors of 16 bits, all below 4096: shown as dark as that; if they have 12 bits, '
+        note('dark', f'{path}: 16-bit colors, all below 4096: shown unscaled, so dark; if they are 12-bit, '
              'multiply all by 16')
     return pixels
 
@@ -250,11 +250,11 @@ def _scale_to_bytes(values, path):
     if not is_float and 0 < values.max() < 4096 and (values % 16).any() and (values % 257).any():
         full_scales = 255, 1023, 4095
         bits = next(bits for bits in (8, 10, 12) if values.max() < 2 ** bits)
-        note('bits', f'{path}: gray values of 16 bits, the largest {values.max()}: taken for {bits} bits, which makes '
+        note('bits', f'{path}: 16-bit gray values, the largest {values.max()}: read as {bits}-bit, which makes '
              f'the picture {2 ** (16 - bits)} times as bright')
     elif not is_float and 4096 <= values.max() < 2 ** 14:
-        note('dark', f'{path}: gray values of 16 bits, the largest {values.max()}: shown as dark as that; if they '
-             'have 14 bits, multiply all by 4')
+        note('dark', f'{path}: 16-bit gray values, the largest {values.max()}: shown unscaled, so dark; if they '
+             'are 14-bit, multiply all by 4')
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError('some pixels are not finite numbers')

@@ -89,7 +89,7 @@ def hold(run_dir):
     lock = _held.setdefault(run_dir.resolve(), filelock.FileLock(str(run_dir / LOCK)))
     atexit.register(release_all)
     if not try_lock(lock):
-        raise InputError(f'--resume {run_dir}: another process works on that run; wait for it, or stop it')
+        raise InputError(f'--resume {run_dir}: another process is working on that run; wait for it or stop it')
     if lock.is_locked:  # else a file system without locks, where another process may be writing
         sweep(run_dir)
 
@@ -153,7 +153,7 @@ def total_seconds(run_dir, started):
 
 
 def check_stack(run_dir):
-    """Sees to it that an unfinished run is resumed with the TensorFlow that it began with.
+    """Sees to it that an unfinished run is resumed with the TensorFlow that it started with.
 
     Raises:
       InputError: it began with the other one, whose last digits differ: the result would be neither's.
@@ -161,7 +161,7 @@ def check_stack(run_dir):
     record, here = read_record(run_dir), session.stack()
     began = record.get('stack', 'tf1')  # the only one when runs did not record it
     if began != here and 'results' not in record:
-        raise InputError(f'--resume {run_dir}: begun with {session.STACKS[began]}; {session.STACKS[here]} rounds '
+        raise InputError(f'--resume {run_dir}: started with {session.STACKS[began]}; {session.STACKS[here]} rounds '
                          'differently, so that the result would not be the same. Resume it with '
                          f'STACK={began}, or start a new run')
 
@@ -234,7 +234,7 @@ def check_unchanged(run_dir, **facts):
     for name, value in facts.items():
         if record.get(name, value) != value:
             values = f' ({record[name]} then, {value} now)'  # checksums would tell nobody anything
-            raise InputError(f"--resume {run_dir}: {name} changed since that run began"
+            raise InputError(f"--resume {run_dir}: {name} changed since that run started"
                              f"{values if len(values) < 100 else ''}; start a new run")
     write_record(run_dir, **facts)
 

@@ -60,7 +60,7 @@ def _squares(count, height, width, size, random):
 
 
 def augment_alternating(images, random, mirrored=None):
-    """Shifts by up to 2 pixels, mirrors the images it is told to, covers nothing; see augment_standard.
+    """Shifts by up to 2 pixels, mirrors the images of `mirrored`, covers nothing; see augment_standard.
 
     For a training of a few epochs, in which batches.mirrored says which images are mirrored.
 

@@ -21,7 +21,7 @@ from datasets.cifar10_batches import CHANNELS, SIDE
 
 CLASS_NAMES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 NUM_VALIDATION = 5000  # the last images of the last training batch
-# SHA-256 of what each file holds: its labels as bytes, then its pixels. Taken from files with the published MD5 sums
+# SHA-256 of what each file contains: its labels as bytes, then its pixels. Taken from files with the published MD5s
 # (c99cafc1..., d4bba439..., 54ebc095..., 634d1841..., 482c414d..., 40351d58...). So it does not matter who packed the
 # archive, nor which of the two formats it has: what is checked is what the network sees.
 CONTENT_SHA256 = {

@@ -61,9 +61,9 @@ class Reading(NamedTuple):
 def find_digits(image, name='the picture', several=True):
     """Finds the digits in a photograph or drawing, and makes each look as MNIST's do.
 
-    Dark ink on light paper or light ink on a dark ground is told apart; uneven light, hard shadows and fainter lines of
-    ruled or squared paper are taken out, and so are dust and whatever else is small or touches the border. Paper that
-    lies on something darker is cut out.
+    Dark ink on light paper is distinguished from light ink on a dark ground. Uneven light, hard shadows, fainter lines
+    of ruled or squared paper and dust are removed, as is whatever touches the border. Paper that lies on something
+    darker is cut out.
 
     Args:
       image: float32 [height, width, 3], RGB, or [height, width]; in [0, 255].
@@ -101,7 +101,7 @@ def find_digits(image, name='the picture', several=True):
     if len(groups) > 1:
         notes.append(f'{len(groups)} digits')
     if several and any(right - left > MAX_ASPECT * (bottom - top) for top, left, bottom, right in boxes):
-        notes.append('wider than a digit: digits that touch are taken for one')
+        notes.append('wider than a digit: touching digits are read as one')
     return Reading(digits=np.stack(digits), picture=image, boxes=np.array(boxes), notes=notes)
 
 
@@ -199,7 +199,7 @@ def _remove_paper(image):
     paper = cv2.morphologyEx(paper, operation, np.ones((size, size), np.uint8))[size:-size, size:-size]
     if light_ink:
         return gray - paper, True
-    return (paper - gray) * (paper.max() / np.maximum(paper, 1)), False  # ink absorbs a share of light, in shadow too
+    return (paper - gray) * (paper.max() / np.maximum(paper, 1)), False  # ink absorbs a fraction, in shadow too
 
 
 def _skewness(gray):

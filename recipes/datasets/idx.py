@@ -69,7 +69,7 @@ def _read(path, kind, item_shape):
             raw.seek(0)
             return _parse(gzip.GzipFile(fileobj=raw) if packed else raw, path, kind, item_shape)
     except EOFError:
-        raise InputError(f'{path}: breaks off in the middle of its gzip data; download it again')
+        raise InputError(f'{path}: ends in the middle of its gzip data; download it again')
     except zlib.error as error:
         raise InputError(f'{path}: its gzip data is damaged ({error}); download it again')
     except OSError as error:
@@ -84,7 +84,7 @@ def _parse(stream, path, kind, item_shape):
     if not header:
         raise InputError(f'{path}: empty; expected a file of {kind}')
     if len(header) < 4 * (2 + len(item_shape)):
-        raise InputError(f'{path}: breaks off within its header; download it again')
+        raise InputError(f'{path}: ends within its header; download it again')
     magic, count, *found_shape = struct.unpack(f'>{2 + len(item_shape)}I', header)
     expected = UNSIGNED_BYTES + 1 + len(item_shape)
     if magic != expected:

@@ -48,7 +48,7 @@ class Layout(NamedTuple):
       parts: dict from 'train', 'validation', 'test' to {class name: list of Path, sorted}. Where there is no split, all
         are in 'train'.
       is_split: bool, whether there are folders for the parts.
-      unlabeled: tuple of (Path, str): images whose class cannot be told, and why.
+      unlabeled: tuple of (Path, str): images whose class is unknown, and why.
       description: str, what was found, for the user.
     """
     root: Path
@@ -85,7 +85,7 @@ def find(data_dir, quiet=False):
     found = _archives_of_images(data_dir)
     if len(found) > 1:
         raise InputError(f'{data_dir}: more than one archive: {", ".join(path.name for path in found)}; '
-                         'name the one you mean')
+                         'name one of them')
     return _find_in_archive(found[0], quiet) if found else None
 
 
@@ -94,7 +94,7 @@ def check_classes(data_dir, class_names, run_dir):
     layout = find(data_dir)
     found = sorted(layout.parts['train']) if layout else []
     if found != sorted(class_names):
-        raise InputError(f'--predict: the run in {run_dir} has learned {", ".join(class_names)}, but --data-dir '
+        raise InputError(f'--predict: the run in {run_dir} has the classes {", ".join(class_names)}, but --data-dir '
                          f'{data_dir} contains {", ".join(found) or "no classes"}; name another run with --run DIR')
 
 
@@ -147,7 +147,7 @@ def _read_structure(folder, parts, depth, known):
             layout.is_split or not with_images and len(layout.parts['train']) > 1)]
         if len(inside) > 1:
             raise InputError(f'{folder}: more than one data set: {", ".join(str(layout.root) for layout in inside)}; '
-                             'name the one you mean')
+                             'name one of them')
         if inside:
             return inside[0]
     by_class, unlabeled, kind = _read_classes(folder)
@@ -207,7 +207,7 @@ def _refuse_unnamed_parts(folder, layouts):
     for names, same in roots.items():
         if len(same) > 1:
             raise InputError(f'{folder}: {same[0]} and {same[1]} contain the same folders ({", ".join(names[:4])}); '
-                             'call the parts of a data set train, validation and test, or name the one you mean')
+                             'call the parts of a data set train, validation and test, or name one of them')
 
 
 def _refuse_parts_as_classes(folder, by_class):

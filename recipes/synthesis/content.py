@@ -12,7 +12,7 @@ from common.errors import InputError
 NOISE = 'noise'  # as --content has it
 # Standard deviation of a result that began as noise: few pixels are clipped. The book's is pale.
 CONTRAST, BOOK_CONTRAST = 255 * 0.17, 255 * 0.1
-# The default: 1024 x 768, without loss as SciPy had it (scipy.misc.face). From public-domain-image.com; public domain.
+# The default: 1024 x 768, losslessly, as SciPy had it (scipy.misc.face). From public-domain-image.com; public domain.
 RACCOON = Path(__file__).with_name('raccoon.webp')
 
 
@@ -68,7 +68,7 @@ def plan_jobs(paths, load_image, plan, book=False, single=None):
 
 
 def load(path, size=None, seed=0, book=False):
-    """Loads an image at the size asked for, or makes noise.
+    """Loads an image at the requested size, or makes noise.
 
     Args:
       path: Path of an image file, or NOISE.

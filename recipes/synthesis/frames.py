@@ -96,7 +96,7 @@ def open_source(args, load_image):
     if args.frames and args.frames > source.num_frames and not source.problems:
         print(f'warning: --frames {args.frames}: the film has only {source.num_frames}', file=sys.stderr)
     if source.blend and motion.opencv() is None:
-        print('warning: no OpenCV, so a change stays where it is when what it was made to moves: pip install '
+        print('warning: no OpenCV, so changes do not follow the motion: pip install '
               'opencv-python-headless', file=sys.stderr)
     return source
 

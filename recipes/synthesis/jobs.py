@@ -94,7 +94,7 @@ def _fitting_size(path, option, longer_side, upscale, shapes):
         raise shapes[path]
     height, width = images.fit_size(*shapes[path], longer_side, upscale)
     if min(height, width) < SMALLEST_SIDE:
-        raise InputError(f'{option} {path or "(drawn by code)"}: {width} x {height} pixels at the size asked for; the '
+        raise InputError(f'{option} {path or "(drawn by code)"}: {width} x {height} pixels at the requested size; the '
                          f'shorter side must have at least {SMALLEST_SIDE}')
     return height, width
 

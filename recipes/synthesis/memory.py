@@ -48,7 +48,7 @@ def choose_tiles(size, network, weights, layers, optimizer, tile_size=None, run_
       layers: names of the layers that the loss uses.
       optimizer: 'lbfgs' or 'adam'.
       tile_size: pixels, the one to use; None to choose.
-      run_dir: Path of a run that is resumed, which keeps the tiles that it began with; None for a new one.
+      run_dir: Path of a run that is resumed, which keeps the tiles that it started with; None for a new one.
 
     Returns:
       Tiling.

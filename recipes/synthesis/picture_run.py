@@ -20,7 +20,7 @@ from common.errors import ComputationError, InputError
 from common.metrics import MetricsLog, curve
 
 SECONDS_BETWEEN_CHECKPOINTS = 10
-SHARE_FOR_CHECKPOINTS = 0.05  # of the time, at most: a large picture's state takes seconds to write
+CHECKPOINT_FRACTION = 0.05  # of the time, at most: a large picture's state takes seconds to write
 
 
 class InterruptibleRun:
@@ -171,7 +171,7 @@ class PictureRun(InterruptibleRun):
         total = self.num_steps[len(self.pictures)]
         if self.stop.requested and step < total:  # else nothing of this picture is missing
             self._interrupt()
-        pause = max(SECONDS_BETWEEN_CHECKPOINTS, self.save_seconds / SHARE_FOR_CHECKPOINTS)
+        pause = max(SECONDS_BETWEEN_CHECKPOINTS, self.save_seconds / CHECKPOINT_FRACTION)
         if time.monotonic() - self.saved_at > pause:
             self._save_checkpoint(step, state)
 

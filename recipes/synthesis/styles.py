@@ -55,7 +55,7 @@ def add_options(parser):
         help="keep the photograph's colors: paint luminance only, or match a painting's colors to it first")
     add = parser.add_argument_group('films').add_argument
     add('--smooth', type=cli.real_number(0, 1), metavar='X',
-        help=f'fraction of the frame before, carried along with the motion (default: {SMOOTH})')
+        help=f'fraction of the previous frame that is blended in, warped with optical flow (default: {SMOOTH})')
     add('--frames', type=cli.whole_number(1), metavar='N', help='number of frames (default: all)')
     add('--fps', type=cli.real_number(0.1, 240), metavar='N', help="frames per second (default: the video's own)")
 
@@ -74,7 +74,7 @@ def find_styles(numbers, paths, blend, runs_dir, num_styles=26):
       (list of Style; str, the kind of network that paints them).
 
     Raises:
-      InputError: a number out of range, a share that is not above 0, styles of both networks.
+      InputError: a number out of range, a weight that is not above 0, styles of both networks.
     """
     styles = [_numbered(text, num_styles) for text in numbers or ()]
     found = []
@@ -102,20 +102,20 @@ def find_styles(numbers, paths, blend, runs_dir, num_styles=26):
 def _numbered(text, num_styles):
     parts = []
     for part in text.split(','):
-        number, _, share = part.partition(':')
+        number, _, weight = part.partition(':')
         try:
-            number, share = int(number), float(share or 1)
+            number, weight = int(number), float(weight or 1)
         except ValueError:
-            number, share = -1, 0.0
+            number, weight = -1, 0.0
         if not 0 <= number < num_styles:
             raise InputError(f'--style-number {text}: expected numbers from 0 to {num_styles - 1}, such as 7 or '
                              '7:0.5,12:0.5')
-        if not 0 < share < float('inf'):
-            raise InputError(f'--style-number {text}: expected shares above 0, as in 7:0.5,12:0.5')
-        parts.append((share, number))
-    total = sum(share for share, _ in parts)
+        if not 0 < weight < float('inf'):
+            raise InputError(f'--style-number {text}: expected weights above 0, as in 7:0.5,12:0.5')
+        parts.append((weight, number))
+    total = sum(weight for weight, _ in parts)
     name = 'style' + '+'.join(f'{number:02d}' for _, number in parts)
-    return Style(name, tuple((share / total, number) for share, number in parts))
+    return Style(name, tuple((weight / total, number) for weight, number in parts))
 
 
 def _learned(path, runs_dir):
@@ -132,7 +132,7 @@ def plan_jobs(contents, styles, size=None, upscale=False):
             height, width = images.load_image(path).shape[:2]
             height, width = images.fit_size(height, width, size or max(height, width), upscale)
             if min(height, width) < sizes.SMALLEST_SIDE:
-                raise InputError(f'--content {path}: {width} x {height} pixels at the size asked for; the shorter side '
+                raise InputError(f'--content {path}: {width} x {height} pixels at the requested size; the shorter side '
                                  f'must have at least {sizes.SMALLEST_SIDE}')
         except InputError as error:
             skipped.append(str(error))

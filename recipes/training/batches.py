@@ -34,7 +34,7 @@ def _epoch_order(epoch, num_images, seed):
 def mirrored(step, indices, num_images, seed):
     """Says which images of a step's batch are mirrored: each one every second epoch, half of them from the first on.
 
-    So any two epochs show every image both ways; drawn anew each time, half of the images would be shown one way twice.
+    So any two epochs show every image both ways; independent draws would show half of the images one way twice.
 
     Args:
       step, num_images, seed: as of batch_indices.

@@ -57,7 +57,7 @@ class BottleneckFeatures:
 
         Raises:
           UnavailableError: not enough space on the disk.
-          OSError: the folder cannot be made, read or written to, or the disk fills up; what is whole is kept.
+          OSError: the folder cannot be made, read or written to, or the disk fills up; what is complete stays.
         """
         if not self.layers:
             return

@@ -226,8 +226,8 @@ def find_trained_run(output_dir, recipe, chosen=None, **wanted):
     settings = runs.read_record(run_dir).get('settings', {})
     for name, value in wanted.items():
         if not chosen and name in settings and settings[name] != value:
-            raise InputError(f'--predict: the latest run, {run_dir}, has learned {settings[name]}; for that: --{name} '
-                             f'{settings[name]}; or name one that has learned {value}: --run DIR')
+            raise InputError(f'--predict: the latest run, {run_dir}, was trained on {settings[name]}; use --{name} '
+                             f'{settings[name]}; or name a run trained on {value} with --run DIR')
     folders = seeds.folders(run_dir)
     trained = [(state['validation_accuracy'], folder, state['best_step'])
                for state, folder in zip(map(load_state, folders), folders)
@@ -254,11 +254,11 @@ def where_writable(run_dir):
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise
-        print(f'warning: {run_dir}: cannot be written to, so that predictions are only printed', file=sys.stderr)
+        print(f'warning: {run_dir}: not writable; predictions are only printed', file=sys.stderr)
 
 
 def show_predictions(found, paths, images, probabilities, class_names):
-    """Prints what a person's files are taken for, and draws them as the network saw them: predictions.png.
+    """Prints the predictions for a person's files, and draws them as the network saw them: predictions.png.
 
     Args:
       found: TrainedRun.
@@ -348,7 +348,6 @@ def add_options(parser, predict_help):
 def check_options(args):
     """Raises InputError where one of these options would do nothing."""
     if args.run and not args.predict:
-        raise InputError(f'--run {args.run}: the run that --predict takes, and there is no --predict; to resume a run: '
-                         f'--resume DIR')
+        raise InputError(f'--run {args.run} needs --predict; to resume a run, give --resume DIR')
     if args.predict and args.export:
         raise InputError('--predict classifies your images and does nothing else; leave out --export')

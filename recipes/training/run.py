@@ -69,7 +69,7 @@ class TrainingRun:
       patience: int, ends the training after so many validations in a row without improvement; 0: never.
       best_by: 'validation_loss' or 'validation_accuracy', which decides on the best weights. Among a few thousand
         images two good networks differ by chance in accuracy, less so in the loss.
-      checkpoint_seconds: float; None where only validations save, in memory: such a stage is trained anew on --resume.
+      checkpoint_seconds: float; None where only validations save, in memory: such a stage is trained again on --resume.
       name: str, of the file with the metrics, <name>.csv, and of TensorBoard's log.
       graph: tf.Graph, drawn by TensorBoard; None for figures alone.
       started: float, time.monotonic() at which the command would have started without interruptions.
@@ -81,7 +81,7 @@ class TrainingRun:
       writer: tf.summary.FileWriter, of TensorBoard's log.
 
     Raises:
-      InputError: the state is that of a run begun with an earlier version of the recipe.
+      InputError: the state is that of a run started with an earlier version of the recipe.
     """
 
     def __init__(self, run_dir, num_steps, validate, save, *, validate_every, epoch_steps, state=None,
@@ -213,7 +213,7 @@ class TrainingRun:
         """Ends what Ctrl-C stopped, with a checkpoint that the run resumes from."""
         where = f'step {self.state["step"]} of {self.num_steps}'
         if self.checkpoint_seconds is None:
-            raise cli.Interrupted(f'in {where}; this stage starts again on resume')
+            raise cli.Interrupted(f'in {where}; this stage starts over on resume')
         self._save()
         raise cli.Interrupted(f'{where} is saved')
 
@@ -240,7 +240,7 @@ def measure_predictions(probabilities, labels):
 
 
 def open_run(run_dir, output_dir, recipe, *, settings, seed, device, source, num_images, checksums, **facts):
-    """Makes the folder of a new run, or checks that a run to resume was begun on the same data.
+    """Makes the folder of a new run, or checks that a run to resume was started on the same data.
 
     Args:
       run_dir: Path of the run to resume; None for a new one, of the recipe of that name in output_dir.
@@ -255,7 +255,7 @@ def open_run(run_dir, output_dir, recipe, *, settings, seed, device, source, num
       (Path of the folder, dict of the last checkpoint's state or None).
 
     Raises:
-      InputError: the run was begun on other data.
+      InputError: the run was started on other data.
     """
     files.check_is_text(run_dir or output_dir, '--resume' if run_dir else '--output-dir')
     data = {'source': source, 'training_images': num_images, 'checksums': checksums}
@@ -264,7 +264,7 @@ def open_run(run_dir, output_dir, recipe, *, settings, seed, device, source, num
     begun = dict(data, **runs.read_record(run_dir).get('data', {}))
     if (begun['training_images'], begun['checksums']) != (num_images, checksums):
         raise InputError(f'--resume {run_dir}: that run trains on {begun["training_images"]:,} images, from '
-                         f'{begun["source"]}; these are {num_images:,}, from {source}; name its --data-dir')
+                         f'{begun["source"]}; these are {num_images:,}, from {source}; give the --data-dir of that run')
     runs.check_unchanged(run_dir, **facts)
     runs.write_record(run_dir, device=device)
     return run_dir, load_state(run_dir)
@@ -274,7 +274,7 @@ def load_state(run_dir):
     """Returns the state of a run's last checkpoint, a dict; None where it has none yet.
 
     Raises:
-      InputError: the run was begun with an earlier version of the recipe.
+      InputError: the run was started with an earlier version of the recipe.
     """
     return _check_state(run_dir, runs.load_state(run_dir))
 
@@ -282,7 +282,7 @@ def load_state(run_dir):
 def _check_state(run_dir, state):
     missing = sorted(set(NEW_STATE) - set(state)) if state is not None else []
     if missing:
-        raise InputError(f'{run_dir}: begun with an earlier version of this recipe, whose checkpoints lack '
+        raise InputError(f'{run_dir}: started with an earlier version of this recipe, whose checkpoints lack '
                          f'{", ".join(missing)}; start a new run')
     if state is not None:
         record.check_fields(run_dir / 'checkpoints' / runs.STATE, state, STATE_FIELDS)

@@ -28,7 +28,7 @@ def each_seed(run_dir, recipe, seed, count, settings):
 
 
 def folders(run_dir):
-    """Returns the folders that a run's training may have kept: its own, and of several seeds those; list of Path."""
+    """Returns the folders that a run's training may have written: its own, and of several seeds those; list of Path."""
     return [run_dir, *sorted(run_dir.glob('seed_*'))]
 
 

@@ -58,7 +58,7 @@ def fit(build_model, data, num_epochs, batch_size, seed, run_id, metrics_path, q
                           validation_set=validation, run_id=run_id, callbacks=log)
             return {variable.op.name: model.get_weights(variable) for variable in tf.trainable_variables()}
         except KeyboardInterrupt:
-            raise cli.Interrupted("tflearn's trainer saves nothing until its end: a resumed run starts again")
+            raise cli.Interrupted("tflearn's trainer saves nothing before its end; a resumed run starts over")
         finally:
             model.trainer.close_session()
 
@@ -100,7 +100,7 @@ def _log(metrics, progress, num_epochs, stdout):
             loss, accuracy = self.sums[:2] / self.sums[2]
             if not np.isfinite([loss, training_state.val_loss]).all():
                 raise ComputationError(f'the loss is not finite in epoch {training_state.epoch}; tflearn\'s trainer '
-                                       f'saves nothing until its end; try a smaller --learning-rate')
+                                       f'saves nothing before its end; try a smaller --learning-rate')
             self.sums = np.zeros(3)
             metrics.append(step=training_state.step, epoch=training_state.epoch, loss=loss, training_accuracy=accuracy,
                            validation_loss=training_state.val_loss, validation_accuracy=training_state.val_acc)

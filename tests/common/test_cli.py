@@ -107,7 +107,7 @@ def parse(argv):
     (['--seed', '-1'], '-1 given, expected a whole number from 0 to 2147483647'),
     (['--resume', ''], '--resume: expected a name'),
     (['--output-dir', ''], '--output-dir: expected a name'),
-    (['--content', 'https://example.org/a.jpg'], 'https://example.org/a.jpg is an address; download it, and give the'),
+    (['--content', 'https://example.org/a.jpg'], 'https://example.org/a.jpg is a URL; download it and give the'),
     (['--nonsense'], 'there is no option --nonsense; check its spelling (--help lists the options)'),
     (['--od', 'x'], "there is no option --od; did you mean '--output-dir'?"),
     (['--data_dir=x'], "there is no option --data_dir; did you mean '--data-dir'?"),
@@ -333,7 +333,8 @@ def test_a_long_step_looks_at_the_request_to_stop():
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
 @pytest.mark.parametrize('shell, code, said', [
-    ('>/dev/full', 3, 'cannot write to stdout (No space left on device); the work is done'), ('2>/dev/full', 0, ''),
+    ('>/dev/full', 3, 'cannot write to stdout (No space left on device); the results are saved'),
+    ('2>/dev/full', 0, ''),
     ('>&-', 0, ''), ('2>&-', 0, ''), ('<&- >&- 2>&-', 0, '')])
 def test_what_is_printed_can_be_lost_the_work_cannot(tmp_path, shell, code, said):
     (tmp_path / 'recipe.py').write_text(

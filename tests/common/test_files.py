@@ -170,7 +170,7 @@ def test_make_dir_at_or_below_a_regular_file(tmp_path, name, reason):
     with pytest.raises(InputError) as caught:
         files.make_dir(tmp_path / name, '--output-dir')
     assert str(caught.value) == (f'--output-dir {tmp_path / name}: cannot write there ({reason}); '
-                                 'name a folder that can be written')
+                                 'choose a writable folder')
 
 
 def test_make_dir_where_nobody_writes():

@@ -160,7 +160,7 @@ def test_fewer_bits_kept_in_sixteen(tmp_path, capsys, no_notes, extension, value
         path = save(tmp_path / f'{name}.{extension}', np.uint16([values]))
         np.testing.assert_allclose(images.load_image(path)[0, :, 0], expected, atol=0.1)
     told, = capsys.readouterr().err.splitlines()  # of two, the first alone is told
-    assert f'note: {tmp_path / "one"}' in told and f'taken for {bits} bits' in told
+    assert f'note: {tmp_path / "one"}' in told and f'read as {bits}-bit' in told
 
 
 @pytest.mark.parametrize('values', [[0, 257, 3084], [0, 256, 4080], [0, 16, 2048], [0, 0, 0]])
@@ -173,7 +173,7 @@ def test_a_dark_picture_stays_dark(tmp_path, capsys, no_notes, values):
 def test_a_picture_of_fourteen_bits_is_dark_and_that_is_told(tmp_path, capsys, no_notes):
     path = save(tmp_path / 'fourteen.png', np.uint16([[5, 16001]]))
     np.testing.assert_allclose(images.load_image(path)[0, :, 0], [5 / 257, 16001 / 257], atol=0.01)
-    assert 'the largest 16001: shown as dark as that' in capsys.readouterr().err
+    assert 'the largest 16001: shown unscaled, so dark' in capsys.readouterr().err
 
 
 def write_deep_png(path, values):
@@ -192,7 +192,7 @@ def test_sixteen_bit_color_png(tmp_path, capsys, no_notes):
     assert capsys.readouterr().err == ''
     path = write_deep_png(tmp_path / 'dark.png', [0, 2000, 4000])
     np.testing.assert_allclose(images.load_image(path)[0, 0], [0, 7, 15], atol=0.6)
-    assert 'colors of 16 bits, all below 4096: shown as dark as that' in capsys.readouterr().err
+    assert '16-bit colors, all below 4096: shown unscaled, so dark' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('values, expected', [

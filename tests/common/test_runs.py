@@ -77,11 +77,11 @@ def test_one_process_at_a_time_works_on_a_run(tmp_path):
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
     refused = subprocess.run(program, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
                              text=True)
-    assert f'InputError: --resume {run_dir}: another process works on that run' in refused.stderr
+    assert f'InputError: --resume {run_dir}: another process is working on that run' in refused.stderr
     runs.release_all()
     with subprocess.Popen(program, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b'holds it\n'
-        with pytest.raises(InputError, match='another process works on that run'):
+        with pytest.raises(InputError, match='another process is working on that run'):
             runs.hold(run_dir)
         other.kill()
     runs.hold(run_dir)  # the lock goes with the process
@@ -117,9 +117,9 @@ def test_what_a_resumed_run_has_to_share_with_its_beginning(tmp_path):
     run_dir, sums = runs.create(tmp_path, 'dream'), {'train': 'a' * 64, 'test': 'c' * 64}
     for _ in range(2):
         runs.check_unchanged(run_dir, tile_size=512, images=sums)
-    with pytest.raises(InputError, match=r'tile_size changed since that run began \(512 then, 256 now\); start a new'):
+    with pytest.raises(InputError, match=r'tile_size changed since that run started \(512 then, 256 now\); start'):
         runs.check_unchanged(run_dir, tile_size=256)
-    with pytest.raises(InputError, match='images changed since that run began; start a new run'):  # no checksums
+    with pytest.raises(InputError, match='images changed since that run started; start a new run'):  # no checksums
         runs.check_unchanged(run_dir, images=dict(sums, train='b' * 64))
     record = runs.read_record(run_dir)
     assert (record['tile_size'], record['images']) == (512, sums)
@@ -131,7 +131,7 @@ def test_a_run_of_the_other_stack_is_resumed_there_alone_unless_it_is_finished(t
     began = session.stack()
     other = {'tf1': 'tf2', 'tf2': 'tf1'}[began]
     monkeypatch.setattr(session, 'stack', lambda: other)
-    with pytest.raises(InputError, match=f'^--resume .*: begun with TensorFlow .* STACK={began},') as error:
+    with pytest.raises(InputError, match=f'^--resume .*: started with TensorFlow .* STACK={began},') as error:
         runs.check_stack(run_dir)
     assert '\n' not in str(error.value)
     runs.write_record(run_dir, results={})

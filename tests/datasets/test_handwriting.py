@@ -201,11 +201,11 @@ def test_a_detached_stroke_belongs_to_its_digit():
     assert len(reading.digits) == 1 and reading.boxes[0][0] < 100 and reading.boxes[0][2] > 300
 
 
-def test_digits_that_touch_are_told():
+def test_touching_digits_are_reported():
     line = np.zeros((200, 400), np.float32)
     for left in (60, 160, 260):
         cv2.circle(line, (left, 100), 50, 1, 10)
-    assert any('digits that touch' in note for note in handwriting.find_digits(on_paper(line)).notes)
+    assert any('touching digits' in note for note in handwriting.find_digits(on_paper(line)).notes)
 
 
 def test_a_picture_of_many_dots_is_done_at_once():

@@ -412,8 +412,8 @@ MISTAKES = {
     'a table with a column per class': ({**numbered('all/%d.jpg', 4), 'train.csv': b'id,cat,dog\n0,1,0\n1,0,1\n'},
                                         r'%s/train.csv: one column for each class \(cat, dog, ...\)'),
     'two data sets': ({**below('a', COOKBOOK), **below('b', CLASSES)},
-                      '%s: more than one data set: %s/a, %s/b; name the one you mean'),
-    'two archives': ({'a.zip': b'', 'b.zip': b''}, '%s: more than one archive: a.zip, b.zip; name the one you mean'),
+                      '%s: more than one data set: %s/a, %s/b; name one of them'),
+    'two archives': ({'a.zip': b'', 'b.zip': b''}, '%s: more than one archive: a.zip, b.zip; name one of them'),
 }
 
 

@@ -99,7 +99,7 @@ def test_source_names_what_the_files_share(small_set, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('name, change, message', [
-    (NAMES[0], lambda content: gzip.compress(content, 1)[:-1000], 'breaks off in the middle of its gzip data'),
+    (NAMES[0], lambda content: gzip.compress(content, 1)[:-1000], 'ends in the middle of its gzip data'),
     (NAMES[2], lambda content: gzip.compress(b'\0\0\x08\x02' + content[4:]), 'its magic number is 0x00000802'),
     (NAMES[2], lambda content: content[:-1], 'only 23,519 bytes after the header, which promises 30 images'),
     (NAMES[3], lambda content: content[:-1] + b'\x0a', 'label 10 at position 29; labels are 0 to 9'),

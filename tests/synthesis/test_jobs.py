@@ -50,8 +50,8 @@ def test_what_cannot_be_read_is_skipped_and_named_once(folder):
 
 @pytest.mark.parametrize('options, message', [
     ({'contents': ['text.jpg']}, 'text.jpg: not a'),
-    ({'size': 40}, 'a.png: 40 x 27 pixels at the size asked for; the shorter side must have at least 32'),
-    ({'style_scale': 0.5}, '--style .*b.png: 30 x 20 pixels at the size'),
+    ({'size': 40}, 'a.png: 40 x 27 pixels at the requested size; the shorter side must have at least 32'),
+    ({'style_scale': 0.5}, '--style .*b.png: 30 x 20 pixels at the requested size'),
     ({'styles': None, 'style_scale': 0.5}, r'--style \(drawn by code\): 30 x 24 pixels'),
     ({'blend': [1, 2]}, '--style-blend 1 2: expected a weight for each of the 1 styles'),
     ({'blend': [0]}, 'at least one of them above 0')])

@@ -154,7 +154,7 @@ def test_a_failure_of_the_only_picture_ends_the_run(new_run):
                          ids=['every step', 'seldom', 'seldom, since it takes long'])
 def test_checkpoints_come_every_few_seconds_worth_of_work(new_run, monkeypatch, seconds, fraction, expected):
     monkeypatch.setattr(picture_run, 'SECONDS_BETWEEN_CHECKPOINTS', seconds)
-    monkeypatch.setattr(picture_run, 'SHARE_FOR_CHECKPOINTS', fraction)
+    monkeypatch.setattr(picture_run, 'CHECKPOINT_FRACTION', fraction)
     run_dir, saved, save_arrays = new_run(), [], runs.save_arrays
     monkeypatch.setattr(runs, 'save_arrays', lambda *args, **arrays: saved.append(1) or save_arrays(*args, **arrays))
     with pytest.raises(ComputationError):  # as a kill would

@@ -70,8 +70,8 @@ def test_paintings_and_their_blend(folder):
     (['26'], None, None, '--style-number 26: expected numbers from 0 to 25'),
     (['-1'], None, None, 'expected numbers from 0 to 25'),
     (['starry'], None, None, 'expected numbers from 0 to 25, such as 7 or 7:0.5,12:0.5'),
-    (['3:-1,4'], None, None, '--style-number 3:-1,4: expected shares above 0'),
-    (['3:nan'], None, None, 'expected shares above 0'),
+    (['3:-1,4'], None, None, '--style-number 3:-1,4: expected weights above 0'),
+    (['3:nan'], None, None, 'expected weights above 0'),
     (['3'], ['a.png'], None, 'paintings are painted by another network'),
     (None, ['a.png', 'wave'], None, 'paintings are painted by another network'),
     (None, ['a.png'], [1, 2], '--style-blend 1 2: expected a weight for each of the 1 styles'),
@@ -97,5 +97,5 @@ def test_every_photograph_in_every_style(folder):
     assert styles.plan_jobs([folder / 'a.png'], asked)[0][0].size == (40, 60)
     assert styles.plan_jobs([folder / 'a.png'], asked, 90)[0][0].size == (40, 60)
     assert styles.plan_jobs([folder / 'a.png'], asked, 90, upscale=True)[0][0].size == (60, 90)
-    with pytest.raises(InputError, match='40 x 27 pixels at the size asked for; the shorter side must'):
+    with pytest.raises(InputError, match='40 x 27 pixels at the requested size; the shorter side must'):
         styles.plan_jobs([folder / 'a.png'], asked, 40)

@@ -145,7 +145,7 @@ def test_ctrl_c_in_the_last_step_is_no_interruption(tmp_path):
 
 
 def test_a_stage_without_checkpoints_says_that_it_starts_again(tmp_path):
-    with pytest.raises(cli.Interrupted, match='in step 3 of 8; this stage starts again on resume'):
+    with pytest.raises(cli.Interrupted, match='in step 3 of 8; this stage starts over on resume'):
         Training(tmp_path, [0.6] * 4, checkpoint_seconds=None).train(interrupt_after(3))
 
 
