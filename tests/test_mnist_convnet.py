@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +104,7 @@ def test_the_optimizer_follows_the_schedule():
         np.testing.assert_allclose([changes_at(0), changes_at(10)], [0.002 / recipe.WARMUP_STEPS, 0], rtol=1e-3)
 
 
-def test_dropout_keeps_its_share_and_the_same_seed_keeps_the_same_units():
+def test_dropout_keeps_its_fraction_of_the_hidden_units():
     weights = recipe.create_weights()._replace(  # its output is what dropout makes of the hidden units
         hidden_bias=tf.ones([1024]), output=tf.eye(1024), output_bias=tf.zeros([1024]))
     pixels = tf.ones([20, 28, 28, 1])
@@ -251,15 +252,17 @@ def test_another_seed_gives_other_weights(tmp_path, no_pictures):  # the same gi
 
 @pytest.mark.slow
 def test_the_seconds_before_an_interruption_count(tmp_path, no_pictures, after_step):
+    began = time.monotonic()
     after_step(lambda run, step: step == 3 and os.kill(os.getpid(), signal.SIGINT))
     assert recipe.main(arguments(tmp_path / 'stopped')) == 130
     after_step(lambda run, step: None)
     state_path = latest(tmp_path / 'stopped') / 'checkpoints' / 'state.json'
     state = json.loads(state_path.read_text())
-    assert 0 < state['seconds'] < 100
+    assert 0 < state['seconds'] <= time.monotonic() - began
     state_path.write_text(json.dumps(dict(state, seconds=5000.0)))  # as if it had taken so long
     assert recipe.main(['--resume', str(latest(tmp_path / 'stopped')), '--data-dir', str(tmp_path)]) == 0
-    assert 5000 < runs.read_record(latest(tmp_path / 'stopped'))['results']['seconds'] < 5100
+    seconds = runs.read_record(latest(tmp_path / 'stopped'))['results']['seconds']
+    assert 5000 < seconds <= 5000 + time.monotonic() - began
 
 
 def test_early_stopping_ends_the_training_and_keeps_the_best(tmp_path, monkeypatch, no_pictures):

@@ -224,8 +224,12 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
     def acquire(self, timeout=None):
         raise NotImplementedError
     monkeypatch.setattr(files.filelock.FileLock, 'acquire', acquire)
+    entered = []
     with files.one_at_a_time(tmp_path / '.lock', 'counts'):
-        pass
+        entered.append('first')
+        with files.one_at_a_time(tmp_path / '.lock', 'counts'):  # nobody waits: two do the work, each whole
+            entered.append('second')
+    assert entered == ['first', 'second']
 
 
 def test_a_lock_that_is_a_link_is_refused(tmp_path):

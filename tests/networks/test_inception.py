@@ -132,7 +132,6 @@ def test_operations_of_another_tensorflow(tiny_inception_path):
         inception.inception(tf.zeros([1, 8, 8, 3]), graph_def)
 
 
-@pytest.mark.skipif(session.stack() == 'tf2', reason='TensorFlow 2 logs an attribute that is unknown, and goes on')
 def test_attributes_of_another_tensorflow(tiny_inception_path):
     graph_def = inception.load_graph_def(tiny_inception_path)
     next(node for node in graph_def.node if node.op == 'Relu').attr['sharpness'].f = 2

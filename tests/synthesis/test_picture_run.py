@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -96,15 +97,16 @@ def test_ctrl_c_in_the_last_step_of_a_picture_keeps_it(new_run):
 
 
 def test_the_seconds_before_an_interruption_count(new_run):
+    began = time.monotonic()
     run_dir = new_run()
     with pytest.raises(cli.Interrupted):
         brighten(run_dir, before_record=interrupt_at('a', 1))
     checkpoint = runs.load_arrays(run_dir / 'checkpoint.npz')
-    assert 0 < checkpoint['seconds'] < 60
+    assert 0 < checkpoint['seconds'] <= time.monotonic() - began
     runs.save_arrays(run_dir / 'checkpoint.npz', **{**checkpoint, 'seconds': 5000.0})
     assert brighten(run_dir) == 0
     record = runs.read_record(run_dir)
-    assert 5000 < record['pictures'][0]['seconds'] < record['seconds'] < 5060
+    assert 5000 < record['pictures'][0]['seconds'] < record['seconds'] <= 5000 + time.monotonic() - began
 
 
 def test_a_finished_run_repeats_its_result(new_run, tmp_path, capsys):
