@@ -1,10 +1,13 @@
 """Plumbing that every recipe shares: files, pixels, plots, the command line.
 
-Its import also sees to what can end a recipe while that is still importing: Ctrl-C, for it takes a second or two, and
-packages that are not there.
+Its import also sees to what can end a recipe while that is still importing: Ctrl-C and its kin, for it takes a second
+or two, and packages that are not there.
 """
+import logging
 import os
+import signal
 import sys
+import threading
 
 _excepthook = sys.excepthook
 _RECIPES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -24,3 +27,8 @@ def _end_quietly(kind, error, traceback):
 
 
 sys.excepthook = _end_quietly
+logging.getLogger('matplotlib').setLevel(logging.ERROR)  # it warns where HOME, for its list of fonts, cannot be written
+for _name in ('SIGTERM', 'SIGHUP'):  # on Windows there is no SIGHUP
+    if threading.current_thread() is threading.main_thread() and hasattr(signal, _name) and (
+            signal.getsignal(getattr(signal, _name)) is signal.SIG_DFL):
+        signal.signal(getattr(signal, _name), signal.default_int_handler)

@@ -161,6 +161,7 @@ class FeatureFile:
 
     Raises:
       OSError: the folder cannot be made, read or written to.
+      InputError: it or a file of it is a link, or not a file.
     """
 
     def __init__(self, folder, key, row_shape):
@@ -168,6 +169,10 @@ class FeatureFile:
         self.row_bytes = int(np.prod(self.row_shape)) * np.dtype(DTYPE).itemsize
         self.problem = None
         self._rows_path, self._index_path = self.folder / ROWS, self.folder / INDEX
+        for path in (self.folder, self.folder / KEY, self._rows_path, self._index_path):
+            files.check_no_link(path)  # what is written would go elsewhere
+            if path != self.folder:
+                files.check_regular(path)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._check_key(dict(key, row_shape=list(self.row_shape), dtype=np.dtype(DTYPE).name))
         for path in (self._rows_path, self._index_path):

@@ -300,9 +300,11 @@ def show_digits(found, paths, readings, probabilities, class_names):
             print(f'  {"; ".join(notes)}')
         shown += [plotting.with_boxes(reading.picture, reading.boxes), *reading.digits]
         captions += ['\n'.join([f'{path.name}: {"".join(names)}', *notes]), *names]
-    sheet = found.run_dir / 'predictions.png'
-    plotting.plot_image_grid(sheet, shown, captions)
-    print(f'model: {found.folder} ({found.settings["dataset"]}); digits as the network sees them: {sheet}')
+    model, sheet = f'model: {found.folder} ({found.settings["dataset"]})', found.run_dir / 'predictions.png'
+    with where_writable(found.run_dir):
+        plotting.plot_image_grid(sheet, shown, captions)
+        model += f'; digits as the network sees them: {sheet}'
+    print(model)
 
 
 def export(run_dir, sess, inputs, probabilities, class_names):

@@ -63,9 +63,11 @@ def test_success_is_0_and_a_bug_keeps_its_traceback():
 
 @pytest.mark.parametrize('error, code, last_line', [
     ('KeyboardInterrupt', 130, 'recipe.py: interrupted: nothing was saved'),
+    ('SystemExit(os.kill(os.getpid(), signal.SIGTERM))', 130, 'recipe.py: interrupted: nothing was saved'),
+    ('SystemExit(os.kill(os.getpid(), signal.SIGHUP))', 130, 'recipe.py: interrupted: nothing was saved'),
     ('ZeroDivisionError', 1, 'ZeroDivisionError')])
 def test_ctrl_c_during_the_imports_is_one_line(tmp_path, error, code, last_line):
-    (tmp_path / 'recipe.py').write_text(f'import common\nraise {error}')
+    (tmp_path / 'recipe.py').write_text(f'import os, signal\nimport common\nraise {error}')
     done = subprocess.run([sys.executable, str(tmp_path / 'recipe.py')], stderr=subprocess.PIPE,
                           env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)), text=True)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (code, last_line)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.errors import UnavailableError
+from common.errors import InputError, UnavailableError
 from common.session import tf
 from datasets.image_folder import Split
 from networks import vgg_keras
@@ -241,6 +241,27 @@ def test_rows_of_another_key_are_given_up(filled, change):
     assert 'another network or size' in stored.problem and stored.missing(SHA256) == SHA256
     stored.append(SHA256, -ROWS)
     np.testing.assert_array_equal(open_file(filled, dict(KEY, **change)).read(SHA256), -ROWS)
+
+
+@pytest.mark.parametrize('name', ['.', 'rows', 'index', 'key.json'])
+def test_features_that_lead_elsewhere_are_refused_and_what_they_lead_to_is_as_it_was(tmp_path, name):
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'elsewhere' / 'rows').write_bytes(b'precious')
+    path = tmp_path / 'features' / name
+    if name == '.':
+        path.symlink_to(tmp_path / 'elsewhere')
+    else:
+        path.parent.mkdir()
+        path.symlink_to(tmp_path / 'elsewhere' / 'rows')
+    with pytest.raises(InputError, match='a link to .*, which would be overwritten; remove the link'):
+        FeatureFile(tmp_path / 'features', {}, (2,))
+    assert [file.read_bytes() for file in (tmp_path / 'elsewhere').iterdir()] == [b'precious']
+
+
+def test_a_pipe_in_place_of_features_is_not_waited_for(tmp_path):
+    os.mkfifo(str(tmp_path / 'rows'))
+    with pytest.raises(InputError, match='rows: not a regular file'):
+        FeatureFile(tmp_path, {}, (2,))
 
 
 def test_a_key_that_cannot_be_read_is_another_key(filled):

@@ -1,6 +1,7 @@
 """What is done with a classifier besides training it."""
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from common import evaluation, images, runs
 from common.errors import InputError
 from common.session import tf
+from datasets import handwriting
 from training import classifier
 from training.run import NEW_STATE
 
@@ -94,3 +96,14 @@ def test_results_are_recorded(tmp_path):
     assert results['test_accuracy'] == 1 and results['test_images'] == 5 and results['tta_accuracy_low'] == 0
     runs.release_all()
     assert results['seconds_per_step'] == 2 and results['best_step'] == 2 and results['validation_loss'] == 0.7
+
+
+@pytest.mark.skipif(not os.path.isdir('/sys'), reason='no folder that nobody can write to')
+def test_digits_are_read_with_a_run_in_a_folder_that_cannot_be_written_to(capsys):
+    found = classifier.TrainedRun(run_dir=Path('/sys'), folder=Path('/sys'), step=1, settings={'dataset': 'mnist'})
+    reading = handwriting.Reading(digits=np.zeros((1, 28, 28), np.uint8), picture=np.zeros((30, 30, 3), np.float32),
+                                  boxes=np.array([[1, 1, 20, 20]]), notes=[])
+    classifier.show_digits(found, [Path('my.png')], [reading], np.array([[0.1, 0.2, 0.7]]), '012')
+    told = capsys.readouterr()
+    assert told.out.splitlines() == ['my.png: 2 70.0 %, 1 20.0 %, 0 10.0 %', '  uncertain', 'model: /sys (mnist)']
+    assert told.err == 'warning: /sys: cannot be written to, so that predictions are only printed\n'
