@@ -1,5 +1,8 @@
-"""The three ways a recipe ends early; common/cli.py turns each into its exit code."""
+"""The three ways a recipe ends early, which common/cli.py turns into exit codes; and notes on what does not end it."""
 import difflib
+import sys
+
+_noted = set()  # the kinds of notes that have been printed
 
 
 class InputError(ValueError):
@@ -20,3 +23,10 @@ def did_you_mean(name, names):
     nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or [
         longer for longer in names if name in longer][:3]
     return f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else ''
+
+
+def note(kind, line):
+    """Prints a line to stderr, the first of its kind alone: what is true of one image is often true of a thousand."""
+    if kind not in _noted:
+        _noted.add(kind)
+        print(f'note: {line}', file=sys.stderr, flush=True)

@@ -3,16 +3,15 @@ import contextlib
 import io
 import os
 import re
-import sys
 import threading
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
-from common import files
-from common.errors import InputError
+from common import files, pixels
+from common.errors import InputError, note
 from common.file_kinds import name_kind
 
 # What save_image writes: the extension's format, and how; in ALPHA, those with transparency. With color at full
@@ -37,7 +36,6 @@ READABLE = 'JPEG, PNG, WebP, TIFF, BMP, GIF, PPM, TGA, ICO, JPEG 2000 or PSD'
 MOST_JPEG_PIXELS = 256 * 10 ** 6  # telephones take 200 million; JPEG is decoded at a half, a quarter or an eighth
 
 _WARNING_FILTERS = threading.Lock()  # the process has one list of them, which catch_warnings swaps
-_told = set()  # the kinds of notes that have been printed
 
 
 def load_image(path):
@@ -62,7 +60,7 @@ def load_image(path):
     Raises:
       InputError: missing, a folder, a pipe or device, empty, not an image, damaged, too large or unreadable.
     """
-    return _read(path, lambda picture: _to_rgb(_to_srgb(_turn_upright(picture)), path))
+    return _read(path, lambda picture: pixels.to_rgb(pixels.to_srgb(pixels.turn_upright(picture)), path))
 
 
 def measure(path):
@@ -81,7 +79,7 @@ def load_alpha(path):
       float32 [height, width] in [0, 255]; None if nothing of it is transparent, or it cannot be read.
     """
     try:
-        alpha = _read(path, lambda picture: _alpha(_turn_upright(picture)))
+        alpha = _read(path, lambda picture: pixels.read_alpha(pixels.turn_upright(picture)))
     except InputError:
         return None
     return None if alpha.size == 0 or alpha.min() == 255 else alpha
@@ -114,7 +112,7 @@ def read_animation(path):
         for number in range(1 if picture.info.get('default_image') else 0, getattr(picture, 'n_frames', 1)):
             picture.seek(number)
             picture.load()
-            yield _to_rgb(_to_srgb(picture), path), float(picture.info.get('duration') or 0)
+            yield pixels.to_rgb(pixels.to_srgb(picture), path), float(picture.info.get('duration') or 0)
 
 
 @contextlib.contextmanager
@@ -168,13 +166,6 @@ def _name_kind(path):
             'not a picture, or of a kind that cannot be read here')
 
 
-def note(kind, line):
-    """Prints a line to stderr, the first of its kind alone: what is true of one image is often true of a thousand."""
-    if kind not in _told:
-        _told.add(kind)
-        print(f'note: {line}', file=sys.stderr, flush=True)
-
-
 def load_gray(path):
     """Reads an image's luminance (ITU-R BT.601), for a mask or a digit; see load_image.
 
@@ -195,84 +186,6 @@ def to_gray(image):
     """
     red, green, blue = np.moveaxis(np.asarray(image, np.float32), -1, 0)
     return green + np.float32(0.299) * (red - green) + np.float32(0.114) * (blue - green)
-
-
-def _to_srgb(picture):
-    """Converts the colors of a loaded Pillow image that carries another profile than sRGB."""
-    profile = picture.info.get('icc_profile')
-    if not profile or picture.mode not in ('P', 'RGB', 'RGBA', 'CMYK'):
-        return picture
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if ImageCms.getProfileDescription(profile).startswith('sRGB'):
-            return picture  # the conversion would round once more
-        colors = picture.convert('RGB') if picture.mode in ('P', 'RGBA') else picture
-        srgb = ImageCms.profileToProfile(colors, profile, ImageCms.createProfile('sRGB'), outputMode='RGB')
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return picture
-    if picture.mode == 'RGBA' or 'transparency' in picture.info:
-        srgb.putalpha(picture.convert('RGBA').getchannel('A'))
-    return srgb
-
-
-def _to_rgb(picture, path):
-    """Turns a loaded Pillow image of any mode into float32 [height, width, 3] in [0, 255]."""
-    if _is_deep(picture):  # Pillow's own conversion would clip these at 255
-        gray = _scale_to_bytes(np.asarray(picture), path)
-        return np.repeat(gray[:, :, np.newaxis], 3, axis=2)
-    opacity = _alpha(picture)
-    if opacity.size:
-        alpha = opacity[:, :, np.newaxis] / np.float32(255)
-        return np.asarray(picture.convert('RGBA'), np.float32)[:, :, :3] * alpha + 255 * (1 - alpha)
-    pixels = np.asarray(picture.convert('RGB'), np.float32)
-    if picture.info.get('deep') and pixels.max() < 16:
-        note('dark', f'{path}: 16-bit colors, all below 4096: shown unscaled, so dark; if they are 12-bit, '
-             'multiply all by 16')
-    return pixels
-
-
-def _is_deep(picture):
-    return picture.mode == 'F' or picture.mode.startswith('I')
-
-
-def _alpha(picture):
-    """Returns the alpha channel of a loaded Pillow image, float32 [height, width]; an empty array where it has none."""
-    if picture.mode in ('RGBA', 'RGBa', 'LA', 'La', 'PA') or 'transparency' in picture.info and not _is_deep(picture):
-        picture = picture.convert('LA') if picture.mode == 'La' else picture
-        return np.asarray(picture.convert('RGBA').getchannel('A'), np.float32)
-    return np.empty((0, 0), np.float32)
-
-
-def _scale_to_bytes(values, path):
-    """Brings integers of 16 or 32 bits, or floats, to float32 in [0, 255], as load_image's docstring says."""
-    is_float = values.dtype.kind == 'f'
-    full_scales, slack = ((1, 255, 65535), 0.25) if is_float else ((65535,), 0)
-    if not is_float and 0 < values.max() < 4096 and (values % 16).any() and (values % 257).any():
-        full_scales = 255, 1023, 4095
-        bits = next(bits for bits in (8, 10, 12) if values.max() < 2 ** bits)
-        note('bits', f'{path}: 16-bit gray values, the largest {values.max()}: read as {bits}-bit, which makes '
-             f'the picture {2 ** (16 - bits)} times as bright')
-    elif not is_float and 4096 <= values.max() < 2 ** 14:
-        note('dark', f'{path}: 16-bit gray values, the largest {values.max()}: shown unscaled, so dark; if they '
-             'are 14-bit, multiply all by 4')
-    values = values.astype(np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError('some pixels are not finite numbers')
-    low, high = values.min(), values.max()
-    for full_scale in full_scales:
-        if low >= -slack * high and high <= (1 + slack) * full_scale:
-            return np.clip(values * (255 / full_scale), 0, 255).astype(np.float32)
-    return ((values - low) * (255 / max(high - low, 1e-300))).astype(np.float32)
-
-
-def _turn_upright(picture):
-    """Turns a loaded Pillow image as its EXIF orientation says."""
-    if picture.format == 'TIFF':  # Pillow has turned it already
-        return picture
-    try:
-        return ImageOps.exif_transpose(picture)
-    except Exception:  # damaged EXIF is common, and the picture none the worse for it
-        return picture
 
 
 def save_image(path, image, alpha=None):

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional
 
 from common import cli, runs
-from common.errors import InputError, UnavailableError
-from common.images import note
+from common.errors import InputError, UnavailableError, note
 from common.session import tf
 from networks import inception, saved_model, vgg
 

@@ -10,10 +10,9 @@ from collections import OrderedDict
 from pathlib import Path
 
 from common import download, files
-from common.errors import InputError
+from common.errors import InputError, note
 from common.file_kinds import name_kind
 from common.files import check_regular
-from common.images import note
 from common.session import tf
 from networks import convolution_gradients, saved_model
 

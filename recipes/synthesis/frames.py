@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from common import cli, film, files, images, runs
-from common.errors import ComputationError, InputError
+from common.errors import ComputationError, InputError, note
 from common.metrics import curve
 from synthesis import content, motion
 from synthesis.objectives import warn_if_inactive
@@ -86,7 +86,7 @@ def open_source(args, load_image):
         if args.frame_blend is not None:
             raise InputError(f'--frame-blend needs a video or a folder of frames; {path} is an image')
         if images.load_alpha(path) is not None:
-            images.note('transparency', f'{path}: what is transparent shows white; a film has no transparency')
+            note('transparency', f'{path}: what is transparent shows white; a film has no transparency')
         zoom = args.zoom or (1.0 if moves else ZOOM)
         return ImageSource(path, load_image(path), args.frames or NUM_FRAMES, zoom, args.rotate or 0.0, args.fps)
     if moves:

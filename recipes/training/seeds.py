@@ -39,16 +39,11 @@ def seconds_before(run_dir):
 
 
 def record_results(folder, accuracies, state, epoch_steps):
-    """Writes what one seed has reached into its run.json, besides what an earlier evaluation measured.
+    """Writes one seed's results into its run.json, beside what an earlier evaluation measured; returns them, a dict.
 
     Args:
-      folder: Path, of each_seed.
-      accuracies: {name: evaluation.Accuracy}, from classifier.evaluate.
-      state: dict, of the training.run.TrainingRun at its end.
+      folder, accuracies, state: from each_seed, classifier.evaluate, and the training at its end.
       epoch_steps: float, steps of an epoch.
-
-    Returns:
-      dict, the results.
     """
     seconds = state['training_seconds'] + state['validation_seconds']
     results = dict(runs.read_record(folder).get('results', {}), **evaluation.figures(accuracies),

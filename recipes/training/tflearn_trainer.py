@@ -64,18 +64,13 @@ def fit(build_model, data, num_epochs, batch_size, seed, run_id, metrics_path, q
 
 
 def save(run_dir, sess, saver, weights, step, started, validate):
-    """Saves the trained weights as the checkpoint of a run of ours, its last and its best.
+    """Saves the weights as a checkpoint of our own graph, last and best; returns the state, as TrainingRun has it.
 
     Args:
-      run_dir: Path.
-      sess, saver: tf.Session of our own graph of the network; tf.train.Saver of its variables.
-      weights: dict of array by variable name, from fit.
-      step: int, the steps taken.
+      run_dir, sess, saver: Path, tf.Session and tf.train.Saver of that graph.
+      weights, step: from fit, and the number of steps that it took.
       started: float, time.monotonic() at the start of the training.
       validate: function without arguments to a dict of validation_loss and validation_accuracy.
-
-    Returns:
-      dict, the state; see training.run.NEW_STATE.
     """
     sess.run(tf.global_variables_initializer())
     for variable in tf.trainable_variables():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from common import images
+from common import errors, images
 from common.errors import InputError
 
 
@@ -148,7 +148,7 @@ def test_sixteen_bit_gray_is_scaled_and_not_clipped(tmp_path, name):
 @pytest.fixture
 def no_notes(monkeypatch):
     """Nothing has been told yet."""
-    monkeypatch.setattr(images, '_told', set())
+    monkeypatch.setattr(errors, '_noted', set())
 
 
 @pytest.mark.parametrize('extension', ['png', 'tif'])

@@ -5,8 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from common import download, session
-from common import images as common_images
+from common import download, errors, session
 from common.errors import InputError, UnavailableError
 from common.session import tf
 from networks import inception
@@ -254,7 +253,7 @@ def own_network(path, first=lambda images: images, shape=(None, 8, 8, 3), dtype=
 
 @pytest.mark.parametrize('text', [False, True])
 def test_further_placeholders_are_named_and_can_be_fed(tmp_path, capsys, monkeypatch, text):
-    monkeypatch.setattr(common_images, '_told', set())
+    monkeypatch.setattr(errors, '_noted', set())
     graph_def = inception.load_graph_def(own_network(tmp_path / 'own.pb', text=text))  # 'x': the one that images fit
     assert list(inception.inception(tf.zeros([1, 8, 8, 3]), graph_def))[-1] == 'conv1'
     told = capsys.readouterr().err
