@@ -135,9 +135,11 @@ def describe(queue, job):
     if job.task == 'classify' and job.state == 'done':
         said = '\n'.join(line for line in lines if line.startswith('content.png'))
     else:
-        said = lines[-1] if lines and job.state not in ('done', 'waiting') else ''
+        said = lines[-1] if lines and job.state in ('failed', 'interrupted') else ''
+    unused = 'style_number' if (queue.folder_of(job) / 'style.png').is_file() else ''  # a painting takes its place
     return {'id': job.id, 'title': tasks.TASKS[job.task].title, 'state': job.state, 'progress': queue.progress(job),
-            'values': ', '.join(f'{name.replace("_", " ")} {value}' for name, value in job.values.items()),
+            'values': ', '.join(f'{name.replace("_", " ")} {value}' for name, value in job.values.items()
+                                if name != unused),
             'run': '/'.join(run_dir.parts[-2:]) if run_dir else '', 'said': said, 'picture': picture,
             'stamp': int((run_dir / picture).stat().st_mtime * 1000) if picture else 0,
             'has_report': run_dir is not None and report.is_file(run_dir / report.REPORT)}

@@ -254,9 +254,11 @@ def test_links_and_pictures_exist(path):
 def test_every_picture_is_shown_and_every_sample_credited():
     shown = {(path.parent / link).resolve() for path in PAGES for link in LINK.findall(read(path))
              if not link.startswith('http')}
-    assert set((PROJECT / 'docs' / 'pictures').iterdir()) <= shown
+    for folder in ('pictures', 'screenshots'):
+        assert set((PROJECT / 'docs' / folder).iterdir()) <= shown
     credits = read(PROJECT / 'docs' / 'credits.md')
-    for name in [path.name for folder in ('samples', 'pictures') for path in (PROJECT / 'docs' / folder).iterdir()]:
+    folders = [PROJECT / 'docs' / folder for folder in ('samples', 'pictures', 'screenshots')]
+    for name in [path.name for folder in folders for path in folder.iterdir()]:
         assert f'`{name}`' in credits, name
 
 
