@@ -16,8 +16,8 @@ import numpy as np
 from common import download, files, runs
 from common.errors import InputError
 from common.session import tf
+from networks import onnx_files
 
-MAX_BYTES = 2 ** 24  # of an ONNX file; the largest has 2.6 million
 MAX_STYLE_BYTES = 2 ** 20  # of a learned style; it has 4,000
 GRID = 4  # a network's middle has a position for so many pixels
 FIRST_HALO = 5  # pixels to each side that the second layer's values depend on: 4 of 9 x 9, and 1 of 3 x 3
@@ -88,7 +88,7 @@ def obtain(kind, models_dir, quiet=False):
 def load_multistyle(path):
     """Reads multistyle26.onnx: a StyleNetwork with 26 styles; raises InputError for any other file."""
     layout = LAYOUTS['multistyle']
-    arrays, convolutions = _read_onnx(path, MULTISTYLE.name)
+    arrays, convolutions = onnx_files.read(path, MULTISTYLE.name)
     convolutions = {name[:-len('.w')]: weights for name, weights in convolutions.items() if name.endswith('.w')}
     normalized = {name: channels for name, channels, _ in _layers(**layout)}
     _check(path, MULTISTYLE.name, convolutions, layout)
@@ -103,7 +103,7 @@ def load_multistyle(path):
 def load_any_painting(path):
     """Reads arbitrary_transform.onnx: a StyleNetwork with maps; raises InputError for any other file."""
     layout = LAYOUTS['any painting']
-    _, found = _read_onnx(path, TRANSFORM.name)
+    _, found = onnx_files.read(path, TRANSFORM.name)
     convolutions, maps = {}, {}
     for name, (kernel, bias) in found.items():
         layer = _tf_layer(name)
@@ -122,7 +122,7 @@ def load_any_painting(path):
 
 def load_predictor(path):
     """Reads arbitrary_predict.onnx: dict from the name of a convolution to (kernel, bias); else raises InputError."""
-    _, found = _read_onnx(path, PREDICT.name)
+    _, found = onnx_files.read(path, PREDICT.name)
     weights = {re.sub('^MobilenetV2/|/(depthwise_)?weights$', '', name): pair for name, pair in found.items()}
     depth = 3
     for name, depthwise in _predictor_layers():
@@ -180,49 +180,6 @@ def _predictor_layers():
         yield f'{block}/project', False
     yield 'Conv_1', False
     yield 'mobilenet_conv/Conv', False
-
-
-def _read_onnx(path, expected):
-    """Reads a plain ONNX file: its arrays, and its convolutions with weights of 8 bits turned into numbers.
-
-    Returns:
-      ({name: array}, {name of a kernel: (float32 [height, width, in, out], float32 [out] or None)}). A depthwise kernel
-      comes as [height, width, 1, channels].
-    """
-    import onnx  # a tenth of a second, and only where a network is read
-
-    files.check_regular(path, expected)
-    with open(str(path), 'rb') as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise InputError(f'{path}: not {expected}: more than {MAX_BYTES:,} bytes')
-    try:
-        graph = onnx.load_from_string(content).graph
-        if any(tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL
-               for tensor in graph.initializer):
-            raise InputError(f'{path}: an ONNX file with data in other files, which are not read')
-        arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-        quantized = {node.output[0]: node.input for node in graph.node if node.op_type == 'DequantizeLinear'}
-
-        def number(name):
-            if name not in quantized:
-                return name, np.asarray(arrays[name], np.float32)
-            values, scale, zero = (np.asarray(arrays[part], np.float32) for part in quantized[name])
-            shape = [-1] + [1] * (values.ndim - 1)  # a scale for each output channel
-            return quantized[name][0], (values - zero.reshape(shape)) * scale.reshape(shape)
-
-        convolutions = {}
-        for node in graph.node:
-            if node.op_type == 'Conv':
-                name, kernel = number(node.input[1])
-                bias = number(node.input[2])[1] if len(node.input) > 2 else None
-                convolutions[name] = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)), bias
-    except InputError:
-        raise
-    except Exception as error:  # on a damaged file protobuf and numpy raise almost anything
-        raise InputError(f'{path}: not {expected}: a damaged file, or one of another kind '
-                         f'({" ".join(str(error).split())[:60] or type(error).__name__})')
-    return arrays, convolutions
 
 
 def save_style(path, vector, **facts):

@@ -12,6 +12,7 @@ import numpy as np
 
 from common.errors import InputError
 from common.file_kinds import name_kind
+from networks import onnx_files
 
 MAX_MODEL_BYTES = 2 ** 30  # of a model in an archive; the whole VGG-19 has 575 million
 MAX_ARRAY_BYTES = 2 ** 26  # of a kernel; VGG's largest have 9 million
@@ -184,21 +185,17 @@ def _read_at_most(stream):
 
 def _parse_onnx(content):
     """Reads the initializers with Keras's layer names: other exporters' networks expect another scale of input."""
-    import onnx
-
-    model = onnx.load_from_string(content)
-    if not model.graph.node:
+    graph = onnx_files.parse(content)
+    if not graph.node:
         raise InputError('a file that is neither MatConvNet, Keras (HDF5), ONNX nor .npz')
     convolutions = {}
-    for tensor in model.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise InputError('an ONNX file with data in other files, which are not read')
+    for tensor in graph.initializer:
         layer = _keras_layer(tensor.name)
         if layer and len(tensor.dims) == 4:
-            array = onnx.numpy_helper.to_array(tensor)
+            array = onnx_files.to_array(tensor)
             convolutions.setdefault(layer, {})['kernel'] = array.transpose(2, 3, 1, 0)  # from [out, in, height, width]
         elif layer and len(tensor.dims) == 1:
-            convolutions.setdefault(layer, {})['bias'] = onnx.numpy_helper.to_array(tensor)
+            convolutions.setdefault(layer, {})['bias'] = onnx_files.to_array(tensor)
     if not convolutions:
         raise InputError("an ONNX network without Keras's layer names, so that its scale and color order are unknown")
     return _for_rgb(convolutions)

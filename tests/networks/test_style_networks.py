@@ -8,7 +8,7 @@ import pytest
 import tiny_networks
 from common.errors import InputError
 from common.session import tf
-from networks import style_networks
+from networks import onnx_files, style_networks
 
 
 @pytest.fixture(scope='module')
@@ -159,7 +159,7 @@ def test_each_reader_refuses_the_others_files(folder):
 
 
 def test_a_file_that_is_too_large(tmp_path, monkeypatch, folder):
-    monkeypatch.setattr(style_networks, 'MAX_BYTES', 1000)
+    monkeypatch.setattr(onnx_files, 'MAX_BYTES', 1000)
     with pytest.raises(InputError, match='more than 1,000 bytes'):
         style_networks.load_multistyle(folder / 'multistyle26.onnx')
 
