@@ -148,7 +148,8 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows a default as one would type it, unless it is None, a switch that is off, or in the help text already."""
 
     def _get_help_string(self, action):
-        if action.default is None or action.default is False or '(default: ' in action.help:
+        if action.default is None or action.default is False or action.default is argparse.SUPPRESS \
+                or '(default: ' in action.help:
             return action.help
         default = _as_typed(action.default).replace('%', '%%')
         return f'{action.help} (default: {default})'

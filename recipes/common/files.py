@@ -147,10 +147,15 @@ def check_is_text(path, option):
     Raises:
       InputError: it is not.
     """
+    path = os.path.abspath(str(path))
     try:
-        os.path.abspath(str(path)).encode('utf-8')
+        path.encode('utf-8')
     except UnicodeEncodeError:
-        raise InputError(f'{option} {path}: its name is not UTF-8, the only names that TensorFlow writes to; rename it')
+        taken, do = sys.getfilesystemencoding(), 'rename it'
+        with contextlib.suppress(UnicodeDecodeError):
+            os.fsencode(path).decode('utf-8')
+            do = f'this locale takes names for {taken}: set the variable PYTHONUTF8=1'
+        raise InputError(f'{option} {path}: its name is not UTF-8, the only names that TensorFlow writes to; {do}')
 
 
 def shorten(name, most=120):

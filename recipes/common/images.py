@@ -162,7 +162,8 @@ def _open(path):
 def _name_kind(path):
     with open(str(path), 'rb') as file:
         kind = name_kind(file.read(1000))
-    return (f'{kind}, which cannot be read here; convert it first' if kind not in (None, 'an image') else
+    do = 'get the picture again' if kind and kind.startswith('a web page') else 'convert it first'
+    return (f'{kind}, which cannot be read here; {do}' if kind not in (None, 'an image') else
             'not a picture, or of a kind that cannot be read here')
 
 

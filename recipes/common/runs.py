@@ -84,7 +84,7 @@ def hold(run_dir):
     Raises:
       InputError: another process works on the run, or something in it leads elsewhere.
     """
-    for path in run_dir.iterdir():
+    for path in run_dir.rglob('*'):
         check_no_link(path)
     lock = _held.setdefault(run_dir.resolve(), filelock.FileLock(str(run_dir / LOCK)))
     atexit.register(release_all)

@@ -251,3 +251,5 @@ def test_a_folder_whose_name_is_no_text_is_refused(tmp_path):
     files.check_is_text(tmp_path / 'ausgäbe', '--output-dir')
     with pytest.raises(InputError, match='--output-dir .*not UTF-8'):
         files.check_is_text(tmp_path / '\udcff' / 'runs', '--output-dir')
+    with pytest.raises(InputError, match='not UTF-8.*set the variable PYTHONUTF8=1'):  # an umlaut, taken for ASCII
+        files.check_is_text('/\udcc3\udca4', '--output-dir')

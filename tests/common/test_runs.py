@@ -252,13 +252,14 @@ def test_cleaning_keeps_the_best_weights_of_finished_runs_and_all_of_others(tmp_
         assert sess.run('x:0') == 1
 
 
-@pytest.mark.parametrize('name', ['.lock', 'checkpoints', 'metrics.csv'])
+@pytest.mark.parametrize('name', ['.lock', 'checkpoints', 'metrics.csv', 'tensorboard/stage2'])
 def test_a_run_whose_files_are_links_is_refused(tmp_path, name):
     run_dir = runs.create(tmp_path / 'output', 'recipe')
     runs.release_all()
     (tmp_path / 'mine').mkdir()
     if (run_dir / name).exists():
         (run_dir / name).unlink()
+    (run_dir / name).parent.mkdir(exist_ok=True)
     (run_dir / name).symlink_to(tmp_path / 'mine')
     with pytest.raises(InputError, match=f'{name}: a link to'):
         runs.hold(run_dir)
