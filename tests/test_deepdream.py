@@ -599,7 +599,7 @@ def test_not_a_number_keeps_the_frames(dreams, picture, run_dir, monkeypatch, ca
     (['--content', '{picture}', '--output', 'x.xyz'], "no picture format has the extension '.xyz'"),
     (['--content', '{picture}', '{picture}', '--output', 'x.png'], 'x.png: needs a single image; --content names 2'),
     (['--content', '{picture}', '--graph', 'none.pb'], '--graph none.pb: no such file'),
-    (['--content', '{picture}', '--graph', '{picture}'], 'not a GraphDef'),
+    (['--content', '{picture}', '--graph', '{picture}'], 'pond.png: an image; expected a frozen GraphDef'),
     (['--content', '{picture}', '--input-name', 'x'], "no input 'x'; its placeholders are 'input'"),
     (['--content', '{picture}', '--graph', 'x.pb', '--network', 'vgg16'], 'does not go with --network vgg16'),
     (['--content', '{picture}', '--mask', 'none.png'], 'none.png: no such file'),

@@ -133,7 +133,7 @@ def features(folder):
                    (75000, 'state.npz'))
 
 
-def fast(folder, *options, takes='--content', num_steps=6, disk=(6000, 'photo_style00.png')):
+def fast(folder, *options, takes='--content', num_steps=6, disk=(6000, 'network.png')):
     """The networks of fast style transfer with random weights: two small images in three styles."""
     import fast_style_transfer
     import tiny_networks
@@ -159,7 +159,7 @@ def fast_film(folder):
     for number in range(4):
         noise(folder / 'frames' / f'{number}.png', 48 + number, 64)
     return fast(folder, '--content', str(folder / 'frames'), '--frames', '4', '--style-number', '7', num_steps=4,
-                disk=(6000, '000000.png'))
+                disk=(6000, 'network.png'))
 
 
 SUBJECTS = {function.__name__: function for function in (

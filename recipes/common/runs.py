@@ -348,15 +348,18 @@ class _FailsOnce:
     def __init__(self, file):
         self.file, self.failed = file, False
 
-    def write(self, content):
-        try:
-            return len(content) if self.failed else self.file.write(content)
-        except OSError:
-            self.failed = True
-            raise
-
     def __getattr__(self, name):
-        return (lambda *unused: 0) if self.failed else getattr(self.file, name)
+        found = getattr(self.file, name)
+        if not callable(found):
+            return found
+
+        def call(*args):
+            try:
+                return 0 if self.failed else found(*args)
+            except OSError:  # of seek and tell, too, which write what was buffered
+                self.failed = True
+                raise
+        return call
 
 
 def load_arrays(path):

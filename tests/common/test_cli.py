@@ -61,6 +61,7 @@ def test_success_is_0_and_a_bug_keeps_its_traceback():
         cli.exit_codes(lambda argv=None: 1 / 0)([])
 
 
+@pytest.mark.usefixtures('terminal')
 @pytest.mark.parametrize('error, code, last_line', [
     ('KeyboardInterrupt', 130, 'recipe.py: interrupted: nothing was saved'),
     ('SystemExit(os.kill(os.getpid(), signal.SIGTERM))', 130, 'recipe.py: interrupted: nothing was saved'),

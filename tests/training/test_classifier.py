@@ -106,4 +106,4 @@ def test_digits_are_read_with_a_run_in_a_folder_that_cannot_be_written_to(capsys
     classifier.show_digits(found, [Path('my.png')], [reading], np.array([[0.1, 0.2, 0.7]]), '012')
     told = capsys.readouterr()
     assert told.out.splitlines() == ['my.png: 2 70.0 %, 1 20.0 %, 0 10.0 %', '  uncertain', 'model: /sys (mnist)']
-    assert told.err == 'warning: /sys: cannot be written to, so that predictions are only printed\n'
+    assert told.err == 'warning: /sys: not writable; predictions are only printed\n'
