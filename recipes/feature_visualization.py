@@ -11,6 +11,7 @@ network sees more than we do. Three things make it a picture of a dog's head or 
 - *The layer before the ReLU*: a channel that does not answer yet has a gradient only there.
 
 Lowest layers show edges and colors, then textures, patterns, parts of things, and things. The logits show classes.
+The other way round, attribution tells which pixels of a photograph a class's probability comes from.
 
 Usage:
     python recipes/feature_visualization.py                                 some channels of every layer, low to high
@@ -19,6 +20,7 @@ Usage:
     python recipes/feature_visualization.py --channels mixed4c:6 --diversity 6         six that differ
     python recipes/feature_visualization.py --objective 'mixed4c:6*0.5 + mixed4c:2'    two channels at once
     python recipes/feature_visualization.py --run output/mnist_convnet/latest          a network of your own
+    python recipes/feature_visualization.py --explain photo.jpg             which pixels the answer comes from
     python recipes/feature_visualization.py --list-layers
 
 What to expect: 36 channels at 128 x 128 pixels in about a minute on two cores.
@@ -34,11 +36,12 @@ from typing import Any, NamedTuple
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
-from common import cli, files, images, runs, session
+from common import cli, files, images, plotting, progress, runs, session
 from common.errors import InputError
 from common.session import tf
-from networks import classifiers
-from synthesis import objectives, parameterization, sheet_tiles, transformations
+from datasets import handwriting
+from networks import attribution, classifiers
+from synthesis import contact_sheets, objectives, parameterization, sheet_tiles, transformations
 from synthesis.contact_sheets import SheetRun
 from synthesis.optimizers import Adam
 
@@ -46,6 +49,7 @@ RECIPE = 'feature_visualization'
 SIZE, CLASS_SIZE = 128, 224     # pixels of a side; the classes of Inception need 224
 SMALLEST_SIZE = 16              # of a network of one's own
 STEPS = 60
+MAP_SIZE = 224                  # pixels of the maps of --explain on their sheet
 PER_LAYER = 6                   # channels of each layer, where nothing is asked for
 # How strongly a picture is transformed with --robustness 1.
 JITTER, SCALE, DEGREES = 1 / 16, 1.1, 10     # of the side, factor, degrees; each both ways
@@ -147,9 +151,9 @@ def respond(activations, kind, channels, place=None):
         per_position = tf.reduce_mean(tf.square(activations) if kind == 'square' else activations, axis=-1)
     if place is None:
         return tf.reduce_mean(per_position, axis=[1, 2])
-    height, width = tf.shape(per_position)[1], tf.shape(per_position)[2]
-    rows = tf.one_hot(tf.cast(place[:, 0] * tf.cast(height, tf.float32), tf.int32), height)
-    columns = tf.one_hot(tf.cast(place[:, 1] * tf.cast(width, tf.float32), tf.int32), width)
+    sides = tf.shape(per_position)[1:]
+    cell = tf.minimum(tf.cast(place * tf.cast(sides, tf.float32), tf.int32), sides - 1)  # 1.0 is the last
+    rows, columns = tf.one_hot(cell[:, 0], sides[0]), tf.one_hot(cell[:, 1], sides[1])
     return tf.reduce_sum(per_position * rows[:, :, tf.newaxis] * columns[:, tf.newaxis], axis=[1, 2])
 
 
@@ -255,6 +259,75 @@ def check_size(sess, graph, batches, objectives_of, size):
                              'trained with')
 
 
+# ---- Attribution: which pixels an answer comes from ----
+
+def explain(args, network, started):
+    """Explains a classifier's answers to photographs, a row of maps for each; returns the exit code."""
+    size = args.size or network.size or CLASS_SIZE
+    paths = images.find_images(args.explain, '--explain')
+    photographs = [load_photograph(path, size, network.gray) for path in paths]
+    with tf.Graph().as_default() as tf_graph:
+        graph, classes = build_classifier(network, size, args.classes or ())
+        tf_graph.finalize()
+    rows, facts, jobs = [], [], [(path, photograph, number) for path, photograph in zip(paths, photographs)
+                                 for number in classes or [None]]
+    with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess:
+        run_dir = open_run(args, network, [f'{len(jobs)} answers explained'])
+        explainer = attribution.Explainer(sess, graph)
+        with progress.Progress(len(jobs), unit='answer', quiet=args.quiet) as bar:
+            for count, (path, photograph, number) in enumerate(jobs, 1):
+                probabilities = explainer.probabilities(photograph)
+                number = int(np.argmax(probabilities)) if number is None else number
+                name = sheet_tiles.class_name(number, graph.probabilities, network.labels)
+                maps, gap = explainer.explain(photograph, number, args.seed)
+                drawn = {method: attribution.draw(photograph, found) for method, found in maps.items()}
+                for method, picture in drawn.items():
+                    images.save_image(run_dir / 'pictures' / f'{count:03d}_{method.replace(" ", "_")}.png', picture)
+                rows.append((f'{path.name}: {name}, {100 * probabilities[number]:.1f} %',
+                             [contact_sheets.show(photograph, MAP_SIZE, 'picture')]
+                             + [contact_sheets.show(picture, MAP_SIZE, method) for method, picture in drawn.items()]))
+                facts.append({'file': str(path), 'class': name, 'probability': float(probabilities[number]),
+                              'completeness_gap': gap})
+                bar.update({'class': name})
+    sheet = run_dir / 'sheet.png'
+    plotting.plot_rows(sheet, rows, f'Which pixels the answers of {network.name} come from')
+    if args.output:
+        images.copy_image(sheet, args.output)
+    seconds = runs.total_seconds(run_dir, started)
+    runs.write_record(run_dir, seconds=seconds, versions=runs.versions(),
+                      results={'explained': facts, 'seconds': seconds})
+    print(f'{len(facts)} answers explained in {seconds:.0f} s: {args.output or sheet}')
+    return 0
+
+
+def load_photograph(path, size, gray):
+    """Loads what a classifier is to explain: the middle of a photograph, or a digit as MNIST has them.
+
+    Returns:
+      float32 [size, size, 3], RGB in [0, 255].
+    """
+    if gray and size == handwriting.SIDE:
+        digit = handwriting.find_digits(handwriting.load(path), path, several=False).digits[0]
+        return np.repeat(np.float32(digit)[..., np.newaxis], 3, axis=-1)
+    return attribution.center_square(images.load_image(path), size)
+
+
+def build_classifier(network, size, names):
+    """Builds a classifier for explanations in the default graph; returns (attribution.Attribution, classes' numbers).
+
+    Raises:
+      InputError: the network is no classifier, has no such class, or its pictures have another size.
+    """
+    def find_logits(end_points):
+        numbers.extend(sheet_tiles.find_class(name, end_points, network.labels).channel for name in names)
+        return sheet_tiles.find_logits(end_points)
+    numbers = []
+    try:
+        return attribution.build(network.build, size, size, find_logits), numbers
+    except ValueError as error:  # of TensorFlow, while it builds the graph
+        raise InputError(f'--size {size}: does not suit this network ({str(error).splitlines()[0]:.120})')
+
+
 # ---- Command line ----
 
 def parse_args(argv):
@@ -271,6 +344,8 @@ def parse_args(argv):
     group.add_argument('--neurons', action='store_true', help='the unit at the center of a channel, not the whole')
     group.add_argument('--diversity', type=cli.whole_number(1, 64), default=1, metavar='N',
                        help='pictures for each objective, which differ')
+    group.add_argument('--explain', nargs='+', type=Path, metavar='FILE',
+                       help='photographs: which pixels speak for their class, or for each of --classes')
     group.add_argument('--output', type=Path, metavar='FILE', help="where to save the sheet besides the run's folder")
     classifiers.add_options(parser)
     parser.add_argument_group('a network of your own').add_argument(
@@ -296,6 +371,9 @@ def check_args(args):
     for text in args.objective or ():
         for part in text.split('+'):
             objectives.parse(part.strip())
+    sheet = [name for name in ('channels', 'objective', 'all_layers', 'neurons') if getattr(args, name)]
+    if args.explain and sheet:
+        raise InputError(f'--explain explains classes: leave --{sheet[0].replace("_", "-")} out')
     if args.run and (args.graph or args.network):
         raise InputError(f'--run {args.run}: a network of its own, with which --graph and --network do not go')
     smallest = SMALLEST_SIZE if args.run else classifiers.smallest_input(args.network)
@@ -322,13 +400,16 @@ def main(argv=None):
     """Runs the recipe; returns its exit code."""
     started = time.monotonic()
     args = parse_args(argv)
-    files.check_no_input(args.output, [args.graph, args.labels], '--output')
+    photographs = images.find_images(args.explain, '--explain') if args.explain else []
+    for photograph in photographs:
+        images.load_image(photograph)
+    files.check_no_input(args.output, [args.graph, args.labels, *photographs], '--output')
     network = classifiers.load_run(args.run) if args.run else classifiers.load(
         args.network, args.models_dir, args.graph, args.input_name, args.mean, args.labels, args.quiet, args.scale,
         args.feed or ())
     if args.list_layers:
         return classifiers.list_layers(network)
-    return make_sheet(args, network, started)
+    return explain(args, network, started) if args.explain else make_sheet(args, network, started)
 
 
 if __name__ == '__main__':

@@ -89,7 +89,7 @@ def test_known_answers():
     response, climbed = answers(layer, [('channel', False)], channels=[[2], [0]])
     np.testing.assert_allclose(response, [values[0, ..., 2].mean(), values[1, ..., 0].mean()])
     np.testing.assert_allclose(climbed, response)
-    response, _ = answers(layer, [('channel', True)], channels=[[2], [0]], positions=[[[0.5, 0.5]], [[0, 0.9]]])
+    response, _ = answers(layer, [('channel', True)], channels=[[2], [0]], positions=[[[0.5, 1.0]], [[0, 0.9]]])
     np.testing.assert_allclose(response, [values[0, 1, 1, 2], values[1, 0, 1, 0]])
     response, _ = answers(layer, [('mean', False), ('square', False)], channels=[[0, 0], [0, 0]],
                           weights=[[1, 0], [-2, 0.5]])
@@ -278,6 +278,51 @@ def test_the_dream_says_where_its_sheets_are(tmp_path, capsys):
         assert message.count('\n') == 1
 
 
+# ---- Attribution ----
+
+@pytest.fixture
+def photograph(tmp_path):
+    """Path of a picture of 90 x 70 pixels."""
+    path = tmp_path / 'pond.png'
+    images.save_image(path, images.resize_image(np.random.RandomState(3).uniform(0, 255, [7, 9, 3]), 70, 90))
+    return path
+
+
+def test_answers_are_explained(visualize, run_dir, photograph):
+    assert visualize('--explain', photograph, '--classes', 'hen', '1') == 0
+    names = {f'pictures/{number:03d}_{method}.png' for number in (1, 2)
+             for method in ('integrated_gradients', 'SmoothGrad', 'occlusion', 'Grad-CAM')}
+    assert set(files(run_dir)) == names | {'sheet.png'}
+    assert images.load_image(run_dir / 'pictures' / '001_occlusion.png').shape == (64, 64, 3)
+    first, second = runs.read_record(run_dir)['results']['explained']
+    assert (first['class'], second['class']) == ('hen', 'tabby') and first['file'] == str(photograph)
+    assert 0 <= first['probability'] <= 1 and first['completeness_gap'] >= 0
+    before = files(run_dir)
+    assert visualize('--resume', fast=False) == 0
+    assert files(run_dir) == before
+
+
+def test_without_a_class_the_most_probable_is_explained(visualize, run_dir, photograph, tmp_path):
+    assert visualize('--explain', photograph, '--output', tmp_path / 'mine.jpg') == 0
+    only, = runs.read_record(run_dir)['results']['explained']
+    assert only['probability'] > 0.2  # of five classes
+    assert images.load_image(tmp_path / 'mine.jpg').shape == images.load_image(run_dir / 'sheet.png').shape
+
+
+@pytest.mark.parametrize('options, said', [
+    (['--explain', 'none.jpg'], '--explain none.jpg: no such file'),
+    (['--explain', '{photograph}', '--classes', 'hem'], "--classes hem: no class 'hem'; did you mean 'hen'"),
+    (['--explain', '{photograph}', '--channels', 'mixed4c:1'], '--explain explains classes: leave --channels out'),
+    (['--explain', '{photograph}', '--output', '{photograph}'], 'is also an input file'),
+])
+def test_what_cannot_be_explained(visualize, tmp_path, photograph, capsys, options, said):
+    before = sorted(tmp_path.rglob('*'))
+    assert visualize(*(option.format(photograph=photograph) for option in options)) == 2
+    message = capsys.readouterr().err
+    assert said in message and message.count('\n') == 1
+    assert sorted(tmp_path.rglob('*')) == before
+
+
 # ---- Networks of one's own ----
 
 @pytest.mark.slow
@@ -292,6 +337,10 @@ def test_a_run_of_ones_own(visualize, tmp_path, run_dir):
     found = pictures(run_dir)
     assert found.shape == (2, 28, 28, 3)
     np.testing.assert_array_equal(found[..., 0], found[..., 1])  # gray
+    digit = tmp_path / 'seven.png'
+    images.save_image(digit, np.pad(np.zeros([40, 8]), 20, mode='constant', constant_values=255))
+    assert visualize('--run', run, '--quiet', '--explain', digit, fast=False) == 0
+    assert (run_dir / 'pictures' / '001_Grad-CAM.png').exists()
     assert visualize(*quick, '--all-layers', '2', fast=False) == 0
     assert len({tile['layer'] for tile in runs.read_record(run_dir)['tiles']}) == 2
 

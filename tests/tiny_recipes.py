@@ -163,7 +163,7 @@ def fast_film(folder):
 
 
 SUBJECTS = {function.__name__: function for function in (
-    concepts, mnist, cifar10, cifar10_airbench, transfer, style, dream, dream_film, fast,
+    concepts, mnist, cifar10, cifar10_airbench, transfer, style, dream, dream_film, features, fast,
     fast_learn, fast_film)}
 
 

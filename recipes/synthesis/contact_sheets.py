@@ -164,7 +164,8 @@ def draw_sheets(run_dir, title):
     rows = in_rows(runs.recorded(run_dir, 'tiles'))
     columns = max(len(row) for _, row in rows)
     side = int(np.clip(SHEET_WIDTH // columns - GAP, SMALLEST_SHOWN, LARGEST_SHOWN))
-    drawn = [(heading, [show(images.load_image(run_dir / PICTURES / tile['file']), side, tile) for tile in row])
+    drawn = [(heading, [show(images.load_image(run_dir / PICTURES / tile['file']), side,
+                             tile['caption'] + (' (inactive)' if tile['inactive'] else '')) for tile in row])
              for heading, row in rows]
     most = max(1, SHEET_HEIGHT // (side + 40))  # rows on a sheet
     count = math.ceil(len(drawn) / most)
@@ -186,11 +187,11 @@ def in_rows(tiles):
             for layer, group in layers for start in range(0, len(group), columns)]
 
 
-def show(picture, side, tile):
+def show(picture, side, caption):
     """Returns (picture, caption): small ones enlarged pixel by pixel, large ones shrunk to `side`."""
     longer = max(picture.shape[:2])
     if longer > side:
         picture = images.resize_image(picture, *images.fit_size(*picture.shape[:2], longer_side=side))
     elif 2 * longer <= side:
         picture = picture.repeat(side // longer, axis=0).repeat(side // longer, axis=1)
-    return picture, tile['caption'] + (' (inactive)' if tile['inactive'] else '')
+    return picture, caption

@@ -83,16 +83,33 @@ def _sum_tile(text, end_points, labels):
     return SheetTile(heading='', caption=text, terms=terms)
 
 
-def _class_tile(name, end_points, labels):
+def find_class(name, end_points, labels):
+    """Finds a class.
+
+    Args:
+      name: str, its name, or its number.
+      end_points: dict from layer name to tensor.
+      labels: list of str, the classes' names, or None.
+
+    Returns:
+      objectives.Objective, its logit.
+
+    Raises:
+      InputError: the network has no classes, or not this one.
+    """
     layer = find_logits(end_points)
     asked = objectives.Objective(text=f'{layer}:{name}', layer=layer, channel=int(name) if name.isdigit() else name,
                                  position=None, weight=1.0)
     try:
-        term = objectives.resolve(asked, end_points, labels)
+        return objectives.resolve(asked, end_points, labels)
     except InputError as error:
         raise InputError(str(error).replace(f'--objective {layer}:{name}', f'--classes {name}'))
-    return SheetTile(heading=layer, caption=class_name(term.channel, end_points[layer], labels), terms=(term,),
-                     channel=term.channel)
+
+
+def _class_tile(name, end_points, labels):
+    term = find_class(name, end_points, labels)
+    return SheetTile(heading=term.layer, caption=class_name(term.channel, end_points[term.layer], labels),
+                     terms=(term,), channel=term.channel)
 
 
 def class_name(number, logits, labels):

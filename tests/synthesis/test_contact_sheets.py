@@ -50,13 +50,12 @@ def test_many_channels_take_several_sheets(run_of):
 
 
 def test_small_pictures_are_enlarged_pixel_by_pixel_and_large_ones_shrunk():
-    tile = {'caption': '3', 'inactive': False}
     small = np.arange(28 * 28 * 3, dtype=np.float32).reshape(28, 28, 3)
-    shown, caption = contact_sheets.show(small, 100, tile)
+    shown, caption = contact_sheets.show(small, 100, '3')
     assert shown.shape == (84, 84, 3) and caption == '3'
     np.testing.assert_array_equal(shown[1::3, 1::3], small)
-    assert contact_sheets.show(np.zeros([300, 150, 3]), 100, tile)[0].shape == (100, 50, 3)
-    assert contact_sheets.show(np.zeros([90, 90, 3]), 100, tile)[0].shape == (90, 90, 3)
+    assert contact_sheets.show(np.zeros([300, 150, 3]), 100, '3')[0].shape == (100, 50, 3)
+    assert contact_sheets.show(np.zeros([90, 90, 3]), 100, '3')[0].shape == (90, 90, 3)
 
 
 def test_an_inactive_channel_is_marked(run_of):
