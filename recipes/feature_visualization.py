@@ -289,7 +289,7 @@ def explain(args, network, started):
                 facts.append({'file': str(path), 'class': name, 'probability': float(probabilities[number]),
                               'completeness_gap': gap})
                 bar.update({'class': name})
-    sheet = run_dir / 'sheet.png'
+    sheet = run_dir / 'explanation.png'
     plotting.plot_rows(sheet, rows, f'Which pixels the answers of {network.name} come from')
     if args.output:
         images.copy_image(sheet, args.output)

@@ -292,7 +292,7 @@ def test_answers_are_explained(visualize, run_dir, photograph):
     assert visualize('--explain', photograph, '--classes', 'hen', '1') == 0
     names = {f'pictures/{number:03d}_{method}.png' for number in (1, 2)
              for method in ('integrated_gradients', 'SmoothGrad', 'occlusion', 'Grad-CAM')}
-    assert set(files(run_dir)) == names | {'sheet.png'}
+    assert set(files(run_dir)) == names | {'explanation.png'}
     assert images.load_image(run_dir / 'pictures' / '001_occlusion.png').shape == (64, 64, 3)
     first, second = runs.read_record(run_dir)['results']['explained']
     assert (first['class'], second['class']) == ('hen', 'tabby') and first['file'] == str(photograph)
@@ -306,7 +306,7 @@ def test_without_a_class_the_most_probable_is_explained(visualize, run_dir, phot
     assert visualize('--explain', photograph, '--output', tmp_path / 'mine.jpg') == 0
     only, = runs.read_record(run_dir)['results']['explained']
     assert only['probability'] > 0.2  # of five classes
-    assert images.load_image(tmp_path / 'mine.jpg').shape == images.load_image(run_dir / 'sheet.png').shape
+    assert images.load_image(tmp_path / 'mine.jpg').shape == images.load_image(run_dir / 'explanation.png').shape
 
 
 @pytest.mark.parametrize('options, said', [

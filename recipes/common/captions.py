@@ -15,6 +15,8 @@ _CAPTIONS = tuple((re.compile(pattern), Caption(title, text)) for pattern, title
     # Pictures
     (r'sheet(_\d+)?\.png', 'Contact sheet',
      'Each tile is a picture that excites one channel or layer, named below it; an inactive one never answered.'),
+    (r'explanation\.png', 'Which pixels an answer comes from',
+     'A row is a picture with the class in question: red supports it, blue speaks against it.'),
     (r'.*_sheet\.png', 'Side by side', 'What went in and what came of it; the captions below say which is which.'),
     (r'.*_proof(_\d+)?\.png', 'Proof', 'A photograph that was not learned from, painted in the style after that step.'),
     (r'confusion_matrix\.png', 'Confusion matrix',
