@@ -125,6 +125,11 @@ def draw_network(run_dir):
     return load(run_dir / 'network.png').quantize(32)
 
 
+def draw_gray(run_dir):
+    """A sheet of gray pictures, in few colors."""
+    return load(run_dir / 'sheet.png', width=800).convert('L').quantize(32)
+
+
 HOPPER = f'python recipes/style_transfer.py --content {samples("hopper")} --style {samples("starry_night")} --size 256'
 CONTENT_LAYERS = [f'{HOPPER} --iterations 120 --style-weight 2000 --content-layers {layer}'
                   for layer in ('conv2_2', 'conv4_2', 'conv5_2')]
@@ -164,6 +169,15 @@ PICTURES = {
     'dream_guided.jpg': Picture(f'python recipes/deepdream.py --content {samples("sky")} --size 640 '
                                 f'--guide {samples("flowers")}', draw_only('sky_dream.png')),
     'dream_noise.jpg': Picture('python recipes/deepdream.py --content noise --size 320', draw_only('noise_dream.png')),
+    'features_channels.jpg': Picture('python recipes/feature_visualization.py --channels mixed4c:0-35',
+                                     draw_only('sheet.png', 700)),
+    'features_classes.jpg': Picture("python recipes/feature_visualization.py --classes goldfish tarantula tabby 'golden "
+                                    "retriever' strawberry 'school bus' volcano daisy balloon flamingo",
+                                    draw_only('sheet.png', 900)),
+    'features_mnist.png': Picture('python recipes/feature_visualization.py --run output/mnist_convnet/latest --classes '
+                                  '0 1 2 3 4 5 6 7 8 9', draw_gray, trained=True),
+    'features_explain.jpg': Picture('python recipes/feature_visualization.py --explain '
+                                    + samples('chelsea', 'coffee', 'astronaut'), draw_only('explanation.png', 900)),
     'dream_zoom.gif': Picture(f'python recipes/deepdream.py --content {samples("sky")} --size 320 --zoom 1.05 '
                               '--rotate 1 --frames 30 --fps 10 --output docs/pictures/dream_zoom.gif')}
 
