@@ -214,7 +214,7 @@ def feed_of(graph, batch):
     """Returns what tells the graph which terms each tile of a batch has: {placeholder: array}."""
     terms = [tile.terms for tile in batch]
     numbers = {tile.terms: number for number, tile in enumerate(batch)}
-    return {graph.channels: [[term.channel if isinstance(term.channel, int) else 0 for term in row] for row in terms],
+    return {graph.channels: [[sheet_tiles.number_in_source(term, graph.end_points) for term in row] for row in terms],
             graph.weights: [[term.weight for term in row] for row in terms],
             graph.positions: [[term.position or (0, 0) for term in row] for row in terms],
             graph.copies: [numbers[row] for row in terms]}

@@ -158,6 +158,14 @@ def test_what_else_can_be_shown(visualize, run_dir, options, names):
     assert len({picture.tobytes() for picture in found}) == len(names)
 
 
+def test_a_channel_of_a_module_is_that_of_its_branch(visualize, run_dir):
+    assert visualize('--channels', 'mixed4c:4-5') == 0
+    module = pictures(run_dir)
+    assert runs.read_record(run_dir)['results']['inactive'] == []
+    assert visualize('--channels', 'mixed4c_3x3:0-1') == 0
+    np.testing.assert_array_equal(module, pictures(run_dir))
+
+
 @pytest.mark.parametrize('basis', ['fourier', 'pixels'])
 def test_the_objective_rises(visualize, run_dir, basis):
     assert visualize('--channels', 'mixed4c:1', '--basis', basis, '--robustness', '0') == 0

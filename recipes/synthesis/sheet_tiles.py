@@ -209,6 +209,13 @@ def sources(tile, end_points):
                  (end_points[term.layer], term.channel or 'square', False) for term in tile.terms)
 
 
+def number_in_source(term, end_points):
+    """Returns the number of a term's channel within what `sources` gives for it: int, 0 where it is no channel."""
+    if not isinstance(term.channel, int):
+        return 0
+    return term.channel - objectives.branch(end_points[term.layer], term.channel)[1]
+
+
 def in_batches(tiles, end_points, height, width, copies=1):
     """Cuts tiles into batches of neighbors with the same sources; copies of one stay together.
 

@@ -118,3 +118,5 @@ def test_channels_of_two_branches_of_a_module_do_not_share_a_batch():
     layers = {'module': tf.concat(list(end_points(one=4, three=2).values()), axis=3)}
     tiles = sheet_tiles.choose(layers, channels=['module:2-5'])
     assert sheet_tiles.in_batches(tiles, layers, 128, 128) == [tiles[:2], tiles[2:]]
+    numbers = [sheet_tiles.number_in_source(tile.terms[0], layers) for tile in tiles]
+    assert numbers == [2, 3, 0, 1]  # within their branches
