@@ -171,8 +171,8 @@ PICTURES = {
     'dream_noise.jpg': Picture('python recipes/deepdream.py --content noise --size 320', draw_only('noise_dream.png')),
     'features_channels.jpg': Picture('python recipes/feature_visualization.py --channels mixed4c:0-35',
                                      draw_only('sheet.png', 700)),
-    'features_classes.jpg': Picture("python recipes/feature_visualization.py --classes goldfish tarantula tabby 'golden "
-                                    "retriever' strawberry 'school bus' volcano daisy balloon flamingo",
+    'features_classes.jpg': Picture("python recipes/feature_visualization.py --classes goldfish tarantula tabby "
+                                    "'golden retriever' strawberry 'school bus' volcano daisy balloon flamingo",
                                     draw_only('sheet.png', 900)),
     'features_mnist.png': Picture('python recipes/feature_visualization.py --run output/mnist_convnet/latest --classes '
                                   '0 1 2 3 4 5 6 7 8 9', draw_gray, trained=True),
