@@ -133,6 +133,8 @@ def draw_gray(run_dir):
 HOPPER = f'python recipes/style_transfer.py --content {samples("hopper")} --style {samples("starry_night")} --size 256'
 CONTENT_LAYERS = [f'{HOPPER} --iterations 120 --style-weight 2000 --content-layers {layer}'
                   for layer in ('conv2_2', 'conv4_2', 'conv5_2')]
+WAVE = (f'python recipes/style_transfer.py --content {samples("hopper")} --style {samples("great_wave")} --size 256 '
+        '--iterations 120')
 CONCEPTS = ('convolution.png', 'sliding_kernel.gif', 'stride_and_dilation.png', 'output_sizes.png', 'layouts.png',
             'shared_weights.png', 'pooling.png', 'receptive_fields.jpg', 'effective_field.png',
             'kernels_and_filters.jpg', 'sound.png', 'clip.png')
@@ -144,6 +146,13 @@ PICTURES = {
                          f'--style {samples("starry_night")}', draw_only('hopper_starry_night_sheet.png', 900)),
     'style_layers.jpg': Picture(CONTENT_LAYERS[0], draw_row(*['hopper_starry_night.png'] * 3),
                                 more=tuple(CONTENT_LAYERS[1:])),
+    'style_laplacian.jpg': Picture(WAVE, draw_row(*['hopper_great_wave.png'] * 2),
+                                   more=(f'{WAVE} --laplacian-weight 0.5',)),
+    'style_regions.jpg': Picture(
+        f'python recipes/style_transfer.py --content {samples("tubingen")} --style '
+        f'{samples("starry_night", "the_scream")} --mask docs/samples/tubingen_sky.png docs/samples/tubingen_town.png '
+        '--size 256 --iterations 120 --style-weight 150 --laplacian-weight 0.5',
+        draw_only('tubingen_starry_night+the_scream.png')),
     'style_progress.jpg': Picture(f'{HOPPER} --book --save-every 200', draw_progress,
                                   more=(f'{HOPPER} --book --iterations 1',)),
     'dream_octaves.jpg': Picture(f'python recipes/deepdream.py --content {samples("sky")} --size 512 --save-every 10',

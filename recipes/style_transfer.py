@@ -15,7 +15,8 @@ Usage:
     python recipes/style_transfer.py --content face.jpg --style starry_night.jpg
     python recipes/style_transfer.py --content photos/ --style wave.jpg scream.jpg           every pair
     python recipes/style_transfer.py --content city.jpg --style wave.jpg monet.jpg --style-blend 2 1
-    python recipes/style_transfer.py --content city.jpg --style wave.jpg --preserve-color luminance --size 1024
+    python recipes/style_transfer.py --content city.jpg --style wave.jpg monet.jpg --mask sky.png town.png  by regions
+    python recipes/style_transfer.py --content holiday.mp4 --style wave.jpg --output painted.mp4            a film
 
 Source: A Neural Algorithm of Artistic Style, arXiv 1508.06576; its equations are numbered as there.
 """
@@ -31,14 +32,15 @@ from common import cli, images, plotting, runs, session
 from common.errors import ComputationError, InputError
 from common.session import tf
 from networks import summary, vgg
-from synthesis import color, jobs, memory, sizes, tiles
+from synthesis import color, frames, jobs, memory, painted_film, regions, sizes, tiles
 from synthesis.optimizers import LBFGS, Adam
 from synthesis.picture_run import PictureRun
-from synthesis.tiled_loss import interior_of, make_evaluate, num_positions, sum_over_tiles, tile_feeds
+from synthesis.pixel_losses import POOLS, laplacian, total_variation
+from synthesis.style_targets import compute_targets
+from synthesis.tiled_loss import interior_of, make_evaluate, num_positions
 
 RECIPE = 'style_transfer'
 STYLE_LAYERS = ('conv1_1', 'conv2_1', 'conv3_1', 'conv4_1', 'conv5_1')
-NOISE = 20  # gray levels either way around ImageNet's mean
 # What --loss book sets: the loss of the TensorFlow 1.x Deep Learning Cookbook, chapter 4; and --book: its whole recipe.
 BOOK_LOSS = dict(loss='book', content_weight=5.0, style_weight=100.0, tv_weight=0.0, stretch_style=True,
                  style_layers=['conv1_1:0.5', 'conv2_1:1', 'conv3_1:1.5', 'conv4_1:3', 'conv5_1:4'])
@@ -56,11 +58,18 @@ class LossWeights(NamedTuple):
     style_weight: float = 500.0
     tv_weight: float = 1.0
     loss: str = 'mean'  # or 'book'
+    laplacian_weight: float = 0.0
+    laplacian_pools: tuple = (1,)  # pixels, averaged before edges are compared
 
     @property
     def layers(self):
         """The names of all layers that the losses use."""
         return [*self.style_layers, *self.content_layers]
+
+    @property
+    def parts(self):
+        """The names of the losses that a run records."""
+        return Losses._fields[:5 if self.laplacian_weight else 4]
 
 
 class Losses(NamedTuple):
@@ -69,13 +78,16 @@ class Losses(NamedTuple):
     content: float
     style: float
     variation: float
+    laplacian: float = 0.0
+    temporal: float = 0.0  # of a film's frames
 
 
-def gram_matrix(activations):
+def gram_matrix(activations, mask=None):
     """Computes the correlations between channels, the texture statistic of a layer.
 
     Args:
       activations: float32 [1, height, width, channels].
+      mask: float32 [1, height, width] in [0, 1], how much each position counts; None if all do.
 
     Returns:
       float32 [channels, channels], summed over positions.
@@ -85,8 +97,10 @@ def gram_matrix(activations):
     """
     @tf.custom_gradient
     def correlate(features):
-        return (tf.matmul(features, features, transpose_a=True),
-                lambda from_above: tf.matmul(features, 2 * from_above))
+        def masked(values):
+            return values if mask is None else values * tf.reshape(mask, [-1, 1])
+        return (tf.matmul(masked(features), features, transpose_a=True),
+                lambda from_above: masked(tf.matmul(features, 2 * from_above)))
 
     return correlate(tf.reshape(activations, [-1, int(activations.shape[-1])]))
 
@@ -110,7 +124,7 @@ def style_loss(gram, target, positions, loss='mean'):
     Args:
       gram: float32 [channels, channels], summed over positions.
       target: float32 of the same shape, per position: style images of another size can be compared.
-      positions: M of the layer in the whole image.
+      positions: M of the layer in the whole image, or of a region.
       loss: 'mean' or 'book'.
 
     Source: eq. 4, the sum over 4 N² M². That weighs a layer of 512 channels 64 times as much as one of 64, so 'mean' is
@@ -123,47 +137,43 @@ def style_loss(gram, target, positions, loss='mean'):
     return tf.reduce_mean(tf.square(difference / num_channels))
 
 
-def total_variation(image, interior=None):
-    """Sums the squared differences between neighboring pixels, which noise makes large.
-
-    Args:
-      image: float32 [1, height, width, 3].
-      interior: int32 [4], (top, left, bottom, right): only pairs whose upper or left pixel lies in it count.
-
-    Source: Mahendran and Vedaldi 2014, arXiv 1412.0035, with the exponent 2.
-    """
-    down = across = image
-    if interior is not None:
-        top, left, bottom, right = tf.unstack(interior)
-        down, across = image[:, top:bottom + 1, left:right], image[:, top:bottom, left:right + 1]
-    return (tf.reduce_sum(tf.square(down[:, 1:] - down[:, :-1]))
-            + tf.reduce_sum(tf.square(across[:, :, 1:] - across[:, :, :-1])))
-
-
-def total_loss(totals, style_targets, content_targets, size, weights):
+def total_loss(totals, style_targets, content_targets, size, weights, areas=None):
     """Computes the losses from sums over the whole image.
 
     Args:
-      totals: list of float32: a Gram matrix per style layer, a sum of squares per content layer, the variation.
-      style_targets, content_targets: dicts from layer to what it is compared with.
+      totals: list of float32: a Gram matrix per style layer, a sum of squares per content target, the variation.
+      style_targets: dict from (layer, region) to what its Gram matrix is compared with.
+      content_targets: dict from layer, or pool size, to what it is compared with.
       size: int32 [2], (height, width) of the whole image.
       weights: LossWeights.
+      areas: float32 [style targets], positions of each layer's regions, which weigh them; None without regions.
 
     Returns:
       Losses of float32 scalars.
 
-    Source: eq. 5 (the sum over style layers) and eq. 7 (the total), with total variation added.
+    Source: eq. 5 (the sum over style layers) and eq. 7 (the total), with total variation and edges added.
     """
-    grams, squares, variation = totals[:len(style_targets)], totals[len(style_targets):-1], totals[-1]
-    style = weights.style_weight * tf.add_n([
-        weights.style_layers[layer] * style_loss(gram, target, num_positions(size, vgg.stride(layer)), weights.loss)
-        for (layer, target), gram in zip(style_targets.items(), grams)])
+    grams, variation = totals[:len(style_targets)], totals[-1]
+    squares = dict(zip(content_targets, totals[len(style_targets):-1]))
+    style = []
+    for index, (((layer, _), target), gram) in enumerate(zip(style_targets.items(), grams)):
+        weight, positions = weights.style_layers[layer], num_positions(size, vgg.stride(layer))
+        if areas is not None:  # one that has vanished counts nothing
+            weight, positions = weight * (areas[index] / positions), tf.where(areas[index] > 0, areas[index], 1.0)
+        style.append(weight * style_loss(gram, target, positions, weights.loss))
+    style = weights.style_weight * tf.add_n(style)
     content = weights.content_weight * tf.add_n([
-        weights.content_layers[layer] * content_loss(square, num_positions(size, vgg.stride(layer)),
-                                                     int(target.shape[-1]), weights.loss)
-        for (layer, target), square in zip(content_targets.items(), squares)])
+        weight * content_loss(squares[layer], num_positions(size, vgg.stride(layer)),
+                              int(content_targets[layer].shape[-1]), weights.loss)
+        for layer, weight in weights.content_layers.items()])
     variation *= weights.tv_weight / (3 * tf.cast(size[0] * size[1], tf.float32))
-    return Losses(total=content + style + variation, content=content, style=style, variation=variation)
+    total, edges = content + style + variation, tf.constant(0.0)
+    if weights.laplacian_weight:
+        edges = weights.laplacian_weight * tf.add_n([squares[pool] / (3 * num_positions(size, pool))
+                                                         for pool in weights.laplacian_pools])
+        total += edges
+    return Losses(total=total, content=content, style=style, variation=variation, laplacian=edges,
+                  temporal=tf.constant(0.0))
 
 
 class StyleGraph(NamedTuple):
@@ -171,9 +181,11 @@ class StyleGraph(NamedTuple):
     image: Tensor  # placeholder, float32 [1, height, width, 3]
     size: Tensor  # placeholder, int32 [2], (height, width) of the whole image
     interior: Optional[Tensor]  # placeholder, int32 [4], its bounds in the image; None without tiles
-    grams: dict  # style layer to float32 [channels, channels], summed over the interior
-    features: dict  # content layer to float32 [1, height, width, channels] of the interior
-    style_targets: dict  # style layer to its placeholder, as `grams`, but per position
+    masks: dict  # style layer to a placeholder, float32 [1, height, width, regions] of the interior; empty without
+    areas: Optional[Tensor]  # placeholder, float32 [grams], the sums of the whole image's masks; None without regions
+    grams: dict  # (style layer, region) to float32 [channels, channels], summed over the interior
+    features: dict  # content layer or pool size to float32 [1, height, width, channels] of the interior
+    style_targets: dict  # (style layer, region) to its placeholder, as `grams`, but per position
     content_targets: dict  # content layer to its placeholder, as `features`
     tile_totals: list  # all that the losses are made of, summed over the interior
     image_totals: list  # the same for the whole image: fed where there are several tiles
@@ -181,7 +193,7 @@ class StyleGraph(NamedTuple):
     gradient: Tensor  # of the total loss with respect to the image
 
 
-def build_graph(network, weights=LossWeights(), tiled=False):
+def build_graph(network, weights=LossWeights(), tiled=False, num_regions=0):
     """Adds a vgg.Network, the losses and their gradient to the default graph; returns a StyleGraph.
 
     One graph serves all sizes, the targets (`grams`, `features`), and, if `tiled`, crops of an image: see
@@ -193,74 +205,38 @@ def build_graph(network, weights=LossWeights(), tiled=False):
     end_points = network.build(image)
     with tf.name_scope('totals'):
         inside = {layer: interior_of(end_points[layer], interior, vgg.stride(layer)) for layer in weights.layers}
-        grams = {layer: gram_matrix(inside[layer]) for layer in weights.style_layers}
+        masks = {layer: tf.placeholder(tf.float32, [1, None, None, num_regions])
+                 for layer in weights.style_layers if num_regions}
+        grams = {(layer, region): gram_matrix(inside[layer], masks[layer][..., region] if masks else None)
+                 for layer in weights.style_layers for region in range(num_regions or 1)}
+        areas = tf.placeholder(tf.float32, [len(grams)], name='areas') if masks else None
         features = {layer: inside[layer] for layer in weights.content_layers}
+        if weights.laplacian_weight:
+            features.update({pool: interior_of(laplacian(image, pool), interior, pool)
+                             for pool in weights.laplacian_pools})
         style_targets, content_targets = ({layer: tf.placeholder(tf.float32, tensor.shape)
                                            for layer, tensor in compared.items()} for compared in (grams, features))
         tile_totals = [*grams.values(), *(tf.reduce_sum(tf.squared_difference(features[layer], content_targets[layer]))
                                           for layer in features), total_variation(image, interior)]
     image_totals = [tf.placeholder_with_default(part, part.shape) for part in tile_totals] if tiled else tile_totals
     with tf.name_scope('losses'):
-        losses = total_loss(image_totals, style_targets, content_targets, size, weights)
+        losses = total_loss(image_totals, style_targets, content_targets, size, weights, areas)
     with tf.name_scope('gradient'):  # the chain rule, cut where the sums over tiles come in
         gradient, = tf.gradients(tile_totals, image, grad_ys=tf.gradients(losses.total, image_totals))
-    return StyleGraph(image=image, size=size, interior=interior, grams=grams, features=features,
-                      style_targets=style_targets, content_targets=content_targets, tile_totals=tile_totals,
-                      image_totals=image_totals, losses=losses, gradient=gradient)
+    return StyleGraph(image=image, size=size, interior=interior, masks=masks, areas=areas, grams=grams,
+                      features=features, style_targets=style_targets, content_targets=content_targets,
+                      tile_totals=tile_totals, image_totals=image_totals, losses=losses, gradient=gradient)
 
 
-def compute_targets(sess, graph, content_image, style_images, blend=None, make_tiles=tiles.make_tiles):
-    """Computes what an image is compared with, once per scale.
-
-    Args:
-      sess, graph: tf.Session on a StyleGraph.
-      content_image: float32 [height, width, 3], of the scale's size.
-      style_images: list of float32 [any height, any width, 3].
-      blend: list of the styles' weights; None for equal ones.
-      make_tiles: function of (height, width) to a list of tiles.Tile.
-
-    Returns:
-      (feed dict of the style targets, list with a feed dict of the content targets for each tile).
-    """
-    blend = np.array(blend or [1] * len(style_images), float)
-    style_targets = dict.fromkeys(graph.style_targets.values(), 0.0)
-    for weight, image in zip(blend / blend.sum(), style_images):
-        feeds = tile_feeds(graph, image, make_tiles(*image.shape[:2]))
-        grams = sum_over_tiles(sess, list(graph.grams.values()), feeds)
-        for (layer, target), gram in zip(graph.style_targets.items(), grams):
-            style_targets[target] += weight * gram / num_positions(image.shape[:2], vgg.stride(layer))
-    feeds = tile_feeds(graph, content_image, make_tiles(*content_image.shape[:2]))
-    features = [sess.run(graph.features, feed) for feed in feeds]
-    return style_targets, [{graph.content_targets[layer]: values for layer, values in of_tile.items()}
-                           for of_tile in features]
-
-
-# ---- The image: its start, and the loop from coarse to fine ----
-
-def starting_image(size, base, noise_ratio=0.0, seed=0):
-    """Makes the image that the optimization starts from.
-
-    Args:
-      size: (height, width).
-      base: float32 [any height, any width, 3]; scaled to fill the size, its middle is taken.
-      noise_ratio: fraction of noise, 0 to 1.
-      seed: of the noise.
-
-    Returns:
-      float32 [height, width, 3].
-    """
-    mean = np.array(vgg.MEAN_RGB, np.float32)
-    noise = np.random.RandomState(seed).uniform(-NOISE, NOISE, [*size, 3]).astype(np.float32)
-    return mean + np.float32(noise_ratio) * noise + np.float32(1 - noise_ratio) * (sizes.fill(base, *size) - mean)
-
+# ---- The loop, from coarse to fine ----
 
 def stylize(sess, graph, content_image, style_images, scales, start=None, blend=None, make_optimizer=LBFGS,
             style_size=sizes.style_size, make_tiles=tiles.make_tiles, record=lambda *step, **losses: None,
-            checkpoint=None):
+            checkpoint=None, guide=None, seconds=float('inf'), add_loss=lambda evaluate: evaluate):
     """Repaints the content image in the styles, from coarse to fine.
 
     Args:
-      sess, graph, blend, make_tiles: see compute_targets.
+      sess, graph, blend, make_tiles, guide: see compute_targets.
       content_image: float32 [any height, any width, 3] in [0, 255].
       style_images: list of the same, each of its own size.
       scales: list of sizes.Scale.
@@ -269,6 +245,8 @@ def stylize(sess, graph, content_image, style_images, scales, start=None, blend=
       style_size: function of a style image's own size and the scale's to the size that it is given.
       record: called after every iteration; see PictureRun.record.
       checkpoint: the state (a dict of arrays, given to `record`) after which to resume; None to begin.
+      seconds: after which each scale ends with the iteration in work.
+      add_loss: function of what the optimizer is to minimize, to the same with another loss added.
 
     Returns:
       (float32 [height, width, 3] in [0, 255], Losses of that image).
@@ -276,14 +254,17 @@ def stylize(sess, graph, content_image, style_images, scales, start=None, blend=
     Raises:
       ComputationError: a loss is not finite.
     """
-    image = content_image if start is None else start
+    image, began = content_image if start is None else start, time.monotonic()
     first, done = (int(checkpoint['scale']), int(checkpoint['iteration'])) if checkpoint else (0, 0)
     for index, scale in enumerate(scales[first:], first):
         content = images.resize_image(content_image, *scale.size)
         styles = [images.resize_image(style, *style_size(style.shape[:2], scale.size)) for style in style_images]
-        style_targets, content_targets = compute_targets(sess, graph, content, styles, blend, make_tiles)
-        evaluate = make_evaluate(sess, graph, scale.size, make_tiles(*scale.size), style_targets, content_targets)
-        optimizer = make_optimizer(images.resize_image(image, *scale.size).ravel())
+        targets = compute_targets(sess, graph, content, styles, blend, make_tiles, guide)
+        evaluate = add_loss(make_evaluate(sess, graph, scale.size, make_tiles(*scale.size), *targets))
+        image = images.resize_image(image, *scale.size)
+        if guide:
+            evaluate, image = guide.limit(evaluate, image, content)
+        optimizer = make_optimizer(image.ravel())
         if checkpoint:  # its names began with optimiser_ once
             optimizer.restore({name.split('_', 1)[1]: array for name, array in checkpoint.items()
                                if name.startswith(('optimizer_', 'optimiser_'))})
@@ -296,6 +277,8 @@ def stylize(sess, graph, content_image, style_images, scales, start=None, blend=
             state = {f'optimizer_{name}': array for name, array in optimizer.state().items()}
             record(before + iteration, np.clip(optimizer.x.reshape(*scale.size, 3), 0, 255),
                    dict(state, scale=index, iteration=iteration), **Losses(*optimizer.losses)._asdict())
+            if time.monotonic() - began > seconds:
+                break
         done, checkpoint = 0, None
         image = np.clip(optimizer.x.reshape(*scale.size, 3), 0, 255)
     return image, evaluate(image.ravel())[0]
@@ -306,10 +289,11 @@ def stylize(sess, graph, content_image, style_images, scales, start=None, blend=
 def save_result(run, image, losses, content, styles):
     """Saves a finished image, a sheet with what it is made from, and the curves of its losses."""
     run.save(image, seconds_per_iteration=run.seconds_per_step(), peak_memory=memory.peak(),
-             **{f'{name}_loss': value for name, value in losses._asdict().items()})
+             **{f'{name}_loss': value for name, value in losses._asdict().items() if name != 'temporal'})
     plotting.plot_sheet(run.run_dir / f'{run.name}_sheet.png', [content, *styles, image],
                         ['content', *['style'] * len(styles), 'result'])
-    plotting.plot_curves(run.run_dir / f'{run.name}_losses.png', run.curves(Losses._fields[:3]),
+    drawn = [name for name in losses._fields if name != 'variation' and getattr(losses, name)]
+    plotting.plot_curves(run.run_dir / f'{run.name}_losses.png', run.curves(drawn),
                          'Loss per iteration, from coarse to fine', 'iteration', 'loss, with its weight', log=True)
 
 
@@ -329,10 +313,16 @@ def parse_args(argv):
     """Parses and checks the command line; see --help."""
     parser = cli.make_parser(__doc__, models=True)
     jobs.add_options(parser)
+    regions.add_options(parser)
+    painted_film.add_options(parser)
     add = parser.add_argument_group('look').add_argument
     add('--content-weight', type=cli.real_number(0), default=5.0, metavar='W', help='higher: more of the photograph')
     add('--style-weight', type=cli.real_number(0), default=500.0, metavar='W', help='higher: more of the painting')
     add('--tv-weight', type=cli.real_number(0), default=1.0, metavar='W', help='total variation; higher: smoother')
+    add('--laplacian-weight', type=cli.real_number(0), default=0.0, metavar='W',
+        help="higher: more of the photograph's drawing, its edges")
+    add('--laplacian-pools', nargs='+', type=cli.whole_number(1), default=[1], metavar='PIXELS',
+        help='sides of the squares averaged before edges are compared: 1, 2, 4, 8 or 16')
     add('--preserve-color', choices=('no', 'luminance', 'histogram'), default='no',
         help="keep the photograph's colors: transfer luminance only, or match the style's colors to it first")
     add('--init', default='content', metavar='START', help='start from content, noise, style, or an image file')
@@ -353,6 +343,8 @@ def parse_args(argv):
                           preset=lambda asked: BOOK if asked.book else BOOK_LOSS if asked.loss == 'book' else {})
     if args.content_weight == args.style_weight == 0:
         raise InputError('--content-weight 0 --style-weight 0: nothing to paint; one of them must be above 0')
+    for pool in set(args.laplacian_pools) - set(POOLS):
+        raise InputError(f'--laplacian-pools {pool}: expected 1, 2, 4, 8 or 16')
     jobs.load_start(args.init)
     return args
 
@@ -365,46 +357,62 @@ def main(argv=None):
     weights = LossWeights(content_layers=jobs.parse_layers(args.content_layers, args.network, args.loss == 'mean'),
                           style_layers=jobs.parse_layers(args.style_layers, args.network, args.loss == 'mean'),
                           content_weight=args.content_weight, style_weight=args.style_weight,
-                          tv_weight=args.tv_weight, loss=args.loss)
-    todo, skipped = jobs.find_jobs(args.content, args.style, args.size, args.style_scale, args.style_blend,
-                                   args.upscale, args.stretch_style)
-    jobs.check_output(args.output, todo)
+                          tv_weight=args.tv_weight, loss=args.loss, laplacian_weight=args.laplacian_weight,
+                          laplacian_pools=tuple(dict.fromkeys(args.laplacian_pools)))
+    guide = regions.read(args.mask, args.content_map, args.style_map, jobs.find_styles(args.style), args.style_blend)
+    blend = [] if guide and args.style_blend is None else args.style_blend
+    opened = painted_film.open_source(args)
+    todo, skipped = jobs.find_jobs(args.content, args.style, args.size, args.style_scale, blend, args.upscale,
+                                   args.stretch_style, opened)
+    filmed = opened and painted_film.of_size(opened, todo)
+    others = [*(args.mask or ()), args.content_map, *(args.style_map or ())]
+    jobs.check_output(args.output, todo, others, opened)
     network, source = vgg.load_network(args.models_dir, weights.layers, args.network, args.weights, args.pooling,
                                        args.padding, args.quiet)
     memory_before = memory.current()
     tiling = memory.choose_tiles(max((job.size for job in todo), key=np.prod), network.name, network.weights,
-                                 weights.layers, args.optimizer, args.tile_size, args.run_dir)
+                                 weights.layers, args.optimizer, args.tile_size, args.run_dir,
+                                 [*weights.style_layers] * (guide.count if guide else 0))
     device = session.describe_device(args.device, args.threads)
     run_dir = args.run_dir or runs.create(args.output_dir, RECIPE, settings=args.settings, device=device)
-    runs.check_unchanged(run_dir, weights=source, inputs=jobs.fingerprints(todo), tile_size=tiling.tile_size)
+    runs.check_unchanged(run_dir, weights=source, inputs=jobs.fingerprints(todo, others), tile_size=tiling.tile_size,
+                         **({'frames': filmed.facts()} if filmed else {}))
     if not args.quiet:
-        print('\n'.join([device, tiling.reason, *jobs.note_small(todo, args.size), f'this run: {run_dir}']))
+        print('\n'.join([device, tiling.reason, *jobs.note_small(todo, args.size),
+                         *(guide.notes_for(todo) if guide else ()), f'this run: {run_dir}']))
     for line in skipped:
         print(f'skipped: {line}', file=sys.stderr)
 
     with tf.Graph().as_default() as tf_graph:
-        graph = build_graph(network, weights, tiled=tiling.tile_size is not None)
+        graph = build_graph(network, weights, tiling.tile_size is not None, guide.count if guide else 0)
         tf_graph.finalize()
     summary.draw(run_dir / 'network.png', graph.image, [*graph.grams.values(), *graph.features.values()])
     make_optimizer = LBFGS if args.optimizer == 'lbfgs' else partial(Adam, learning_rate=args.learning_rate)
     style_size = partial(sizes.style_size, style_scale=args.style_scale, stretch=args.stretch_style,
                          upscale=args.upscale)
-    with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess, PictureRun(
-            run_dir, [args.iterations] * len(todo), Losses._fields, unit='iteration', shown={'loss': 'total'},
-            save_every=args.save_every, output=args.output, quiet=args.quiet, started=started,
-            results=('seconds_per_iteration', 'content_loss', 'style_loss')) as run:
-        for job in run.remaining(todo):
-            with run.keeping(job.name, images.load_alpha(job.content)) as checkpoint:
-                content, styles = jobs.load_image(job.content), [jobs.load_image(path) for path in job.styles]
-                run.finish = partial(color.restore, content=content, preserve_color=args.preserve_color)
-                content_image, style_images = color.prepare(content, styles, args.preserve_color)
-                scales = sizes.plan_scales(*job.size, args.iterations, args.scales)
-                base = jobs.load_start(args.init, content_image, style_images)
-                noise_ratio = 1.0 if args.init == 'noise' else args.noise_ratio
-                start = starting_image(scales[0].size, base, noise_ratio, args.seed)
-                image, losses = stylize(sess, graph, content_image, style_images, scales, start, args.style_blend,
-                                        make_optimizer, style_size, tiling.make_tiles, run.record, checkpoint)
-                save_result(run, run.finish(image), losses, content, styles)
+    make_start = partial(jobs.make_start, args.init, args.noise_ratio, args.seed)
+    finish = partial(regions.finish, preserve_color=args.preserve_color, guide=guide)
+    with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess:
+        paint = partial(stylize, sess, graph, blend=blend, make_optimizer=make_optimizer, style_size=style_size,
+                        make_tiles=tiling.make_tiles, guide=guide)
+        if filmed:
+            with frames.FilmRun(run_dir, filmed, args.quiet, painted_film.COLUMNS) as run:
+                styles = [jobs.load_image(path) for path in todo[0].styles]
+                painted_film.paint(run, paint, make_start, finish, styles, args)
+                return run.conclude(args.output or run_dir / f'{todo[0].name}.mp4', skipped, started, 'painted')
+        with PictureRun(run_dir, [args.iterations] * len(todo), weights.parts, unit='iteration',
+                        shown={'loss': 'total'}, save_every=args.save_every, output=args.output, quiet=args.quiet,
+                        started=started, results=('seconds_per_iteration', 'content_loss', 'style_loss')) as run:
+            for job in run.remaining(todo):
+                with run.keeping(job.name, images.load_alpha(job.content)) as checkpoint:
+                    content, styles = jobs.load_image(job.content), [jobs.load_image(path) for path in job.styles]
+                    run.finish = partial(finish, content=content)
+                    content_image, style_images = color.prepare(content, styles, args.preserve_color)
+                    scales = sizes.plan_scales(*job.size, args.iterations, args.scales)
+                    start = make_start(scales[0].size, content_image, style_images)
+                    image, losses = paint(content_image, style_images, scales, start, record=run.record,
+                                          checkpoint=checkpoint)
+                    save_result(run, run.finish(image), losses, content, styles)
     return conclude(run, skipped, estimated_memory=tiling.bytes_needed, memory_before=memory_before)
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import style_transfer
-from common import images, runs, session
+from common import film, images, runs, session
 from common.errors import ComputationError
 from common.metrics import read_metrics
 from common.session import tf
 from networks import vgg
-from synthesis import jobs, memory, sizes, tiles
+from synthesis import jobs, memory, regions, sizes, tiles
 from synthesis.optimizers import LBFGS
 from synthesis.picture_run import PictureRun
 from synthesis.tiled_loss import make_evaluate
@@ -43,9 +43,9 @@ def pictures(tmp_path):
     return tmp_path / 'photo.png', tmp_path / 'painting.png'
 
 
-def loss_weights(loss='mean', content_layers=None):
+def loss_weights(loss='mean', content_layers=None, **more):
     return style_transfer.LossWeights(content_layers=content_layers or {'conv4_2': 1.0}, style_layers=STYLE_LAYERS,
-                                      content_weight=3.0, style_weight=50.0, tv_weight=2.0, loss=loss)
+                                      content_weight=3.0, style_weight=50.0, tv_weight=2.0, loss=loss, **more)
 
 
 def random_image(height, width, seed):
@@ -53,24 +53,40 @@ def random_image(height, width, seed):
 
 
 @contextlib.contextmanager
-def session_for(network, weights, tile_size=None):
+def session_for(network, weights, tile_size=None, guide=None):
     """Gives a function of a content image and style images to the function that is minimized."""
     with tf.Graph().as_default():
-        graph = style_transfer.build_graph(network, weights, tiled=tile_size is not None)
+        graph = style_transfer.build_graph(network, weights, tile_size is not None, guide.count if guide else 0)
         with session.open_session(threads=1) as sess:
             halo = (vgg.halo('conv5_1') - 16) // 2
             make_tiles = functools.partial(tiles.make_tiles, tile_size=tile_size, halo=halo)
 
             def prepare(content, styles):
-                targets = style_transfer.compute_targets(sess, graph, content, styles, make_tiles=make_tiles)
+                targets = style_transfer.compute_targets(sess, graph, content, styles, make_tiles=make_tiles,
+                                                         guide=guide)
                 return make_evaluate(sess, graph, content.shape[:2], make_tiles(*content.shape[:2]), *targets)
             prepare.sess, prepare.graph = sess, graph
             yield prepare
 
 
-def evaluate_once(network, picture, tile_size=None, loss='mean', content_layers=None):
-    with session_for(network, loss_weights(loss, content_layers), tile_size) as prepare:
-        return prepare(random_image(*picture.shape[:2], 1), [random_image(90, 110, 2)])(picture.ravel())
+def evaluate_once(network, picture, tile_size=None, guide=None, **weights):
+    styles = [random_image(90, 110, number) for number in range(2, 3 if guide is None else 2 + len(guide.styles))]
+    with session_for(network, loss_weights(**weights), tile_size, guide) as prepare:
+        return prepare(random_image(*picture.shape[:2], 1), styles)(picture.ravel())
+
+
+def soft_masks(count=2, size=(60, 90)):
+    """Regions that overlap and fade, each with a style of its own."""
+    masks = np.stack([images.resize_image(np.random.RandomState(seed).rand(4, 5), *size) for seed in range(count)], -1)
+    return regions.Regions(content=masks, styles=(None,) * count, weights=np.eye(count), name='masks')
+
+
+def color_maps():
+    """Two regions, one of them small, and two styles: both in the first, one in the second."""
+    content, style, other = (np.zeros((*size, 2), np.float32) for size in ((40, 30), (50, 60), (20, 20)))
+    content[:, :20, 0] = content[3:6, 25:28, 1] = style[:25, :, 0] = style[25:, :, 1] = other[..., 0] = 1
+    return regions.Regions(content=content, styles=(style, other), weights=np.array([[1.0, 1.0], [3.0, 0.0]]),
+                           name='maps', of_colors=True)
 
 
 # The arithmetic of the losses.
@@ -101,17 +117,6 @@ def test_style_loss_agrees_with_equation_4():
     assert both[1] == pytest.approx(np.mean((gram / 60 - target / 60) ** 2), rel=1e-4)
 
 
-def test_total_variation_of_known_pixels_and_its_sum_over_tiles():
-    image = tf.constant(np.arange(12, dtype=np.float32).reshape(1, 2, 2, 3))
-    assert run(style_transfer.total_variation(image)) == 6 * 36 + 6 * 9
-    picture = random_image(70, 50, 0)
-    whole = run(style_transfer.total_variation(tf.constant(picture[np.newaxis])))
-    parts = [run(style_transfer.total_variation(tf.constant(picture[tile.crop][np.newaxis]),
-                                                tf.constant(tile.interior_bounds)))
-             for tile in tiles.make_tiles(70, 50, 32, halo=16)]
-    assert len(parts) == 6 and sum(parts) == pytest.approx(whole, rel=1e-5)
-
-
 def test_losses_do_not_depend_on_the_size_of_the_picture(network):
     small, large = random_image(64, 64, 0), np.tile(random_image(64, 64, 0), (3, 3, 1))
     shallow = loss_weights(content_layers={'conv2_1': 1.0})._replace(style_layers={'conv1_1': 0.5, 'conv2_1': 0.5})
@@ -130,25 +135,73 @@ def test_a_picture_that_is_its_own_target_has_no_loss(network):
     assert np.abs(gradient).max() < 1e-4 * np.abs(other_gradient).max()
 
 
-@pytest.mark.parametrize('loss', ['mean', 'book'])
-def test_the_gradient_agrees_with_finite_differences(network, loss):
+@pytest.mark.parametrize('options', [
+    dict(loss='mean'), dict(loss='book'), dict(laplacian_weight=3.0, laplacian_pools=(1, 4, 16)),
+    dict(guide=soft_masks()), dict(guide=color_maps())])
+def test_the_gradient_agrees_with_finite_differences(network, options):
     picture = random_image(40, 48, 0)
-    _, gradient = evaluate_once(network, picture, loss=loss)
+    _, gradient = evaluate_once(network, picture, **options)
     direction = np.random.RandomState(3).randn(*picture.shape).astype(np.float32)
-    up, down = (evaluate_once(network, picture + step * direction, loss=loss)[0].total for step in (0.05, -0.05))
+    up, down = (evaluate_once(network, picture + step * direction, **options)[0].total for step in (0.05, -0.05))
     assert gradient @ direction.ravel() == pytest.approx((up - down) / 0.1, rel=1e-2)
+
+
+def test_edges_count_as_the_mean_square_of_what_they_differ_by(network):
+    picture, steps = random_image(48, 64, 0), np.zeros((48, 64, 3), np.float32)
+    steps[:, 16:] = 8  # along both sides of the step, a quarter of the pixels of 16: pooled values differ by 8
+    weights = loss_weights(laplacian_weight=2.0, laplacian_pools=(16,))
+    with session_for(network, weights) as prepare:
+        losses, _ = prepare(picture, [picture])((picture + steps).ravel())
+        without, _ = prepare(picture, [picture])(picture.ravel())
+    assert without.laplacian == 0 and losses.laplacian == pytest.approx(2 * 64 * 2 / 4, rel=1e-3)
+    parts = losses.content + losses.style + losses.variation + losses.laplacian
+    assert losses.total == pytest.approx(parts, rel=1e-5)
+
+
+# Regions.
+
+def test_a_mask_of_ones_changes_nothing(network):
+    picture, white = random_image(49, 64, 0), np.ones((20, 30, 1), np.float32)
+    guide = regions.Regions(content=white, styles=(None,), weights=np.eye(1), name='white')
+    for tile_size in None, 32:
+        losses, gradient = evaluate_once(network, picture, tile_size)
+        white_losses, white_gradient = evaluate_once(network, picture, tile_size, guide)
+        assert losses == pytest.approx(white_losses, rel=1e-6)
+        np.testing.assert_allclose(gradient, white_gradient, atol=1e-6 * np.abs(gradient).max())
+
+
+def test_a_masked_gram_matrix_counts_positions_by_their_mask():
+    activations, mask = np.zeros((1, 1, 3, 2), np.float32), tf.constant([[[1, 0.5, 0]]])
+    activations[0, 0] = [[1, 2], [3, 4], [5, 6]]
+    found = run(style_transfer.gram_matrix(tf.constant(activations), mask))
+    np.testing.assert_array_equal(found, [[1 + 4.5, 2 + 6], [2 + 6, 4 + 8]])
+
+
+def test_a_region_is_compared_with_its_own_part_of_the_style(network):
+    half = np.zeros((64, 96, 2), np.float32)  # both regions of the picture are those of the style: nothing to do
+    half[:, :48, 0] = half[:, 48:, 1] = 1
+    picture = random_image(64, 96, 0)
+    picture[:, 48:] *= 0.2
+    guide = regions.Regions(content=half, styles=(half,), weights=np.ones((1, 2)), name='halves', of_colors=True)
+    turned = guide._replace(styles=(half[:, ::-1],))
+    losses = []
+    for own in guide, turned:
+        with session_for(network, loss_weights(), guide=own) as prepare:
+            losses.append(prepare(picture, [picture])(picture.ravel())[0].style)
+    assert losses[0] < 1e-6 * losses[1]
 
 
 # Tiles.
 
-@pytest.mark.parametrize('size, padding, content_layers', [
-    ((160, 144), 'zero', {'conv4_2': 1.0}), ((157, 131), 'zero', {'conv5_1': 0.5, 'conv2_2': 0.5}),
-    ((157, 131), 'reflect', {'conv4_2': 1.0})])
-def test_tiled_and_untiled_gradients_agree(network, size, padding, content_layers):
+@pytest.mark.parametrize('size, padding, options', [
+    ((160, 144), 'zero', {}), ((157, 131), 'zero', dict(content_layers={'conv5_1': 0.5, 'conv2_2': 0.5})),
+    ((157, 131), 'reflect', {}), ((157, 131), 'zero', dict(laplacian_weight=30.0, laplacian_pools=(1, 2, 16))),
+    ((157, 131), 'zero', dict(guide=soft_masks())), ((160, 144), 'reflect', dict(guide=color_maps()))])
+def test_tiled_and_untiled_gradients_agree(network, size, padding, options):
     picture = random_image(*size, 0)
     network = network._replace(padding=padding)
-    losses, gradient = evaluate_once(network, picture, content_layers=content_layers)
-    tiled_losses, tiled_gradient = evaluate_once(network, picture, 64, content_layers=content_layers)
+    losses, gradient = evaluate_once(network, picture, **options)
+    tiled_losses, tiled_gradient = evaluate_once(network, picture, 64, **options)
     assert np.linalg.norm(tiled_gradient - gradient) / np.linalg.norm(gradient) < 1e-4
     np.testing.assert_allclose(tiled_losses, losses, rtol=1e-4)
 
@@ -172,12 +225,12 @@ def test_tiled_and_untiled_gradients_agree_with_real_weights(real_vgg):
 
 def test_starting_images():
     base = random_image(60, 40, 0)
-    start = style_transfer.starting_image((30, 30), base, 0.0, seed=0)
+    start = jobs.starting_image((30, 30), base, 0.0, seed=0)
     assert start.shape == (30, 30, 3) and start.dtype == np.float32
     np.testing.assert_allclose(start, sizes.fill(base, 30, 30), atol=1e-3)
-    noise = style_transfer.starting_image((30, 30), base, 1.0, seed=0)
+    noise = jobs.starting_image((30, 30), base, 1.0, seed=0)
     assert 19 < np.abs(noise - np.array(vgg.MEAN_RGB)).max() <= 20.001
-    np.testing.assert_array_equal(noise, style_transfer.starting_image((30, 30), base, 1.0, seed=0))
+    np.testing.assert_array_equal(noise, jobs.starting_image((30, 30), base, 1.0, seed=0))
 
 
 # The loop.
@@ -259,7 +312,7 @@ def test_a_run_leaves_picture_sheet_curves_and_record(recipe, pictures, tmp_path
 @pytest.mark.parametrize('options', [
     ['--book'], ['--loss', 'book'], ['--optimizer', 'adam'], ['--preserve-color', 'luminance'],
     ['--preserve-color', 'histogram'], ['--init', 'noise'], ['--init', 'style', '--noise-ratio', '0.3'],
-    ['--pooling', 'max', '--padding', 'reflect'], ['--style-scale', '0.7'],
+    ['--pooling', 'max', '--padding', 'reflect'], ['--style-scale', '0.7'], ['--laplacian-weight', '3'],
     ['--tile-size', '64', '--size', '96', '--upscale'],
     ['--content-layers', 'conv3_1:2', 'conv4_2', '--style-layers', 'conv2_1'], ['--style-weight', '0'],
     ['--content-weight', '0', '--tv-weight', '0', '--scales', '3']])
@@ -304,6 +357,52 @@ def test_every_pair_is_painted_and_a_failed_picture_is_left_out(recipe, pictures
     assert '4 images painted' in out and len(runs.read_record(latest(tmp_path))['pictures']) == 4
 
 
+def test_a_white_mask_is_no_mask_to_the_bit(recipe, pictures, tmp_path):
+    content, style = pictures
+    images.save_image(tmp_path / 'white.png', np.full((20, 30, 3), 255.0))
+    args = '--content', content, '--style', style, '--iterations', 3
+    found = []
+    for more in [], ['--mask', tmp_path / 'white.png'], [
+            '--content-map', tmp_path / 'white.png', '--style-map', tmp_path / 'white.png']:
+        assert recipe(*args, *more) == 0
+        found.append((latest(tmp_path) / 'photo_painting.png').read_bytes())
+    assert found[0] == found[1] == found[2]
+
+
+def test_each_style_goes_into_its_region_and_the_rest_stays(recipe, pictures, tmp_path, capsys):
+    content, style = pictures
+    masks = np.zeros((2, 24, 32, 3))
+    masks[0, :, :16], masks[1, :12, 16:] = 255, 255
+    paths = [tmp_path / f'mask{number}.png' for number in range(2)]
+    for path, mask in zip(paths, masks):
+        images.save_image(path, mask)
+    for color, name in ((200, 30, 30), 'red.png'), ((30, 30, 200), 'blue.png'):
+        noise = np.random.RandomState(0).uniform(-20, 20, (60, 60, 1))
+        images.save_image(tmp_path / name, np.array(color) + noise)
+    assert recipe('--content', content, '--style', tmp_path / 'red.png', tmp_path / 'blue.png', '--mask', *paths,
+                  '--iterations', 60, '--content-weight', 0) == 0
+    assert 'mask0.png (32 x 24 pixels) is scaled to the size of the result (64 x 48)' in capsys.readouterr().out
+    result, photo = (images.load_image(path) for path in (latest(tmp_path) / 'photo_red+blue.png', content))
+    np.testing.assert_array_equal(result[26:, 36:], photo[26:, 36:])
+    red, blue = result[:, :28], result[:22, 36:]
+    assert np.abs(red - photo[:, :28]).mean() > 5 and np.abs(blue - photo[:22, 36:]).mean() > 5
+    assert runs.read_record(latest(tmp_path))['inputs'].keys() >= set(map(str, paths))
+
+
+def test_maps_and_everything_else_at_once(recipe, pictures, tmp_path):
+    content, style = pictures
+    for name in 'content', 'style':
+        halves = np.zeros((48, 64, 3))
+        halves[:, 32:, 0] = 255
+        images.save_image(tmp_path / f'{name}_map.png', halves)
+    assert recipe('--content', content, content, '--style', style, '--content-map', tmp_path / 'content_map.png',
+                  '--style-map', tmp_path / 'style_map.png', '--tile-size', 64, '--size', 96, '--upscale',
+                  '--iterations', 4, '--preserve-color', 'luminance', '--laplacian-weight', 2, '--laplacian-pools', 1,
+                  4) == 0
+    assert images.load_image(latest(tmp_path) / 'photo_painting-2.png').std() > 1
+    assert [row['laplacian'] >= 0 for row in read_metrics(latest(tmp_path) / 'metrics.csv')] == [True] * 8
+
+
 def test_styles_are_blended_into_one(recipe, pictures, tmp_path):
     content, style = pictures
     assert recipe('--content', content, '--style', style, content, '--style-blend', 2, 1, '--iterations', 2) == 0
@@ -344,6 +443,106 @@ def test_nan_ends_the_run_with_the_last_good_picture_kept(recipe, pictures, tmp_
     assert images.load_image(latest(tmp_path) / 'photo_painting.png').std() > 5
 
 
+# Films.
+
+@pytest.fixture
+def clip(tmp_path):
+    """Saves five frames of 48 x 64 pixels that move by 2, with a cut before the fourth; returns their folder."""
+    pytest.importorskip('cv2')
+    wide = [images.resize_image(np.random.RandomState(seed).uniform(0, 255, (12, 20, 3)), 48, 80) for seed in (0, 1)]
+    for number in range(5):
+        images.save_image(tmp_path / 'clip' / f'{number}.png', wide[number > 2][:, 2 * number:2 * number + 64])
+    return tmp_path / 'clip'
+
+
+def test_a_film_is_painted_frame_by_frame(recipe, pictures, clip, tmp_path, capsys):
+    args = '--content', clip, '--style', pictures[1], '--iterations', 10, '--fps', 5
+    assert recipe(*args, '--output', tmp_path / 'out') == 0
+    assert '\n5 frames painted, ' in capsys.readouterr().out
+    rows = read_metrics(latest(tmp_path) / 'metrics.csv')
+    assert [row['iterations'] for row in rows] == [10, 3, 3, 10, 3] and [row['cut'] for row in rows] == [0, 0, 0, 1, 0]
+    assert [row['temporal'] > 0 for row in rows] == [False, True, True, False, True]
+    frames = [images.load_image(path) for path in sorted((tmp_path / 'out').iterdir())]
+    assert [frame.shape for frame in frames] == [(48, 64, 3)] * 5 and min(frame.std() for frame in frames) > 5
+    assert recipe(*args, '--temporal-weight', 1e6, '--frame-iterations', 4, '--frames', 2, '--scales', 1) == 0
+    calm = images.load_image(latest(tmp_path) / 'frames' / '000001.png')
+    first = images.load_image(latest(tmp_path) / 'frames' / '000000.png')
+    assert np.abs(calm[8:-8, 8:-8] - first[8:-8, 10:-6]).mean() < 3  # the film's motion, and little else
+    assert [row['iterations'] for row in read_metrics(latest(tmp_path) / 'metrics.csv')] == [10, 4]
+
+
+def test_a_film_with_all_that_pictures_have(recipe, pictures, clip, tmp_path):
+    mask = np.zeros((48, 64, 3))
+    mask[:, :32] = 255
+    images.save_image(tmp_path / 'left.png', mask)
+    assert recipe('--content', clip, '--style', pictures[1], '--iterations', 4, '--frames', 2, '--mask',
+                  tmp_path / 'left.png', '--preserve-color', 'luminance', '--laplacian-weight', 2, '--optimizer',
+                  'adam', '--tile-size', 64, '--size', 96, '--upscale', '--init', 'noise') == 0
+    frame = images.load_image(latest(tmp_path) / 'frames' / '000001.png')
+    photo = images.resize_image(images.load_image(clip / '1.png'), 72, 96)
+    np.testing.assert_allclose(frame[:, 50:], photo[:, 50:], atol=0.51)
+    assert np.abs(frame[:, :46] - photo[:, :46]).mean() > 3
+
+
+def test_a_frame_ends_when_its_time_is_up(recipe, pictures, clip, tmp_path):
+    assert recipe('--content', clip, '--style', pictures[1], '--iterations', 10 ** 6, '--frames', 2, '--scales', 1,
+                  '--frame-seconds', 0.05) == 0
+    assert all(row['iterations'] < 1000 for row in read_metrics(latest(tmp_path) / 'metrics.csv'))
+
+
+def test_a_folder_without_options_of_a_film_is_a_folder_of_pictures(recipe, pictures, clip, tmp_path):
+    assert recipe('--content', clip, '--style', pictures[1], '--iterations', 1) == 0
+    assert len(runs.read_record(latest(tmp_path))['pictures']) == 5
+
+
+def test_a_frame_whose_loss_is_not_finite_names_those_so_far(recipe, pictures, clip, tmp_path, capsys, monkeypatch):
+    make, calls = style_transfer.make_evaluate, []
+
+    def spoiled(*args):
+        calls.append(1)
+        evaluate = make(*args)
+        return (lambda x: (lambda losses, gradient: (losses._replace(total=float('nan')), gradient))(*evaluate(x))) if (
+            len(calls) > 1) else evaluate
+    monkeypatch.setattr(style_transfer, 'make_evaluate', spoiled)
+    assert recipe('--content', clip, '--style', pictures[1], '--iterations', 2, '--scales', 1, '--fps', 9) == 1
+    assert 'the frames so far are in' in capsys.readouterr().err
+    assert [path.name for path in (latest(tmp_path) / 'frames').iterdir()] == ['000000.png']
+
+
+def test_a_video_that_breaks_off_is_painted_as_far_as_it_goes(recipe, pictures, tmp_path, capsys):
+    pytest.importorskip('imageio_ffmpeg')
+    frames = [np.random.RandomState(number).uniform(0, 255, (6, 8, 3)) for number in range(8)]
+    for number, frame in enumerate(frames):
+        images.save_image(tmp_path / 'f' / f'{number:06d}.png', images.resize_image(frame, 48, 64))
+    film.write_film(tmp_path / 'whole.gif', tmp_path / 'f', 8, 10)
+    (tmp_path / 'cut.gif').write_bytes((tmp_path / 'whole.gif').read_bytes()[:-3000])
+    code = recipe('--content', tmp_path / 'cut.gif', '--style', pictures[1], '--iterations', 1)
+    out, err = capsys.readouterr()
+    assert code == 2 and 'skipped: ' in err and 'cut.gif' in err and 'frames painted' in out
+    assert 1 <= len(list((latest(tmp_path) / 'frames').iterdir())) < 8
+    (tmp_path / 'no.mp4').write_bytes(b'no video')
+    assert recipe('--content', tmp_path / 'no.mp4', '--style', pictures[1]) == 2
+    assert 'no.mp4: not a video that can be read' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('options, message', [
+    (['--content', 'photo.png', '--frames', '3'], '--frames needs a video or a folder of frames: --content FILE'),
+    (['--content', 'photo.png', '--output', 'film.mp4'], '--output film.mp4 needs a video or a folder of frames'),
+    (['--content', 'clip', 'photo.png', '--fps', '9'], '--content: a film is painted alone; 2 are named'),
+    (['--content', 'clip', '--fps', '9', '--style', 'painting.png', 'photo.png'],
+     'a film is painted in one style, not in each of 2; --style-blend makes them one'),
+    (['--content', 'clip', '--fps', '9', '--save-every', '3'], '--save-every 3: a film keeps every frame'),
+    (['--content', 'clip', '--fps', '9', '--output', 'clip'], 'there are files in this folder'),
+    (['--content', 'clip', '--temporal-weight', '-1'], 'expected a number of at least 0')])
+def test_a_mistake_about_a_film_is_one_line(recipe, pictures, clip, tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob('*'))
+    assert recipe(*options, *([] if '--style' in options else ['--style', 'painting.png'])) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count('\n') == 1
+    assert sorted(tmp_path.rglob('*')) == before
+
+
 # --resume; see also test_contract.py.
 
 def test_a_checkpoint_of_an_earlier_version_is_resumed(recipe, pictures, tmp_path, monkeypatch):
@@ -377,6 +576,11 @@ def test_a_checkpoint_of_an_earlier_version_is_resumed(recipe, pictures, tmp_pat
     (['--content-weight', '0', '--style-weight', '0'], 'nothing to paint'),
     (['--output', 'text.jpg/out.png'], 'text.jpg/out.png: cannot write there'),
     (['--output', 'photo.png'], 'is also an input file'),
+    (['--mask', 'photo.png', 'photo.png'], '--mask: 2 files for 1 style; expected one for each'),
+    (['--mask', 'text.jpg'], 'text.jpg: not a picture'),
+    (['--content-map', 'photo.png'], '--content-map and --style-map: the colors of one are looked up in the other'),
+    (['--mask', 'photo.png', '--output', 'photo.png'], 'is also an input file'),
+    (['--laplacian-pools', '3'], '--laplacian-pools 3: expected 1, 2, 4, 8 or 16'),
     (['--init', 'missing.png'], 'missing.png: no such file'),
     (['--init', 'text.jpg'], 'text.jpg: not a picture'),
     (['--iterations', '0'], 'expected a whole number of at least 1'),
@@ -414,7 +618,7 @@ def test_a_picture_too_large_for_memory_is_tiled_or_refused(recipe, pictures, tm
     assert recipe(*args) == 3
     assert 'GB of memory with tiles of 128 px, and 0.0 GB are free' in capsys.readouterr().err
     assert not (tmp_path / 'output').exists()
-    monkeypatch.setattr(memory, 'estimate', lambda *args: 10 if args[-1] else 10 ** 6)
+    monkeypatch.setattr(memory, 'estimate', lambda *args: 10 if args[4] else 10 ** 6)
     assert recipe(*args) == 0
     assert '0.0 GB free: tiles of 128 px' in capsys.readouterr().out
     assert runs.read_record(latest(tmp_path))['tile_size'] == 128

@@ -89,7 +89,7 @@ def transfer(folder):
                    (1000000, 'the checkpoint of step 0'), ['blue', 'red'], [32, 32, 3])
 
 
-def style(folder):
+def style(folder, *options, num_steps=8, disk=(120000, 'checkpoint.npz')):
     """A VGG-19 two channels wide, two small images."""
     import style_transfer
     import tiny_networks
@@ -98,9 +98,19 @@ def style(folder):
     weights = tiny_networks.vgg19_weights()
     vgg.obtain_weights = lambda *args, **kwargs: ('vgg19', weights, 'tiny', '0' * 64)
     picture_run.SECONDS_BETWEEN_CHECKPOINTS = 0.0
-    options = ['--content', noise(folder / 'photo.png', 80, 112), '--style', noise(folder / 'painting.png', 70, 50),
-               '--iterations', '8', '--scales', '2']
-    return Subject(style_transfer, options, [], '--content', 8, (120000, 'checkpoint.npz'))
+    options = options or ('--content', noise(folder / 'photo.png', 80, 112), '--iterations', '8')
+    options = [*options, '--style', noise(folder / 'painting.png', 70, 50), '--scales', '2']
+    return Subject(style_transfer, options, [], '--content', num_steps, disk)
+
+
+def style_film(folder):
+    """A film of six frames, which move; each is seen by those after it."""
+    from common import images
+    wide = images.load_image(noise(folder / 'wide.png', 48, 80))
+    for number in range(6):
+        images.save_image(folder / 'frames' / f'{number}.png', wide[:, 2 * number:2 * number + 64])
+    return style(folder, '--content', str(folder / 'frames'), '--frames', '6', '--iterations', '5',
+                 num_steps=6, disk=(6000, 'network.png'))
 
 
 def dream(folder, *options, num_steps=6, full='checkpoint.npz'):
@@ -163,7 +173,7 @@ def fast_film(folder):
 
 
 SUBJECTS = {function.__name__: function for function in (
-    concepts, mnist, cifar10, cifar10_airbench, transfer, style, dream, dream_film, features, fast,
+    concepts, mnist, cifar10, cifar10_airbench, transfer, style, style_film, dream, dream_film, features, fast,
     fast_learn, fast_film)}
 
 

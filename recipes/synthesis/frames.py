@@ -246,9 +246,9 @@ class FilmRun(InterruptibleRun):
             start, shown = self.source.frame(number, last)
             planned = [scale_steps(octave, 1 - self.source.blend) for octave in octaves] if number else octaves
             try:
-                image, values = ascend(start, planned, seed=frame_seed(seed, number), report=self._check_stop)
+                image, values = ascend(start, planned, seed=frame_seed(seed, number), report=self.check_stop)
             except cli.StopBetweenTiles:
-                self._check_stop()
+                self.check_stop()
             except ComputationError as error:
                 raise ComputationError(f'{error}; the frames so far are in {self.folder}')
             frame, (before, objective) = finish(image, shown), values[-1]
@@ -278,9 +278,10 @@ class FilmRun(InterruptibleRun):
         self.log.append(frame=number + 1, seconds=round(seconds, 3), **figures)
         images.save_image(film.frame_path(self.folder, number), frame)
         if number + 1 < self.source.num_frames:
-            self._check_stop()
+            self.check_stop()
 
-    def _check_stop(self, *unused):
+    def check_stop(self, *unused):
+        """Raises cli.Interrupted after Ctrl-C."""
         if self.stop.requested:
             raise cli.Interrupted(f'after {self.progress.done} of {self.progress.total} frames, which are in '
                                   f'{self.folder}')

@@ -3,14 +3,16 @@ import itertools
 from pathlib import Path
 from typing import NamedTuple, Tuple
 
+import numpy as np
 from matplotlib import cbook
 
 from common import cli, files, images
 from common.errors import InputError
 from networks import vgg
-from synthesis import flow_field
+from synthesis import flow_field, sizes
 from synthesis.sizes import SMALLEST_SIDE
 
+NOISE = 20  # gray levels either way around ImageNet's mean
 PAINTING_SIZE = (640, 800)  # (height, width) of the painting drawn by code
 
 
@@ -41,7 +43,7 @@ def add_options(parser):
     add('--save-every', type=cli.whole_number(1), metavar='N', help='save every N-th intermediate image')
 
 
-def find_jobs(contents, styles, size, style_scale=1.0, blend=None, upscale=False, stretch=False):
+def find_jobs(contents, styles, size, style_scale=1.0, blend=None, upscale=False, stretch=False, opened=None):
     """Pairs content images with style images and reads every one of them.
 
     Args:
@@ -53,6 +55,7 @@ def find_jobs(contents, styles, size, style_scale=1.0, blend=None, upscale=False
         [] for equal ones.
       upscale: whether an image may be enlarged to its size.
       stretch: whether styles take the content's shape.
+      opened: film.Film that is to be painted instead of `contents`; None for pictures.
 
     Returns:
       (list of Job, list of str: why the others are skipped).
@@ -61,12 +64,13 @@ def find_jobs(contents, styles, size, style_scale=1.0, blend=None, upscale=False
       InputError: nothing is left to paint, or weights and styles do not match.
     """
     portrait = Path(cbook.get_sample_data('grace_hopper.jpg', asfileobj=False))  # US Navy, public domain
-    contents = images.find_images(contents, '--content') if contents else [portrait]
-    styles = images.find_images(styles, '--style') if styles else [None]
+    shapes = {opened.path: (opened.height, opened.width)} if opened else {}
+    contents = list(shapes) or (images.find_images(contents, '--content') if contents else [portrait])
+    styles = find_styles(styles)
     if blend and (len(blend) != len(styles) or not sum(blend)):
         raise InputError(f'--style-blend {" ".join(f"{weight:g}" for weight in blend)}: expected a weight for each of '
                          f'the {len(styles)} styles, at least one of them above 0')
-    jobs, skipped, shapes = [], [], {}
+    jobs, skipped = [], list(opened.problems) if opened else []
     for content in contents:
         for style_set in [(style,) for style in styles] if blend is None else [tuple(styles)]:
             try:
@@ -79,8 +83,13 @@ def find_jobs(contents, styles, size, style_scale=1.0, blend=None, upscale=False
                 continue
             jobs.append(Job(name=_free_name(content, style_set, jobs), content=content, styles=style_set, size=final))
     if not jobs:
-        raise InputError(skipped[0])
+        raise InputError(skipped[-1])
     return jobs, list(dict.fromkeys(skipped))
+
+
+def find_styles(paths):
+    """Lists the style images that files and folders stand for; [None], the painting drawn by code, without any."""
+    return images.find_images(paths, '--style') if paths else [None]
 
 
 def _fitting_size(path, option, longer_side, upscale, shapes):
@@ -119,27 +128,54 @@ def load_start(name, content_image=None, style_images=(None,)):
     return known[name] if name in known else images.load_image(name)
 
 
-def input_files(jobs):
-    """Returns the sorted Paths of all images that are read."""
-    return sorted({path for job in jobs for path in (job.content, *job.styles) if path})
+def starting_image(size, base, noise_ratio=0.0, seed=0):
+    """Makes the image that the optimization starts from.
+
+    Args:
+      size: (height, width).
+      base: float32 [any height, any width, 3]; scaled to fill the size, its middle is taken.
+      noise_ratio: fraction of noise, 0 to 1.
+      seed: of the noise.
+
+    Returns:
+      float32 [height, width, 3].
+    """
+    mean = np.array(vgg.MEAN_RGB, np.float32)
+    noise = np.random.RandomState(seed).uniform(-NOISE, NOISE, [*size, 3]).astype(np.float32)
+    return mean + np.float32(noise_ratio) * noise + np.float32(1 - noise_ratio) * (sizes.fill(base, *size) - mean)
 
 
-def fingerprints(jobs):
+def make_start(name, noise_ratio, seed, size, content_image, style_images):
+    """Makes the image that --init and --noise-ratio stand for; see load_start and starting_image."""
+    base = load_start(name, content_image, style_images)
+    return starting_image(size, base, 1.0 if name == 'noise' else noise_ratio, seed)
+
+
+def input_files(jobs, others=()):
+    """Returns the sorted Paths of all files that are read; of `others`, those that are not None."""
+    return sorted({*filter(None, others), *(path for job in jobs for path in (job.content, *job.styles)
+                                            if path and not path.is_dir())})
+
+
+def fingerprints(jobs, others=()):
     """Returns the SHA-256 of every image that is read, by its path."""
-    return {str(path): files.digest(path) for path in input_files(jobs)}
+    return {str(path): files.digest(path) for path in input_files(jobs, others)}
 
 
-def check_output(path, jobs):
+def check_output(path, jobs, others=(), opened=None):
     """Finds out, before the work, whether the result can be written where the user wants it, over none of the inputs.
 
     Args:
       path: Path that --output names, or None.
       jobs: list of Job.
+      others: list of what else is read, of Path or None.
+      opened: film.Film that is painted, for which film.check_output has looked at the path; None for pictures.
 
     Raises:
       InputError: it cannot be.
     """
-    if path is None:
+    if path is None or opened:
+        files.check_no_input(path, input_files(jobs, others), '--output')
         return
     if path.is_dir() or not path.suffix:
         kind, example = ('a folder', path / 'result.png') if path.is_dir() else ('no extension', f'{path}.png')
@@ -148,7 +184,7 @@ def check_output(path, jobs):
     if len(jobs) > 1:
         raise InputError(f"--output {path}: one file for {len(jobs)} images; leave it out: they are saved in the run's "
                          'folder')
-    files.check_no_input(path, input_files(jobs), '--output')
+    files.check_no_input(path, input_files(jobs, others), '--output')
 
 
 def note_small(jobs, size):

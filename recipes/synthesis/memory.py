@@ -38,7 +38,7 @@ class Tiling(NamedTuple):
         return tiles.make_tiles(height, width, self.tile_size, halo=self.halo)
 
 
-def choose_tiles(size, network, weights, layers, optimizer, tile_size=None, run_dir=None):
+def choose_tiles(size, network, weights, layers, optimizer, tile_size=None, run_dir=None, masked=()):
     """Chooses no tiles where memory suffices, else the largest tiles for which it does.
 
     Args:
@@ -49,6 +49,7 @@ def choose_tiles(size, network, weights, layers, optimizer, tile_size=None, run_
       optimizer: 'lbfgs' or 'adam'.
       tile_size: pixels, the one to use; None to choose.
       run_dir: Path of a run that is resumed, which keeps the tiles that it started with; None for a new one.
+      masked: names of layers whose Gram matrices are masked, once for each region.
 
     Returns:
       Tiling.
@@ -62,7 +63,7 @@ def choose_tiles(size, network, weights, layers, optimizer, tile_size=None, run_
     choices = [tile_size] if tile_size else [None, *(pixels for pixels in TILE_SIZES if pixels < longer_side)]
     begun = runs.read_record(run_dir) if run_dir else {}
     for tile_size in [begun['tile_size']] if 'tile_size' in begun else choices:
-        needed = estimate(size, weights, optimizer, halo, tile_size)
+        needed = estimate(size, weights, optimizer, halo, tile_size, masked)
         how = f'tiles of {tile_size} px' if tile_size and tile_size < longer_side else 'no tiles'
         if needed <= free * USABLE:
             return Tiling(tile_size=tile_size, halo=halo, bytes_needed=needed,
@@ -71,10 +72,11 @@ def choose_tiles(size, network, weights, layers, optimizer, tile_size=None, run_
                            f'{free / 1e9:.1f} GB are free; choose a smaller --size')
 
 
-def estimate(size, weights, optimizer='lbfgs', halo=0, tile_size=None):
+def estimate(size, weights, optimizer='lbfgs', halo=0, tile_size=None, masked=()):
     """Estimates the bytes that an optimization takes above what loading the weights took; see `choose_tiles`."""
     crop = [min(side, tile_size + 2 * tiles.round_up(halo, 16)) if tile_size else side for side in size]
-    activations = sum(num_positions(crop, vgg.stride(layer)) * bias.size for layer, (_, bias) in weights.items())
+    sizes = {layer: num_positions(crop, vgg.stride(layer)) * bias.size for layer, (_, bias) in weights.items()}
+    activations = sum(sizes.values()) + sum(sizes[layer] for layer in masked) / ACTIVATION_COPIES
     vectors = VECTORS[optimizer] * 3 * size[0] * size[1]
     kernels = sum(kernel.size for kernel, _ in weights.values())
     stack = session.stack()

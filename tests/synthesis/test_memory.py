@@ -44,7 +44,7 @@ def test_a_group_within_groups_has_the_limits_of_all(tmp_path, monkeypatch, own,
 
 def choose_tiles(monkeypatch, free, bytes_per_pixel, **chosen):
     monkeypatch.setattr(memory, 'available', lambda: free)
-    monkeypatch.setattr(memory, 'estimate', lambda size, weights, optimizer, halo, tile_size:
+    monkeypatch.setattr(memory, 'estimate', lambda size, weights, optimizer, halo, tile_size, masked:
                         int((tile_size or 2000) * bytes_per_pixel))
     return memory.choose_tiles((750, 1000), 'vgg19', {}, ['conv1_1', 'conv5_1'], 'lbfgs', **chosen)
 
@@ -81,6 +81,8 @@ def test_the_estimate_counts_activations_of_the_crop_and_vectors_of_the_image():
     assert memory.estimate((1000, 600), weights, 'adam', halo=16, tile_size=64) == pytest.approx(
         memory.FIXED[stack] + kernels + 4 * memory.ACTIVATION_COPIES * (96 * 96 * 64 + 48 * 48 * 128)
         + 4 * memory.VECTORS['adam'] * 3 * 1000 * 600)
+    two_regions = memory.estimate((100, 60), weights, masked=['conv2_1'] * 2)
+    assert two_regions - memory.estimate((100, 60), weights) == pytest.approx(4 * 2 * 50 * 30 * 128, abs=2)
 
 
 def test_this_process_takes_memory():

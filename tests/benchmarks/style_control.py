@@ -1,0 +1,198 @@
+"""How well style transfer keeps the drawing, regions apart and films calm: the figures of docs/style_transfer.md.
+
+    python tests/benchmarks/style_control.py drawing --size 160 --iterations 150
+    python tests/benchmarks/style_control.py regions --size 160 --iterations 150
+    python tests/benchmarks/style_control.py motion --size 128 --iterations 100
+    python tests/benchmarks/style_control.py noise --size 128 --iterations 100
+
+drawing: every photograph of docs/samples in every style, with and without --laplacian-weight: the correlation of the
+result's gradient with the photograph's, and the style loss. regions: two styles of two colors each, in the left and the
+right half of a portrait: how far the mean color of each half is from its style's. motion: a photograph that moves by
+fractions of a pixel, a square over it: how far each painted frame is from the one before, warped by the true motion,
+where both show the same. noise: a photograph that stands still, under the noise of a camera: how far painted frames are
+from the ones before. Both beside the same frames painted one by one, at 0.3 of the iterations. Further options are
+passed on to the recipe.
+"""
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+PROJECT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(PROJECT / 'recipes'))
+
+import style_transfer  # noqa: E402
+from common import film, images, runs  # noqa: E402
+from common.metrics import read_metrics  # noqa: E402
+from synthesis import motion  # noqa: E402
+
+CONTENTS, STYLES = ('hopper', 'tubingen', 'chelsea', 'astronaut'), ('starry_night', 'great_wave', 'the_scream')
+COLORS = {'warm': ((196, 60, 40), (236, 170, 60)), 'cold': ((30, 60, 140), (70, 150, 150))}
+MARGIN = 8  # pixels beside the border between regions that are left out
+
+
+def sample(name):
+    return PROJECT / 'docs' / 'samples' / f'{name}.jpg'
+
+
+def paint(folder, *argv):
+    """Runs the recipe; returns the record of the only picture of its run."""
+    code = style_transfer.main(['--quiet', '--output-dir', str(folder), *map(str, argv)])
+    assert code == 0
+    return runs.read_record(folder / 'style_transfer' / 'latest')['pictures'][0]
+
+
+def correlation(image, other):
+    """Returns the correlation of the gradients of two images' luminances, down and across."""
+    gradients = [np.concatenate([part.ravel() for part in np.gradient(images.to_gray(picture))])
+                 for picture in (image, other)]
+    return np.corrcoef(*gradients)[0, 1]
+
+
+def drawing(folder, options, weight, contents, styles):
+    """Prints a line for each pair, and the medians."""
+    ratios = []
+    for content in contents:
+        for style in styles:
+            found = []
+            for more in [], ['--laplacian-weight', weight]:
+                record = paint(folder, '--content', sample(content), '--style', sample(style), *options, *more)
+                result = images.load_image(record['path'])
+                photo = images.resize_image(images.load_image(sample(content)), *result.shape[:2])
+                found.append((correlation(result, photo), record['style_loss']))
+            (before, style_before), (after, style_after) = found
+            ratios.append((after / before, style_after / style_before))
+            print(f'{content}, {style}: correlation {before:.3f} -> {after:.3f} ({after / before:.2f} x), style loss '
+                  f'{style_before:.0f} -> {style_after:.0f} ({style_after / style_before:.3f} x)', flush=True)
+    medians = np.median(ratios, axis=0)
+    print(f'medians: correlation {medians[0]:.2f} x, style loss {medians[1]:.3f} x; least correlation '
+          f'{np.min(ratios, axis=0)[0]:.2f} x, greatest style loss {np.max(ratios, axis=0)[1]:.3f} x')
+
+
+def write_two_colors(path, colors, size=256):
+    """Writes blobs of one color in another; returns the mean color."""
+    random = np.random.RandomState(sum(colors[0]))
+    noise = images.resize_image(random.rand(size // 8, size // 8), size, size)
+    image = np.where((noise > np.median(noise))[..., np.newaxis], *map(np.array, colors))
+    image = image + random.normal(0, 6, [size, size, 1])
+    images.save_image(path, np.clip(image, 0, 255))
+    return images.load_image(path).mean(axis=(0, 1))
+
+
+def regions(folder, options):
+    """Prints the mean colors of both halves."""
+    paths = {name: folder / f'{name}.png' for name in COLORS}
+    means = {name: write_two_colors(paths[name], colors) for name, colors in COLORS.items()}
+    left = np.zeros((64, 64, 3))
+    left[:, :32] = 255
+    for name, mask in (('left', left), ('right', 255 - left)):
+        images.save_image(folder / f'{name}.png', mask)
+    record = paint(folder, '--content', sample('hopper'), '--style', *paths.values(), '--mask', folder / 'left.png',
+                   folder / 'right.png', *options)
+    result = images.load_image(record['path'])
+    middle = result.shape[1] // 2
+    for name, half in (('warm', result[:, :middle - MARGIN]), ('cold', result[:, middle + MARGIN:])):
+        mean = half.mean(axis=(0, 1))
+        print(f'{name}: style {means[name].round(1)}, region {mean.round(1)}, off by at most '
+              f'{np.abs(mean - means[name]).max():.1f}')
+    print(f'result: {record["path"]}')
+
+
+# ---- Films ----
+
+NUM_FRAMES, NOISE = 5, 4.0  # gray levels, standard deviation
+STEP, SQUARE_STEP = (0.6, 1.3), (-1.4, 2.7)  # pixels down and right from frame to frame
+SQUARE, SQUARE_SIDE, EDGE = (34.0, 20.0), 32, 2.0  # where it begins, how large it is, what is left out at its edges
+
+
+def moving_clip(size):
+    """Returns (frames, true motions, where these hold): lists of arrays; the last two of each frame after the first."""
+    height, width = round(size * 0.75), size
+    photo = images.resize_image(images.load_image(sample('tubingen')), height + 16, width + 24)
+    texture = images.resize_image(images.load_image(sample('flowers')), SQUARE_SIDE + 1, SQUARE_SIDE + 1)
+    rows, columns = still = np.mgrid[:height, :width].astype(np.float32)
+
+    def inside(number, place, margin):
+        within = [SQUARE[axis] + number * SQUARE_STEP[axis] for axis in range(2)]
+        return np.all([(place[axis] >= within[axis] + margin) & (place[axis] <= within[axis] + SQUARE_SIDE - margin)
+                       for axis in range(2)], axis=0)
+
+    def sampled(image, place):
+        return np.stack([ndimage.map_coordinates(image[..., channel], place, order=3, mode='nearest')
+                         for channel in range(3)], axis=-1)
+    clip, motions, certain = [], [], []
+    for number in range(NUM_FRAMES):
+        frame = sampled(photo, [rows + number * STEP[0], columns + number * STEP[1]])
+        over = sampled(texture, [still[axis] - SQUARE[axis] - number * SQUARE_STEP[axis] for axis in range(2)])
+        square = inside(number, still, 0)
+        clip.append(np.clip(np.where(square[..., np.newaxis], over, frame), 0, 255))
+        if number:
+            back = np.where(square, *(still + np.reshape(step, (2, 1, 1)) for step in (np.negative(SQUARE_STEP), STEP)))
+            seen = (back >= 0).all(axis=0) & (back[0] <= height - 1) & (back[1] <= width - 1)
+            hidden = ~square & inside(number - 1, back, -EDGE)
+            edge = inside(number, still, -EDGE) & ~inside(number, still, EDGE)
+            motions.append(back.astype(np.float32))
+            certain.append(seen & ~hidden & ~edge)
+    return clip, motions, certain
+
+
+def noisy_clip(size):
+    """Returns the same of a photograph that stands still."""
+    photo = images.resize_image(images.load_image(sample('tubingen')), round(size * 0.75), size)
+    random, still = np.random.RandomState(0), np.mgrid[:photo.shape[0], :photo.shape[1]].astype(np.float32)
+    clip = [np.clip(photo + random.normal(0, NOISE, photo.shape), 0, 255) for _ in range(NUM_FRAMES)]
+    return clip, [still] * (NUM_FRAMES - 1), [np.ones(photo.shape[:2], bool)] * (NUM_FRAMES - 1)
+
+
+def compare(folder, options, clip, motions, certain):
+    """Paints a clip as a film and one by one; prints how far frames are from those before, and the losses."""
+    for number, frame in enumerate(clip):
+        images.save_image(film.frame_path(folder / 'clip', number), frame)
+    common = ['--content', folder / 'clip', '--style', sample('starry_night'), *options]
+    paths, losses = {}, {}
+    for name, more in (('film', ['--frames', NUM_FRAMES]), ('one by one', [])):
+        assert style_transfer.main(['--quiet', '--output-dir', str(folder), *map(str, common + more)]) == 0
+        run_dir = (folder / 'style_transfer' / 'latest').resolve()
+        if name == 'film':
+            rows = read_metrics(run_dir / 'metrics.csv')
+            losses[name] = [row['total'] - row['temporal'] for row in rows]
+            print('film:', ', '.join(f'{row["iterations"]} iterations, cut {row["cut"]}' for row in rows))
+        else:
+            losses[name] = [picture['total_loss'] for picture in runs.read_record(run_dir)['pictures']]
+        paths[name] = sorted((run_dir / 'frames').iterdir()) if name == 'film' else [
+            run_dir / f'{path.stem}_starry_night.png' for path in sorted((folder / 'clip').iterdir())]
+    off = {}
+    for name, found in paths.items():
+        frames = [images.load_image(path) for path in found]
+        differences = [(new - motion.warp(old, flow, order=3))[where] for old, new, flow, where in zip(
+            frames, frames[1:], motions, certain)]
+        off[name] = [np.sqrt(np.mean(np.square(part))) for part in differences]
+        print(f'{name}: root mean square {np.round(off[name], 2)}, mean absolute '
+              f'{np.round([np.abs(part).mean() for part in differences], 2)}, loss {np.round(losses[name])}')
+    ratio = np.sqrt(np.mean(np.square(off['film'])) / np.mean(np.square(off['one by one'])))
+    print(f'root mean square: {ratio:.3f} x; loss of the frames after the first: '
+          f'{np.mean(losses["film"][1:]) / np.mean(losses["one by one"][1:]):.3f} x')
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('what', choices=('drawing', 'regions', 'motion', 'noise'))
+    parser.add_argument('--size', default='160')
+    parser.add_argument('--iterations', default='150')
+    parser.add_argument('--laplacian-weight', default='0.5')
+    parser.add_argument('--contents', nargs='+', default=CONTENTS)
+    parser.add_argument('--styles', nargs='+', default=STYLES)
+    parser.add_argument('--output-dir', type=Path)
+    args, more = parser.parse_known_args()
+    folder = args.output_dir or Path(tempfile.mkdtemp())
+    folder.mkdir(parents=True, exist_ok=True)
+    options = ['--size', args.size, '--iterations', args.iterations, *more]
+    if args.what == 'drawing':
+        drawing(folder, options, args.laplacian_weight, args.contents, args.styles)
+    elif args.what == 'regions':
+        regions(folder, options)
+    else:
+        compare(folder, options, *(moving_clip if args.what == 'motion' else noisy_clip)(int(args.size)))
