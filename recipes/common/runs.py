@@ -1,5 +1,6 @@
 """A run's folder: its settings and results (run.json), and what --resume needs (checkpoints/)."""
 import atexit
+import io
 import json
 import os
 import re
@@ -264,9 +265,14 @@ def save_checkpoint(run_dir, saver, sess, state):
     for path in folder.glob(f'model-{step}.*'):
         flush_to_disk(path)
     _write_json(folder / STATE, state)
-    for path in folder.glob('model-*'):  # the state names what is still needed
-        needed = path.name.split('.')[0] in (f'model-{step}', f"model-{state.get('best_step')}")
-        if CHECKPOINT_FILE.match(path.name) and (not needed or '.tempstate' in path.name):  # half, of a killed process
+    _remove_unneeded(run_dir, state)
+
+
+def _remove_unneeded(run_dir, state):
+    """Removes checkpoints that the state does not name, and halves that a killed process has left."""
+    for path in (run_dir / 'checkpoints').glob('model-*'):
+        needed = path.name.split('.')[0] in (f"model-{state['step']}", f"model-{state.get('best_step')}")
+        if CHECKPOINT_FILE.match(path.name) and (not needed or '.tempstate' in path.name):
             path.unlink()
 
 
@@ -311,6 +317,7 @@ def initialize(sess, saver, run_dir, state=None):
     sess.run(tf.global_variables_initializer())
     if state:
         restore_checkpoint(run_dir, saver, sess, state['step'])
+        _remove_unneeded(run_dir, state)  # a kill can come between a checkpoint and the removal of the one before
     sess.graph.finalize()
 
 
@@ -343,21 +350,17 @@ def save_arrays(path, **arrays):
 
 
 class _FailsOnce:
-    """A file whose writing fails once: what a ZipFile wants to write of it afterwards, in __del__, goes nowhere."""
+    """A file that fails once: what a ZipFile still wants to write, in its __del__, then goes to memory."""
 
     def __init__(self, file):
-        self.file, self.failed = file, False
+        self.file = file
 
     def __getattr__(self, name):
-        found = getattr(self.file, name)
-        if not callable(found):
-            return found
-
         def call(*args):
             try:
-                return 0 if self.failed else found(*args)
+                return getattr(self.file, name)(*args)
             except OSError:  # of seek and tell, too, which write what was buffered
-                self.failed = True
+                self.file = io.BytesIO()
                 raise
         return call
 

@@ -172,7 +172,7 @@ class PictureRun(InterruptibleRun):
         if self.stop.requested and step < total:  # else nothing of this picture is missing
             self._interrupt()
         pause = max(SECONDS_BETWEEN_CHECKPOINTS, self.save_seconds / CHECKPOINT_FRACTION)
-        if time.monotonic() - self.saved_at > pause:
+        if step < total and time.monotonic() - self.saved_at > pause:
             self._save_checkpoint(step, state)
 
     def _interrupt(self):

@@ -165,6 +165,23 @@ def test_checkpoints_come_every_few_seconds_worth_of_work(new_run, monkeypatch, 
     assert brighten(run_dir) == 0 and brightness(run_dir / 'a.png') == 140
 
 
+def test_killed_between_two_images_the_last_step_is_taken_again(new_run, monkeypatch):
+    monkeypatch.setattr(picture_run, 'SECONDS_BETWEEN_CHECKPOINTS', 0)
+    monkeypatch.setattr(picture_run, 'CHECKPOINT_FRACTION', float('inf'))
+    run_dir = new_run()
+
+    def killed(*args, **facts):
+        raise KeyboardInterrupt
+    with monkeypatch.context() as context:  # after the last step of the first image, before the record knows it
+        context.setattr(runs, 'write_record', killed)
+        with pytest.raises(KeyboardInterrupt):
+            brighten(run_dir, (4, 2))
+    assert int(runs.load_arrays(run_dir / 'checkpoint.npz')['total']) == 3
+    assert brighten(run_dir, (4, 2)) == 0
+    assert [(row['step'], row['picture']) for row in read_metrics(run_dir / 'metrics.csv')] == [
+        (1, 0), (2, 0), (3, 0), (4, 0), (5, 1), (6, 1)]
+
+
 def test_the_progress_fits_a_terminal_and_says_which_image(new_run, capsys, monkeypatch):
     monkeypatch.setattr('common.progress.SECONDS_BETWEEN_LINES', 0)
     brighten(new_run(), (4, 2), unit='iteration', shown={'loss': 'loss'})
