@@ -410,6 +410,7 @@ def main(argv=None):
                     content_image, style_images = color.prepare(content, styles, args.preserve_color)
                     scales = sizes.plan_scales(*job.size, args.iterations, args.scales)
                     start = make_start(scales[0].size, content_image, style_images)
+                    run.save_step(0, start)
                     image, losses = paint(content_image, style_images, scales, start, record=run.record,
                                           checkpoint=checkpoint)
                     save_result(run, run.finish(image), losses, content, styles)

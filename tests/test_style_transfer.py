@@ -299,7 +299,8 @@ def test_a_run_leaves_picture_sheet_curves_and_record(recipe, pictures, tmp_path
     result = images.load_image(run_dir / 'photo_painting.png')
     assert result.shape == (48, 64, 3) and result.std() > 5
     assert np.abs(images.load_image(tmp_path / 'new' / 'out.jpg') - result).mean() < 5
-    assert (run_dir / 'photo_painting_00003.png').exists() and (run_dir / 'photo_painting_sheet.png').exists()
+    assert {path.name[-9:-4] for path in run_dir.glob('photo_painting_0*.png')} == {'00000', '00003', '00006'}
+    assert (run_dir / 'photo_painting_sheet.png').exists()
     assert images.load_image(run_dir / 'photo_painting_losses.png').std() > 5
     metrics = read_metrics(run_dir / 'metrics.csv')
     assert [row['step'] for row in metrics] == [1, 2, 3, 4, 5, 6] and metrics[-1]['total'] < metrics[0]['total']

@@ -166,14 +166,18 @@ class PictureRun(InterruptibleRun):
         which = {'image': f'{len(self.pictures) + 1}/{len(self.num_steps)}'} if len(self.num_steps) > 1 else {}
         shown = {label: figures[column] for label, column in self.shown.items()}
         self.progress.update({**which, 'size': f'{width}x{height}', **shown})
-        if self.save_every and step % self.save_every == 0:
-            images.save_image(self.run_dir / f'{self.name}_{step:05d}.png', self.finish(image), self.alpha)
+        self.save_step(step, image)
         total = self.num_steps[len(self.pictures)]
         if self.stop.requested and step < total:  # else nothing of this picture is missing
             self._interrupt()
         pause = max(SECONDS_BETWEEN_CHECKPOINTS, self.save_seconds / CHECKPOINT_FRACTION)
         if step < total and time.monotonic() - self.saved_at > pause:
             self._save_checkpoint(step, state)
+
+    def save_step(self, step, image):
+        """Saves the image as it is after a step, 0 for the start, if the run saves this one of its steps."""
+        if self.save_every and step % self.save_every == 0:
+            images.save_image(self.run_dir / f'{self.name}_{step:05d}.png', self.finish(image), self.alpha)
 
     def _interrupt(self):
         if self.last is None:  # not one step since this picture was begun or resumed
