@@ -175,7 +175,9 @@ class _Parser(argparse.ArgumentParser):
         """Says which option a wrong one may stand for: --learning-rate for --lr, --batch-size for --batch_size."""
         name, options = name.strip('-').replace('_', '-'), [option.strip('-') for option in self._option_string_actions]
         initials = {''.join(word[:1] for word in option.split('-')): option for option in options}
-        nearest = [initials[name]] if name in initials else difflib.get_close_matches(name, options, n=1)
+        nearest = ([initials[name]] if name in initials else
+                   [option for option in options if name.startswith(f'{option}-')] or  # --content for --content-image
+                   difflib.get_close_matches(name, options, n=1))
         return f"did you mean '--{nearest[0]}'?" if nearest else 'check its spelling'
 
     def error(self, message):

@@ -94,6 +94,7 @@ def make_parser():
     parser = cli.make_parser('A recipe.\n\nMore.', data=True)
     parser.add_argument('--steps', type=cli.whole_number(1), default=500, help='steps')
     parser.add_argument('--content', type=Path, nargs='+')
+    parser.add_argument('--content-map')
     parser.add_argument('--export', action='store_true')
     parser.add_argument('--objective', action='append')
     parser.add_argument('--layers', nargs='+', default=['conv1_1', 'conv2_1'], help='layers')
