@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
-from common import cli, plotting, runs, session
+from common import cli, parallel, plotting, runs, session
 from common.session import tf
 from datasets import handwriting, mnist
 from networks import summary
@@ -208,7 +208,9 @@ def build_graph(*, seed=0, num_steps=None, learning_rate=0.002, pixel_mean=0.0, 
         with tf.name_scope('train'):
             rate = (tf.constant(learning_rate) if book else
                     optimization.cosine(global_step, num_steps, learning_rate, WARMUP_STEPS))
-            train_op = tf.train.AdamOptimizer(rate).minimize(loss, global_step)
+            optimizer = tf.train.AdamOptimizer(rate)
+            gradients, (loss, accuracy) = parallel.average(optimizer.compute_gradients(loss), (loss, accuracy), labels)
+            train_op = optimizer.apply_gradients(gradients, global_step)
     filters = tf.summary.image('conv1', tf.transpose(weights.conv1, [3, 0, 1, 2]), max_outputs=CONV1_MAPS)
     return Graph(images=inputs, labels=labels, keep_prob=keep_prob, weights=weights, layers=layers,
                  probabilities=tf.nn.softmax(layers.logits), loss=loss, accuracy=accuracy, learning_rate=rate,
@@ -251,10 +253,11 @@ def train(sess, graph, data, run_dir, *, num_steps, batch_size=128, keep_prob=0.
             digits = data.train_images[chosen]
             if augment:
                 digits = mnist.augment(digits, np.random.RandomState([seed, step]))
+            digits, labels = parallel.part(digits), parallel.part(data.train_labels[chosen])
             if draw_filters and step % validate_every == 0:
                 run.writer.add_summary(sess.run(graph.filters_summary), step)
             _, loss, accuracy, rate = sess.run([graph.train_op, graph.loss, graph.accuracy, graph.learning_rate], {
-                graph.images: digits, graph.labels: data.train_labels[chosen], graph.keep_prob: keep_prob})
+                graph.images: digits, graph.labels: labels, graph.keep_prob: keep_prob})
             run.record(loss, accuracy, rate)
     return run.state
 
@@ -310,7 +313,7 @@ def parse_args(argv):
                                           'with a trained run')
     group.add_argument('--tensorboard', action='store_true', help="add the filters to TensorBoard's log")
     args = cli.parse_args(parser, argv, RECIPE, free=('tensorboard', *names),
-                          preset=lambda asked: BOOK if asked.book else {})
+                          preset=lambda asked: BOOK if asked.book else {}, shared=True)
     classifier.check_options(args)
     return args
 
@@ -321,12 +324,13 @@ def main(argv=None):
     started = time.monotonic()
     args = parse_args(argv)
     if args.predict:
+        parallel.check_alone('--predict')
         found = classifier.find_trained_run(args.output_dir, RECIPE, args.run or args.run_dir, dataset=args.dataset)
         return classify_files(args.predict, found, args.device, args.threads)
     say = (lambda *text: None) if args.quiet else print
     data = mnist.load(args.data_dir, args.dataset, args.quiet)
     batches.check_batch_size(args.batch_size, len(data.train_images))
-    device = session.describe_device(args.device, args.threads)
+    device = parallel.describe_device(args.device, args.threads)
     run_dir, state = open_run(args.run_dir, args.output_dir, RECIPE, settings=args.settings, seed=args.seed,
                               device=device, source=data.source, num_images=len(data.train_images),
                               checksums=data.checksums)

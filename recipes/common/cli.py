@@ -10,10 +10,11 @@ import shlex
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any
 
-from common import report, runs, session
+from common import parallel, report, runs, session
 from common.errors import ComputationError, InputError, UnavailableError
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
@@ -50,15 +51,21 @@ def exit_codes(main):
         try:
             with _handling(signal.default_int_handler):
                 code = _exit_code(main, argv, name)
-                report.write_held(code, quiet='--quiet' in (sys.argv if argv is None else argv))
+                if not parallel.rank():
+                    report.write_held(code, quiet='--quiet' in (sys.argv if argv is None else argv))
                 sys.stdout.flush()
                 lost = outputs[0].error
                 if lost and not code:
                     code = _end(name, 'error', f'cannot write to stdout ({lost.strerror}); the results are saved', 3)
-            return code
+            return parallel.end(code)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
-            return 128 + signal.SIGPIPE
+            return parallel.end(128 + signal.SIGPIPE)
+        except Exception:
+            if parallel.size() > 1 and parallel.speaker(name):
+                traceback.print_exc()
+            parallel.end(1)
+            raise
         finally:
             sys.stdout, sys.stderr = streams
             runs.release_all()
@@ -104,6 +111,7 @@ def _open_closed_streams():
 
 def _exit_code(main, argv, name):
     try:
+        parallel.join()
         return main(argv) or 0
     except SystemExit as error:  # argparse, after --help or its own message
         return error.code or 0
@@ -134,13 +142,16 @@ def _what_is_saved(main, error):
     """Says what an interrupted run leaves and how to resume it; a bare Ctrl-C comes while a sheet is drawn, say."""
     if not runs.held():
         return str(error) or 'nothing was saved'
-    words = sys.executable, Path(sys.modules[main.__module__].__file__ or '').resolve(), '--resume', runs.held()[0]
-    command = ' '.join(shlex.quote(str(word)) for word in (*words, *_resume_options))
+    program = Path(sys.modules[main.__module__].__file__ or '').resolve()
+    words = (*parallel.launcher(), sys.executable, program, '--resume', runs.held()[0], *_resume_options)
+    command = ' '.join(shlex.quote(str(word)) for word in words)
     return f"{str(error) or 'the last checkpoint is kept'}. Resume with: {command}"
 
 
 def _end(name, kind, message, code):
-    print(f'{name}: {kind}: {message}', file=sys.stderr)
+    speaker = parallel.speaker(name)
+    if speaker:
+        print(f'{speaker}: {kind}: {message}', file=sys.stderr)
     return code
 
 
@@ -211,7 +222,7 @@ def make_parser(doc, data=False, models=False, running=True):
         group.add_argument('--seed', type=whole_number(0, 2 ** 31 - 1), default=0,
                            help='same seed, same machine, same result')
         group.add_argument('--device', choices=('auto', 'cpu', 'gpu'), default='auto', help='auto: a CUDA GPU, if any')
-        group.add_argument('--threads', type=whole_number(1, 1024), default=session.num_cpus(), help='threads on a CPU')
+        group.add_argument('--threads', type=whole_number(1, 1024), default=parallel.threads(), help='threads on a CPU')
         group.add_argument('--xla', choices=('off', 'on'), default='off', help='compile the graph with XLA')
         group.add_argument('--resume', nargs='?', type=Path, const=True, default=None, metavar='DIR',
                            help='resume the latest run, or the one in DIR')
@@ -235,7 +246,7 @@ def _path(text):
     return Path(quoted.group(2) if quoted and not os.path.exists(text) else text)
 
 
-def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None):
+def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None, shared=False):
     """Parses the command line; where it resumes a run, the settings are that run's.
 
     An option that changes the defaults of others (--book, say) does so through `preset`, in every recipe:
@@ -249,6 +260,7 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None):
       changeable: names of such options that a resumed run takes from its beginning, unless they are given again.
       preset: function of the options, as asked for, to a dict of the others' defaults then; None for none. An option
         that is given takes precedence.
+      shared: bool, several processes share the recipe's work; see common.parallel.
 
     Returns:
       argparse.Namespace with, besides the options, run_dir (Path of the run to resume, else None) and settings (dict:
@@ -256,7 +268,7 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None):
 
     Raises:
       InputError: the run to resume is not there, another process works on it, it began with another TensorFlow, its
-        settings are not what the options take, or an option contradicts them.
+        settings are not what the options take, or an option contradicts them; or several processes are too many.
     """
     if preset:
         parser.set_defaults(**preset(parser.parse_args(argv)))
@@ -264,9 +276,13 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None):
     free = tuple(name for name in (*_FREE, *free) if name not in changeable)
     _parsers[recipe] = parser, free
     args.run_dir = None
+    if not shared:
+        parallel.check_alone(recipe)
     if args.resume:
-        args.run_dir = runs.locate(args.output_dir, recipe, args.resume)
-        runs.hold(args.run_dir)
+        if not parallel.rank():
+            args.run_dir = runs.locate(args.output_dir, recipe, args.resume)
+            runs.hold(args.run_dir)
+        args.run_dir = parallel.place_of(args.run_dir, recipe)
         runs.check_stack(args.run_dir)
         recorded = recorded_settings(args.run_dir)
         _refuse_changes(args, recorded, given - set(changeable), free)
@@ -274,6 +290,8 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None):
             setattr(args, name, recorded[name])
         if 'seconds' in runs.read_record(args.run_dir) and not args.quiet:
             print(f'{args.run_dir} is finished; this repeats its result')
+    if parallel.rank():
+        args.output_dir = parallel.scratch()
     args.settings = {name: value for name, value in vars(args).items() if name not in free + ('run_dir', 'settings')}
     runs.defaults[recipe] = {name: _as_recorded(parser.get_default(name)) for name in args.settings}
     _resume_options[:] = _spelled(parser, args, given & {*free, *(changeable if args.resume else ())} - {

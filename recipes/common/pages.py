@@ -9,6 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from common import images as pictures
+from common import parallel
 
 DPI = 120
 WIDTH = 1000        # pixels of a page, about what a README shows
@@ -97,7 +98,8 @@ def label(axes, title, xlabel, ylabel, width, pad=10):
 
 def save(path, figure):
     """Draws a Figure and writes it in the format of the path's extension, whole or not at all."""
-    pictures.save_image(path, render(figure))
+    if not parallel.rank():  # the others' would be the same
+        pictures.save_image(path, render(figure))
 
 
 def render(figure):

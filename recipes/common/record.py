@@ -77,6 +77,7 @@ def _rows(needed=(), least=0, **fields):
 # What recipes read of run.json, besides the settings (cli.recorded_settings); the rest is for people.
 FIELDS = {
     'recipe': _is_text, 'settings': _is_dict, 'results': _is_dict, 'seconds': is_number, 'film': _is_bool,
+    'processes': is_count,
     'stack': lambda value: _is_text(value) and value in STACKS,
     'objective': _are_texts, 'classes': lambda value: _are_texts(value) and len(value) > 1,
     'data': lambda value: _is_dict(value) and is_count(value.get('training_images', 0)),

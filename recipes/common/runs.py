@@ -14,7 +14,7 @@ from typing import Dict
 import filelock
 import numpy as np
 
-from common import session
+from common import parallel, session
 from common.errors import InputError, UnavailableError
 from common.files import (
   check_no_link, check_regular, flush_to_disk, make_dir, remove, replacing, replacing_dir, sweep, try_lock)
@@ -254,6 +254,8 @@ def save_checkpoint(run_dir, saver, sess, state):
     """
     folder, step = run_dir / 'checkpoints', state['step']
     folder.mkdir(exist_ok=True)
+    if parallel.rank():  # the variables are those of process 0, which saves them
+        return _write_json(folder / STATE, state)
     try:
         saver.save(sess, str(folder / 'model'), global_step=step, write_meta_graph=False)
     except (tf.errors.OpError, ValueError) as error:
@@ -300,9 +302,11 @@ def restore_checkpoint(run_dir, saver, sess, step):
     for path in prefix.parent.glob(f'{prefix.name}.*'):
         check_regular(path)
     try:
-        saver.restore(sess, str(prefix))
+        if not parallel.rank():
+            saver.restore(sess, str(prefix))
     except (tf.errors.OpError, ValueError) as error:
         raise InputError(f'{prefix}: not a checkpoint of this network ({str(error).splitlines()[0]})')
+    parallel.broadcast_variables(sess)
 
 
 def initialize(sess, saver, run_dir, state=None):
@@ -318,6 +322,8 @@ def initialize(sess, saver, run_dir, state=None):
     if state:
         restore_checkpoint(run_dir, saver, sess, state['step'])
         _remove_unneeded(run_dir, state)  # a kill can come between a checkpoint and the removal of the one before
+    else:
+        parallel.broadcast_variables(sess)
     sess.graph.finalize()
 
 

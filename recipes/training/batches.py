@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from common import parallel
 from common.errors import InputError
 
 
@@ -84,6 +85,8 @@ def prefetch(make, items, ahead=2):
 
 
 def check_batch_size(batch_size, num_images):
-    """Raises InputError where a batch would take an image twice."""
+    """Raises InputError where a batch would take an image twice, or a process none."""
     if batch_size > num_images:
         raise InputError(f'--batch-size {batch_size}: there are {num_images} training images; give a smaller batch')
+    if batch_size < parallel.size():
+        raise InputError(f'--batch-size {batch_size}: {parallel.size()} processes share a batch; give a larger one')

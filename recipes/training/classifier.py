@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common import cli, evaluation, files, plotting, runs
+from common import cli, evaluation, files, parallel, plotting, runs
 from common.errors import InputError
 from common.images import find_images, load_image
 from common.metrics import curve, read_metrics
@@ -35,8 +35,8 @@ def predict(sess, probabilities, inputs, images, batch_size=BATCH_SIZE):
     Returns:
       float32 [num_images, num_classes].
     """
-    return np.concatenate([sess.run(probabilities, {inputs: images[start:start + batch_size]})
-                           for start in range(0, len(images), batch_size)])
+    return np.concatenate(parallel.each(lambda start: sess.run(probabilities, {
+        inputs: images[start:start + batch_size]}), range(0, len(images), batch_size)))
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from common import cli, files, record, runs
+from common import cli, files, parallel, record, runs
 from common.errors import ComputationError, InputError, UnavailableError
 from common.metrics import MetricsLog
 from common.progress import Progress
@@ -121,7 +121,7 @@ class TrainingRun:
 
     def steps(self):
         """Yields the number of steps done before each step to take, until the training ends or Ctrl-C."""
-        while not self.finished and not self.stop.requested:
+        while not self.finished and not parallel.agreed(self.stop.requested):
             yield self.state['step']
 
     def record(self, loss, accuracy, learning_rate):
@@ -255,12 +255,15 @@ def open_run(run_dir, output_dir, recipe, *, settings, seed, device, source, num
       (Path of the folder, dict of the last checkpoint's state or None).
 
     Raises:
-      InputError: the run was started on other data.
+      InputError: the run was started on other data, or by another number of processes, whose sums round differently.
     """
+    parallel.check_same(checksums, 'the training images')
     files.check_is_text(run_dir or output_dir, '--resume' if run_dir else '--output-dir')
     data = {'source': source, 'training_images': num_images, 'checksums': checksums}
     if run_dir is None:
-        run_dir = runs.create(output_dir, recipe, settings=settings, seed=seed, data=data)
+        processes = {'processes': parallel.size()} if parallel.size() > 1 else {}
+        run_dir = runs.create(output_dir, recipe, settings=settings, seed=seed, data=data, **processes)
+    _check_processes(run_dir)
     begun = dict(data, **runs.read_record(run_dir).get('data', {}))
     if (begun['training_images'], begun['checksums']) != (num_images, checksums):
         raise InputError(f'--resume {run_dir}: that run trains on {begun["training_images"]:,} images, from '
@@ -268,6 +271,15 @@ def open_run(run_dir, output_dir, recipe, *, settings, seed, device, source, num
     runs.check_unchanged(run_dir, **facts)
     runs.write_record(run_dir, device=device)
     return run_dir, load_state(run_dir)
+
+
+def _check_processes(run_dir):
+    begun = runs.read_record(run_dir)
+    count = begun.get('processes', 1)
+    if count != parallel.size() and 'results' not in begun:
+        raise InputError(f'--resume {run_dir}: started with processes: {count}; {parallel.size()} would sum in another '
+                         f'order, so that the result would not be the same. Resume it with '
+                         f'{f"mpirun -n {count}" if count > 1 else "one process"}, or start a new run')
 
 
 def load_state(run_dir):

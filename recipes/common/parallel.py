@@ -1,0 +1,274 @@
+"""Several processes that compute as one, on one machine or many, by MPI. The one module that knows it.
+
+    mpirun -n 4 python recipes/mnist_convnet.py
+
+starts a recipe four times. Each process runs the same main and takes a part of the work; what each knows afterwards is
+the same. Process 0, the first, alone prints and keeps the run's folder; the others write into a temporary folder of
+their own, as if it were the run's. Started by itself a recipe is one process: nothing here does anything then, and
+mpi4py is not imported.
+"""
+import atexit
+import importlib
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import session
+from common.errors import InputError, UnavailableError
+from common.session import tf
+
+# What launchers tell a process: how many there are, its number, its number on its machine; Open MPI, MPICH and Intel
+# MPI, Slurm. (SLURM_NTASKS is set for a script of sbatch, too, which is one process.)
+_SIZES = 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'SLURM_STEP_NUM_TASKS'
+_RANKS = 'OMPI_COMM_WORLD_RANK', 'PMI_RANK', 'SLURM_PROCID'
+_LOCAL_RANKS = 'OMPI_COMM_WORLD_LOCAL_RANK', 'MPI_LOCALRANKID', 'SLURM_LOCALID'
+_GPUS = Path('/proc/driver/nvidia/gpus')  # of this machine, a folder each
+SECONDS_FOR_THE_FIRST = 3.0  # that another process gives process 0 to say what is wrong with all of them
+_RESUMED = 'run.json', 'checkpoints/state.json'  # what the others need of a run that is resumed
+_MOVING = 'moving_mean', 'moving_variance'  # variables of batch normalization
+
+
+class _Processes:
+    """What this process knows of the others."""
+    world: Any = None        # mpi4py's communicator; None in one process
+    rank, size = 0, 1
+    stderr: Any = None       # of a process that is not the first
+    scratch: Any = None      # Path of its folder
+    stop_wanted = False      # by this process
+    stop_agreed = False      # by all, with the last step
+
+
+def rank():
+    """Returns this process's number, from 0."""
+    return _Processes.rank
+
+
+def size():
+    """Returns the number of processes."""
+    return _Processes.size
+
+
+def join():
+    """Joins the processes that a launcher has started; in one alone does nothing. All but the first fall silent.
+
+    Raises:
+      UnavailableError: mpi4py is not there, or does not belong to the launcher.
+    """
+    count = _of_launcher(_SIZES, 1)
+    if count < 2 or _Processes.world:
+        return
+    try:
+        mpi = importlib.import_module('mpi4py.MPI')
+    except (ImportError, RuntimeError) as error:  # without a library of MPI it raises the second
+        why = f'this Python has no mpi4py that works ({str(error).splitlines()[0]})'
+    else:
+        why = f'mpi4py sees {mpi.COMM_WORLD.size}: it was built for another MPI than that of the launcher'
+    if why.startswith('this') or mpi.COMM_WORLD.size != count:
+        if _of_launcher(_RANKS, 0):
+            raise SystemExit(3)  # the first says it
+        raise UnavailableError(f'started as {count} processes, but {why}; see docs/mpi.md, or start one process')
+    _Processes.world, _Processes.rank, _Processes.size = mpi.COMM_WORLD, mpi.COMM_WORLD.rank, count
+    gpus = len(list(_GPUS.iterdir())) if _GPUS.is_dir() else 0
+    if gpus and 'CUDA_VISIBLE_DEVICES' not in os.environ:
+        os.environ['CUDA_VISIBLE_DEVICES'] = str(_of_launcher(_LOCAL_RANKS, 0) % gpus)
+    if _Processes.rank:
+        _Processes.stderr = sys.stderr
+        sys.stdout = sys.stderr = open(os.devnull, 'w')
+
+
+def _of_launcher(names, default):
+    found = [os.environ[name] for name in names if os.environ.get(name, '').isdigit()]
+    return int(found[0]) if found else default
+
+
+def end(code):
+    """Ends all processes where this one ends early: the others would wait for it. Returns `code` otherwise."""
+    if size() > 1 and code and not _Processes.stop_agreed:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        _Processes.world.Abort(code)
+    if size() > 1 and code:
+        _Processes.world.Barrier()  # the first has saved
+    return code
+
+
+def speaker(name):
+    """Returns the name under which this process says why it ends early; None where process 0 says it."""
+    if not rank():
+        return name
+    if not _Processes.stop_agreed:
+        time.sleep(SECONDS_FOR_THE_FIRST)  # where all have the same reason it ends this one meanwhile
+        sys.stderr = _Processes.stderr
+        return f'{name}: process {rank()} of {size()}'
+    return None
+
+
+def launcher():
+    """Returns the words of a command line that start as many processes; none for one."""
+    return ['mpirun', '-n', str(size())] if size() > 1 else []
+
+
+def threads():
+    """Returns how many threads a process may use: those of its processors, divided among the processes on these."""
+    if size() == 1:
+        return session.num_cpus()
+    mine = socket.gethostname(), sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else None
+    return min(_Processes.world.allgather(max(1, session.num_cpus() // _Processes.world.allgather(mine).count(mine))))
+
+
+def describe_device(device='auto', threads=None):
+    """Describes the device as session.describe_device does, and the number of processes that have one such."""
+    found = session.describe_device(device, threads)
+    return f'{found}, in each of {size()} processes' if size() > 1 else found
+
+
+# ---- Files ----
+
+def scratch():
+    """Returns the Path of this process's temporary folder, where one that is not the first keeps its run."""
+    if not _Processes.scratch:
+        _Processes.scratch = Path(tempfile.mkdtemp(prefix='recipes-process-'))
+        atexit.register(shutil.rmtree, str(_Processes.scratch), ignore_errors=True)
+    return _Processes.scratch
+
+
+def place_of(run_dir, recipe):
+    """Returns the Path of the run to resume: as given for process 0, a copy of what they need for the others.
+
+    Args:
+      run_dir: Path; None in a process that is not the first.
+      recipe: str.
+    """
+    if size() == 1:
+        return run_dir
+    found = {} if rank() else {str(path.relative_to(run_dir)): path.read_bytes() for name in _RESUMED
+                               for path in (run_dir / name, *run_dir.glob(f'seed_*/{name}')) if path.exists()}
+    name, found = from_first((run_dir and run_dir.name, found))
+    if not rank():
+        return run_dir
+    for path, content in found.items():
+        (scratch() / recipe / name / path).parent.mkdir(parents=True, exist_ok=True)
+        (scratch() / recipe / name / path).write_bytes(content)
+    return scratch() / recipe / name
+
+
+# ---- What the processes tell each other ----
+
+def from_first(value):
+    """Returns process 0's value in every process."""
+    return value if size() == 1 else _Processes.world.bcast(value)
+
+
+def check_same(value, what):
+    """Raises InputError where the processes differ in what has to be the same, such as their data."""
+    if size() > 1 and value != from_first(value):
+        raise InputError(f'{what} here and of process 0 differ; give all machines the same')
+
+
+def check_alone(what):
+    """Raises InputError where several processes do what one alone can do, `what`."""
+    if size() > 1:
+        raise InputError(f'{what} runs as one process, not as {size()}; start it without mpirun')
+
+
+def part(rows):
+    """Returns this process's part of what all share: every size-th of an array's rows or a list's items."""
+    return rows[rank()::size()]
+
+
+def each(function, items):
+    """Returns [function(item) for item in items], a list; each process computes its part."""
+    items = list(items)
+    if size() == 1:
+        return [function(item) for item in items]
+    parts = _Processes.world.allgather([function(item) for item in part(items)])
+    return [parts[k % size()][k // size()] for k in range(len(items))]
+
+
+def agreed(requested):
+    """Tells whether all processes stop after this step, as one of them was asked to: with the step, so that all know.
+
+    Args:
+      requested: bool, whether this one was asked to.
+    """
+    _Processes.stop_wanted = requested
+    return requested if size() == 1 else _Processes.stop_agreed
+
+
+def broadcast_variables(sess):
+    """Gives a session's variables the values that they have in process 0, so that all start from the same."""
+    if size() > 1:
+        for variable in sess.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES):
+            value = from_first(None if rank() else sess.run(variable))
+            if rank():
+                variable.load(value, sess)
+
+
+# ---- Training ----
+
+def draw(function, shape):
+    """Draws random numbers for a part of a batch: the rows of those that the whole batch has in one process.
+
+    A stateless draw of more rows begins with the same ones, so that the size of the whole does not matter.
+
+    Args:
+      function: of a shape, int32 [rank], to a tensor of that shape.
+      shape: int32 [rank], of this process's part.
+    """
+    if size() == 1:
+        return function(shape)
+    return function(tf.concat([shape[:1] * size(), shape[1:]], axis=0))[rank()::size()]
+
+
+def average(gradients, figures, labels):
+    """Averages over the whole batch what each process has computed of its part; in one process nothing is added.
+
+    Everything goes in one buffer, and is summed in the order of the processes. The moving averages of batch
+    normalization, which normalizes each part by itself, are averaged, too.
+
+    Args:
+      gradients: list of (tensor, variable), means over the part, as optimizers take them.
+      figures: sequence of float32 [], means over the part.
+      labels: int64 [part of the batch].
+
+    Returns:
+      (list of (tensor, variable), list of float32 []).
+    """
+    if size() == 1:
+        return gradients, figures
+    gradients = [(gradient, variable) for gradient, variable in gradients if gradient is not None]
+    moving = [variable for variable in tf.global_variables() if variable.op.name.split('/')[-1] in _MOVING]
+    count = tf.cast(tf.shape(labels), tf.float32)
+    before = [gradient for gradient, _ in gradients]
+    with tf.name_scope('average'), tf.control_dependencies(before + tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+        tensors = before + list(figures) + [variable.read_value() for variable in moving]
+        flat = tf.concat([count * tf.reshape(tensor, [-1]) for tensor in tensors] + [count], axis=0)
+        *means, count = tf.split(tf.py_func(_sum, [flat], tf.float32),
+                                 [tensor.shape.num_elements() for tensor in tensors] + [1])
+        means = [tf.reshape(mean / count, tensor.shape) for mean, tensor in zip(means, tensors)]
+        with tf.control_dependencies([variable.assign(mean) for variable, mean in
+                                      zip(moving, means[len(means) - len(moving):])]):
+            averaged = [(tf.identity(mean), variable) for mean, (_, variable) in zip(means, gradients)]
+    return averaged, means[len(gradients):len(means) - len(moving)]
+
+
+def _sum(flat):
+    """Sums a float32 [n] over all processes: each adds up one piece, in the order of the processes, for all."""
+    pieces = np.zeros([size(), -(-(len(flat) + 1) // size())], np.float32)
+    pieces.ravel()[:len(flat)] = flat
+    pieces.ravel()[len(flat)] = _Processes.stop_wanted
+    received = np.empty_like(pieces)
+    _Processes.world.Alltoall(pieces, received)
+    total = received[0]
+    for one in received[1:]:
+        total += one
+    _Processes.world.Allgather(total, pieces)
+    _Processes.stop_agreed = bool(pieces.ravel()[len(flat)])
+    return pieces.ravel()[:len(flat)]
