@@ -200,6 +200,8 @@ def value_of(action, random, bad, odd):
         if WRITTEN & set(action.option_strings):
             return [random.choice(odd)], False
         value, nonsense = random.choice(bad), True
+        if '--labels' in action.option_strings:  # any text is a list of names, whatever it is called
+            nonsense = Path(value).name.split('.')[0] not in ('text', 'concat')
         if action.nargs == '+' and random.random() < 0.2:
             return [value, random.choice(bad)], True
         return [value], nonsense
@@ -208,7 +210,8 @@ def value_of(action, random, bad, odd):
         with contextlib.suppress(Exception):
             is_whole = isinstance(action.type('3'), int)
         value = random.choice(WHOLE_NUMBERS if is_whole else REAL_NUMBERS)
-        return [value], True
+        takes_several = ',' in str(action.metavar)  # N[,N...]: there 1,5 is two numbers
+        return [value], not (takes_several and value == '1,5')
     values = [random.choice(TEXTS) for _ in range(random.choice((1, 1, 2)) if action.nargs == '+' else 1)]
     return values, False
 
@@ -318,6 +321,8 @@ def file_cases(random, subject, parser, folder):
         elif option == '--data-dir':
             target = bad.with_name('damaged' + ''.join(path.suffixes))
             bad.rename(target)
+            if random.random() < 0.8:  # else what was unpacked of another archive is there
+                shutil.rmtree(str(bad.with_name('damaged')), ignore_errors=True)
         argv = [*(base_predict if option == '--predict' else base), *subject.places, option, str(target)]
         yield Case('file', f'{option} {path.name}, {what}', argv, nonsense, folder / 'files')
 

@@ -35,6 +35,7 @@ WORD = re.compile(r'[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+')
 ARCHIVE_ENDINGS = ('.zip', '.tar', '.tar.gz', '.tgz')
 # Kaggle's names: the class, a number, an extension.
 FLAT_NAME = re.compile(r'([^.]+)\.\d+\.\w+')
+UNPACKED_FROM = '.unpacked-from'  # in a folder that was unpacked: the archive's SHA-256
 # Folders that systems put between people's own: macOS into archives, Synology's servers for their thumbnails, disks.
 SYSTEM_FOLDERS = ('__MACOSX', '@eaDir', 'lost+found', '$RECYCLE.BIN', 'System Volume Information')
 MAX_DEPTH = 3  # folders between the one that is named and the one that holds the classes
@@ -374,7 +375,21 @@ def _find_in_archive(archive, quiet):
                 fcntl.flock(locked, fcntl.LOCK_EX)
             if not folder.exists():  # by now: another process may have made it
                 _unpack(archive, folder, quiet)
+    else:
+        _check_unpacked_from(archive, folder)
     return find(folder, quiet)
+
+
+def _check_unpacked_from(archive, folder):
+    """Raises InputError where the archive is not that of which `folder` was made, but was cut or replaced since."""
+    note = folder / UNPACKED_FROM
+    files.check_regular(note)
+    if note.exists():  # else the user has unpacked it, or an earlier version
+        with note.open('rb') as file:
+            is_same = file.read(100).strip() == files.digest(archive).encode()
+        if not is_same:
+            raise InputError(f'{archive}: not the archive that {folder} was unpacked from; remove that folder to '
+                             'unpack this one, or give it as --data-dir')
 
 
 def _unpack(archive, folder, quiet):
@@ -391,6 +406,7 @@ def _unpack(archive, folder, quiet):
     try:
         with Progress(num_files, unit='file', quiet=quiet or not num_files) as progress:
             archives.unpack(archive, beside, max_bytes=free, on_file=progress.update)
+        (beside / UNPACKED_FROM).write_text(files.digest(archive))
         os.replace(str(beside), str(folder))
         files.flush_to_disk(folder.parent)
     finally:

@@ -112,7 +112,10 @@ def load_labels(path):
     try:
         check_regular(path, 'list of classes')
         with Path(path).open(encoding='utf-8') as file:
-            labels = file.read(MAX_LABELS_BYTES).rstrip().splitlines()
+            text = file.read(MAX_LABELS_BYTES).rstrip()
+        if '\0' in text:
+            raise InputError('no text')
+        labels = text.splitlines()
     except (InputError, OSError, UnicodeDecodeError) as error:
         raise InputError(f'--labels {path}: cannot be read ({error}); expected a text file with one class a line')
     if not labels:

@@ -242,7 +242,20 @@ def test_what_a_killed_process_left_is_replaced(tmp_path):
     write(tmp_path / '.a.part', {'.unpacking-x/cats/old.png': encoded(0), 'cats/old.png': encoded(1)})
     assert len(all_paths(image_folder.load(tmp_path, quiet=True))) == 60
     assert sorted(os.listdir(str(tmp_path))) == ['a', 'a.zip']
-    assert sorted(os.listdir(str(tmp_path / 'a'))) == ['cats', 'dogs']
+    assert sorted(os.listdir(str(tmp_path / 'a'))) == ['.unpacked-from', 'cats', 'dogs']
+
+
+@pytest.mark.parametrize('damage', [lambda content: b'', lambda content: content[:len(content) // 2],
+                                    lambda content: content + b'1'])
+def test_an_archive_that_changed_after_it_was_unpacked_is_refused(tmp_path, damage):
+    archive = tmp_path / 'a.zip'
+    packed = pack(archive, CLASSES)
+    image_folder.load(archive, quiet=True)
+    archive.write_bytes(damage(packed))
+    with pytest.raises(InputError, match=f'^{archive}: not the archive that {tmp_path / "a"} was unpacked from; '):
+        image_folder.load(archive, quiet=True)
+    (tmp_path / 'a' / '.unpacked-from').unlink()  # as where the user has unpacked it
+    assert len(all_paths(image_folder.load(archive, quiet=True))) == 60
 
 
 def test_two_processes_unpack_once(tmp_path, monkeypatch):

@@ -151,8 +151,8 @@ def test_labels(tmp_path, tiny_inception_path):
         inception.load_labels(tmp_path / 'labels.txt')
 
 
-@pytest.mark.parametrize('content, said', [(b'', 'empty'), (b'\xff\xfe\x00', 'cannot be read')],
-                         ids=['empty', 'binary'])
+@pytest.mark.parametrize('content, said', [(b'', 'empty'), (b'\xff\xfe\x00', 'cannot be read'), (bytes(9), 'no text')],
+                         ids=['empty', 'binary', 'zeros'])
 def test_labels_that_are_none(tmp_path, content, said):
     path = tmp_path / 'labels.txt'
     path.write_bytes(content)
