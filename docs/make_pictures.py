@@ -146,6 +146,8 @@ PICTURES = {
         f'{samples("starry_night", "the_scream")} --mask docs/samples/tubingen_sky.png docs/samples/tubingen_town.png '
         '--size 256 --iterations 120 --style-weight 150 --laplacian-weight 0.5',
         draw_only('tubingen_starry_night+the_scream.png')),
+    'style_film.gif': Picture('python tests/benchmarks/style_control.py motion --size 128 --iterations 60 '
+                              '--film docs/pictures/style_film.gif'),
     'style_progress.jpg': Picture(f'{HOPPER} --book --save-every 200', draw_row(
         *(f'hopper_starry_night_{step:05d}.png' for step in (0, 200, 400, 600)))),
     'dream_octaves.jpg': Picture(f'python recipes/deepdream.py --content {samples("sky")} --size 512 --save-every 10',

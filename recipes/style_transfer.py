@@ -376,7 +376,7 @@ def main(argv=None):
     device = session.describe_device(args.device, args.threads)
     run_dir = args.run_dir or runs.create(args.output_dir, RECIPE, settings=args.settings, device=device)
     runs.check_unchanged(run_dir, weights=source, inputs=jobs.fingerprints(todo, others), tile_size=tiling.tile_size,
-                         **({'frames': filmed.facts()} if filmed else {}))
+                         **(painted_film.facts(filmed) if filmed else {}))
     if not args.quiet:
         print('\n'.join([device, tiling.reason, *jobs.note_small(todo, args.size),
                          *(guide.notes_for(todo) if guide else ()), f'this run: {run_dir}']))

@@ -279,5 +279,6 @@ def test_pictures_are_made_by_commands_that_parse(place):
     spec.loader.exec_module(script)
     for picture in script.PICTURES.values():
         for command in (picture.command, *picture.more):
-            check_recipe(shlex.split(command)[1:], place)
+            words = shlex.split(command)[1:]
+            check_script(words) if words[0].startswith('tests/') else check_recipe(words, place)
     assert set(script.PICTURES) == {path.name for path in (PROJECT / 'docs' / 'pictures').iterdir()}

@@ -3,6 +3,7 @@ import functools
 import json
 import os
 import signal
+import subprocess
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from common.errors import ComputationError
 from common.metrics import read_metrics
 from common.session import tf
 from networks import vgg
-from synthesis import jobs, memory, regions, sizes, tiles
+from synthesis import jobs, memory, motion, regions, sizes, tiles
 from synthesis.optimizers import LBFGS
 from synthesis.picture_run import PictureRun
 from synthesis.tiled_loss import make_evaluate
@@ -483,6 +484,25 @@ def test_a_film_with_all_that_pictures_have(recipe, pictures, clip, tmp_path):
     photo = images.resize_image(images.load_image(clip / '1.png'), 72, 96)
     np.testing.assert_allclose(frame[:, 50:], photo[:, 50:], atol=0.51)
     assert np.abs(frame[:, :46] - photo[:, :46]).mean() > 3
+
+
+def test_a_videos_rate_and_sound_are_kept(recipe, pictures, tmp_path):
+    pytest.importorskip('cv2')
+    subprocess.run([film.ffmpeg(), '-v', 'error', '-nostdin', '-f', 'lavfi', '-i', 'testsrc=size=64x48:rate=10', '-f',
+                    'lavfi', '-i', 'sine', '-t', '0.3', str(tmp_path / 'clip.mkv')], check=True)
+    assert recipe('--content', tmp_path / 'clip.mkv', '--style', pictures[1], '--iterations', 2, '--output',
+                  tmp_path / 'painted.mp4') == 0
+    found = film.open_film(tmp_path / 'painted.mp4')
+    assert (found.num_frames, found.fps, found.height, found.width) == (3, 10, 48, 64)
+    assert b'Audio: aac' in subprocess.run([film.ffmpeg(), '-i', str(found.path)], stderr=subprocess.PIPE).stderr
+
+
+def test_a_film_is_not_resumed_without_its_optical_flow(recipe, pictures, clip, tmp_path, monkeypatch, capsys):
+    assert recipe('--content', clip, '--style', pictures[1], '--iterations', 1, '--frames', 2) == 0
+    film.frame_path(latest(tmp_path) / 'frames', 1).unlink()
+    monkeypatch.setattr(motion, 'opencv', lambda: None)
+    assert recipe('--resume', latest(tmp_path)) == 2
+    assert 'optical_flow' in capsys.readouterr().err
 
 
 def test_a_frame_ends_when_its_time_is_up(recipe, pictures, clip, tmp_path):

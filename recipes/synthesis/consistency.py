@@ -112,8 +112,9 @@ def reliable_flow(old, new):
     """
     still = np.mgrid[:new.shape[0], :new.shape[1]].astype(np.float32)
     gray_old, gray_new = images.to_gray(old), images.to_gray(new)
-    flow = motion.optical_flow(gray_old, gray_new)
-    backward, forward = flow - still, motion.optical_flow(gray_new, gray_old) - still
+    flow = motion.optical_flow(gray_old, gray_new, finest=True)
+    backward = flow - still
+    forward = motion.optical_flow(gray_new, gray_old, finest=True) - still
     returned = np.stack([ndimage.map_coordinates(part, flow, order=1, mode='nearest') for part in forward])
     hidden = _square(backward + returned) > 0.01 * (_square(backward) + _square(returned)) + 0.5
     gradients = [part for component in backward for part in np.gradient(component)]

@@ -62,11 +62,13 @@ def opencv():
     return cv2
 
 
-def optical_flow(old, new):
+def optical_flow(old, new, finest=False):
     """Finds where everything in a frame was in the frame before.
 
     Args:
       old, new: float32 [height, width] in [0, 255], luminances.
+      finest: bool, whether the search goes down to single pixels, and smooths the flow more, which noise would move
+        otherwise; else it ends at half the size.
 
     Returns:
       float32 [2, height, width]; without OpenCV, the motion of an image that stands still.
@@ -79,6 +81,10 @@ def optical_flow(old, new):
         return still
     # A new object every time: one that has seen images of another size gives another flow.
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    if finest:
+        search.setFinestScale(0)
+        search.setVariationalRefinementAlpha(100.0)
+        search.setVariationalRefinementIterations(50)
     right_and_down = search.calc(np.rint(new).astype(np.uint8), np.rint(old).astype(np.uint8), None)
     return still + np.moveaxis(right_and_down[..., ::-1], -1, 0)
 

@@ -76,6 +76,11 @@ def of_size(opened, todo):
     return VideoSource(opened, size=max(todo[0].size))
 
 
+def facts(source):
+    """Returns a dict of what must not change before the film, a frames.VideoSource, is resumed."""
+    return {'frames': source.facts()['inputs'], 'optical_flow': motion.opencv() is not None}
+
+
 def paint(run, paint_picture, make_start, finish, styles, args):
     """Paints the frames that are not saved yet, each from those before it.
 

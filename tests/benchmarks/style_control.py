@@ -4,16 +4,20 @@
     python tests/benchmarks/style_control.py regions --size 160 --iterations 150
     python tests/benchmarks/style_control.py motion --size 128 --iterations 100
     python tests/benchmarks/style_control.py noise --size 128 --iterations 100
+    python tests/benchmarks/style_control.py start --size 128 --iterations 60
 
-drawing: every photograph of docs/samples in every style, with and without --laplacian-weight: the correlation of the
-result's gradient with the photograph's, and the style loss. regions: two styles of two colors each, in the left and the
-right half of a portrait: how far the mean color of each half is from its style's. motion: a photograph that moves by
-fractions of a pixel, a square over it: how far each painted frame is from the one before, warped by the true motion,
-where both show the same. noise: a photograph that stands still, under the noise of a camera: how far painted frames are
-from the ones before. Both beside the same frames painted one by one, at 0.3 of the iterations. Further options are
-passed on to the recipe.
+drawing: every photograph in every style (--contents and --styles, names of docs/samples or files), with and without
+--laplacian-weight: the correlation of the result's gradient with the photograph's, and the style loss. regions: two
+styles of two colors each, in the left and the right half of a portrait: how far the mean color of each half is from its
+style's. motion: a photograph that moves by fractions of a pixel, a square over it: how far each painted frame is from
+the one before, warped by the true motion, where both show the same. noise: a photograph that stands still, under the
+noise of a camera: how far painted frames are from the ones before. Both beside the same frames painted one by one, at
+0.3 of the iterations (--film FILE: as filmed, as a film, one by one). start: how many iterations a frame takes from the
+painted frame before it, without and with the temporal loss, until its other losses add up to what they do from the
+photograph after all of them. Further options are passed on to the recipe.
 """
 import argparse
+import itertools
 import sys
 import tempfile
 from pathlib import Path
@@ -27,7 +31,7 @@ sys.path.insert(0, str(PROJECT / 'recipes'))
 import style_transfer  # noqa: E402
 from common import film, images, runs  # noqa: E402
 from common.metrics import read_metrics  # noqa: E402
-from synthesis import motion  # noqa: E402
+from synthesis import consistency, motion, sizes  # noqa: E402
 
 CONTENTS, STYLES = ('hopper', 'tubingen', 'chelsea', 'astronaut'), ('starry_night', 'great_wave', 'the_scream')
 COLORS = {'warm': ((196, 60, 40), (236, 170, 60)), 'cold': ((30, 60, 140), (70, 150, 150))}
@@ -35,14 +39,15 @@ MARGIN = 8  # pixels beside the border between regions that are left out
 
 
 def sample(name):
-    return PROJECT / 'docs' / 'samples' / f'{name}.jpg'
+    """Returns the path of a picture of docs/samples, or of another one that is named with its extension."""
+    return PROJECT / 'docs' / 'samples' / f'{name}.jpg' if '.' not in name else Path(name)
 
 
 def paint(folder, *argv):
-    """Runs the recipe; returns the record of the only picture of its run."""
+    """Runs the recipe; returns the record of each picture of its run."""
     code = style_transfer.main(['--quiet', '--output-dir', str(folder), *map(str, argv)])
     assert code == 0
-    return runs.read_record(folder / 'style_transfer' / 'latest')['pictures'][0]
+    return runs.read_record(folder / 'style_transfer' / 'latest')['pictures']
 
 
 def correlation(image, other):
@@ -54,20 +59,22 @@ def correlation(image, other):
 
 def drawing(folder, options, weight, contents, styles):
     """Prints a line for each pair, and the medians."""
-    ratios = []
-    for content in contents:
-        for style in styles:
-            found = []
-            for more in [], ['--laplacian-weight', weight]:
-                record = paint(folder, '--content', sample(content), '--style', sample(style), *options, *more)
-                result = images.load_image(record['path'])
-                photo = images.resize_image(images.load_image(sample(content)), *result.shape[:2])
-                found.append((correlation(result, photo), record['style_loss']))
-            (before, style_before), (after, style_after) = found
-            ratios.append((after / before, style_after / style_before))
-            print(f'{content}, {style}: correlation {before:.3f} -> {after:.3f} ({after / before:.2f} x), style loss '
-                  f'{style_before:.0f} -> {style_after:.0f} ({style_after / style_before:.3f} x)', flush=True)
+    ratios, asked = [], ['--content', *map(sample, contents), '--style', *map(sample, styles), *options]
+    plain, steered = (paint(folder, *asked, *more) for more in ([], ['--laplacian-weight', weight]))
+    for (content, style), *records in zip(itertools.product(contents, styles), plain, steered):
+        found = []
+        for record in records:
+            result = images.load_image(record['path'])
+            photo = images.resize_image(images.load_image(sample(content)), *result.shape[:2])
+            found.append((correlation(result, photo), record['style_loss']))
+        (before, style_before), (after, style_after) = found
+        ratios.append((after / before, style_after / style_before))
+        print(f'{Path(content).stem}, {Path(style).stem}: '
+              f'correlation {before:.3f} -> {after:.3f} ({after / before:.2f} x), style loss '
+              f'{style_before:.0f} -> {style_after:.0f} ({style_after / style_before:.3f} x)', flush=True)
     medians = np.median(ratios, axis=0)
+    held = sum(gain >= 1.2 and more <= 1.05 for gain, more in ratios)
+    print(f'{held} of {len(ratios)} pairs: correlation at least 1.2 x at a style loss of at most 1.05 x')
     print(f'medians: correlation {medians[0]:.2f} x, style loss {medians[1]:.3f} x; least correlation '
           f'{np.min(ratios, axis=0)[0]:.2f} x, greatest style loss {np.max(ratios, axis=0)[1]:.3f} x')
 
@@ -90,7 +97,7 @@ def regions(folder, options):
     left[:, :32] = 255
     for name, mask in (('left', left), ('right', 255 - left)):
         images.save_image(folder / f'{name}.png', mask)
-    record = paint(folder, '--content', sample('hopper'), '--style', *paths.values(), '--mask', folder / 'left.png',
+    record, = paint(folder, '--content', sample('hopper'), '--style', *paths.values(), '--mask', folder / 'left.png',
                    folder / 'right.png', *options)
     result = images.load_image(record['path'])
     middle = result.shape[1] // 2
@@ -147,10 +154,15 @@ def noisy_clip(size):
     return clip, [still] * (NUM_FRAMES - 1), [np.ones(photo.shape[:2], bool)] * (NUM_FRAMES - 1)
 
 
-def compare(folder, options, clip, motions, certain):
-    """Paints a clip as a film and one by one; prints how far frames are from those before, and the losses."""
+def save_clip(folder, clip):
+    """Saves frames where the recipe is to find them."""
     for number, frame in enumerate(clip):
         images.save_image(film.frame_path(folder / 'clip', number), frame)
+
+
+def compare(folder, options, film_path, clip, motions, certain):
+    """Paints a clip as a film and one by one; prints how far frames are from those before, and the losses."""
+    save_clip(folder, clip)
     common = ['--content', folder / 'clip', '--style', sample('starry_night'), *options]
     paths, losses = {}, {}
     for name, more in (('film', ['--frames', NUM_FRAMES]), ('one by one', [])):
@@ -164,27 +176,79 @@ def compare(folder, options, clip, motions, certain):
             losses[name] = [picture['total_loss'] for picture in runs.read_record(run_dir)['pictures']]
         paths[name] = sorted((run_dir / 'frames').iterdir()) if name == 'film' else [
             run_dir / f'{path.stem}_starry_night.png' for path in sorted((folder / 'clip').iterdir())]
+    if film_path:
+        show_beside(film_path, folder / 'beside', clip, *paths.values())
+    ratio_of(motions, certain, paths, 'all that both frames show')
+    trusted = [consistency.reliable_flow(old, new)[1] > 0 for old, new in zip(clip, clip[1:])]
+    ratio_of(motions, [shown & own for shown, own in zip(certain, trusted)], paths, 'of it, where c is 1')
+    print(f'loss of the frames after the first, without the temporal one: '
+          f'{np.mean(losses["film"][1:]) / np.mean(losses["one by one"][1:]):.3f} x')
+
+
+def show_beside(path, folder, clip, *paths):
+    """Makes a film of a clip and what was painted of it, side by side."""
+    for number, (frame, *painted) in enumerate(zip(clip, *paths)):
+        images.save_image(film.frame_path(folder, number), np.concatenate(
+            [frame, *map(images.load_image, painted)], axis=1))
+    film.write_film(path, folder, len(clip), 5)
+
+
+def ratio_of(motions, certain, paths, where):
+    """Prints how far painted frames are from those before, of a film and one by one."""
     off = {}
     for name, found in paths.items():
         frames = [images.load_image(path) for path in found]
-        differences = [(new - motion.warp(old, flow, order=3))[where] for old, new, flow, where in zip(
+        differences = [(new - motion.warp(old, flow, order=3))[shown] for old, new, flow, shown in zip(
             frames, frames[1:], motions, certain)]
-        off[name] = [np.sqrt(np.mean(np.square(part))) for part in differences]
-        print(f'{name}: root mean square {np.round(off[name], 2)}, mean absolute '
-              f'{np.round([np.abs(part).mean() for part in differences], 2)}, loss {np.round(losses[name])}')
-    ratio = np.sqrt(np.mean(np.square(off['film'])) / np.mean(np.square(off['one by one'])))
-    print(f'root mean square: {ratio:.3f} x; loss of the frames after the first: '
-          f'{np.mean(losses["film"][1:]) / np.mean(losses["one by one"][1:]):.3f} x')
+        off[name] = [(np.sqrt(np.mean(np.square(part))), np.abs(part).mean()) for part in differences]
+        print(f'{name}, {where}: root mean square {np.round([found for found, _ in off[name]], 2)}, mean absolute '
+              f'{np.round([found for _, found in off[name]], 2)}')
+    square, absolute = (np.divide(*(np.sum(np.power(off[name], power), axis=0) for name in ('film', 'one by one')))
+                        for power in (2, 1))
+    print(f'{where} ({np.mean(certain):.1%} of the pixels): root mean square {np.sqrt(square[0]):.3f} x, mean absolute '
+          f'{absolute[1]:.3f} x')
+
+
+def start(folder, options, clip, iterations):
+    """Prints how many iterations frames take from the one before until they are where the photograph leads in all."""
+    save_clip(folder, clip)
+    stylize, shares = style_transfer.stylize, []
+
+    def curves(sess, graph, content, styles, scales, begin, record, add_loss=None, **more):
+        if add_loss:
+            losses = {}
+            full = [scales[0]._replace(iterations=iterations)]
+            for name, *how in (('photograph', sizes.plan_scales(*scales[0].size, iterations), content, {}),
+                               ('frame before, no temporal loss', full, begin, {}),
+                               ('frame before', full, begin, {'add_loss': add_loss})):
+                found, (planned, first, extra) = [], how
+                stylize(sess, graph, content, styles, planned, first, **extra, **more,
+                        record=lambda *step, total, temporal, **rest: found.append(total - temporal))
+                losses[name] = found
+            reached = losses['photograph'][-1]
+            shares.append([next((number for number, loss in enumerate(losses[name], 1) if loss <= reached), np.nan)
+                           / iterations for name in list(losses)[1:]])
+            print(f'loss {reached:.0f} after {iterations} iterations from the photograph;', '; '.join(
+                f'{name}: {share:.2f} x, {losses[name][scales[0].iterations - 1] / reached:.3f} of the loss after '
+                f'{scales[0].iterations}, {losses[name][-1] / reached:.3f} after all'
+                for name, share in zip(list(losses)[1:], shares[-1])), flush=True)
+            more['add_loss'] = add_loss
+        return stylize(sess, graph, content, styles, scales, begin, record=record, **more)
+    style_transfer.stylize = curves
+    assert style_transfer.main(['--quiet', '--output-dir', str(folder), '--content', str(folder / 'clip'), '--style',
+                                str(sample('starry_night')), '--frames', str(len(clip)), *options]) == 0
+    print(f'iterations until the loss is the same: {np.mean(shares, axis=0).round(3)} x')
 
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('what', choices=('drawing', 'regions', 'motion', 'noise'))
+    parser.add_argument('what', choices=('drawing', 'regions', 'motion', 'noise', 'start'))
     parser.add_argument('--size', default='160')
     parser.add_argument('--iterations', default='150')
     parser.add_argument('--laplacian-weight', default='0.5')
     parser.add_argument('--contents', nargs='+', default=CONTENTS)
     parser.add_argument('--styles', nargs='+', default=STYLES)
+    parser.add_argument('--film', type=Path)
     parser.add_argument('--output-dir', type=Path)
     args, more = parser.parse_known_args()
     folder = args.output_dir or Path(tempfile.mkdtemp())
@@ -194,5 +258,7 @@ if __name__ == '__main__':
         drawing(folder, options, args.laplacian_weight, args.contents, args.styles)
     elif args.what == 'regions':
         regions(folder, options)
+    elif args.what == 'start':
+        start(folder, options, moving_clip(int(args.size))[0][:3], int(args.iterations))
     else:
-        compare(folder, options, *(moving_clip if args.what == 'motion' else noisy_clip)(int(args.size)))
+        compare(folder, options, args.film, *(moving_clip if args.what == 'motion' else noisy_clip)(int(args.size)))
