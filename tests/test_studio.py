@@ -135,7 +135,7 @@ def add_run(output_dir, recipe='mnist_convnet', finished=True):
     return run_dir
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=300):  # many, for machines with much other work
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         found = condition()

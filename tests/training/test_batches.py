@@ -27,7 +27,7 @@ def test_what_is_prefetched_comes_in_order_made_in_one_other_thread():
 
 
 def test_prefetch_works_while_the_caller_does_but_not_far_ahead():
-    made = []
+    made, before = [], set(threading.enumerate())
     results = prefetch(made.append, range(100), ahead=2)
     next(results)
     deadline = time.time() + 10
@@ -37,7 +37,7 @@ def test_prefetch_works_while_the_caller_does_but_not_far_ahead():
     assert made == [0, 1, 2]
     results.close()
     assert len(made) <= 4
-    assert not [thread for thread in threading.enumerate() if 'ThreadPoolExecutor' in thread.name]
+    assert not set(threading.enumerate()) - before
 
 
 def test_what_goes_wrong_in_the_thread_is_raised_in_its_place():
