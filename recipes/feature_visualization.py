@@ -19,6 +19,7 @@ Usage:
     python recipes/feature_visualization.py --classes tabby goldfish        what a class looks like to the network
     python recipes/feature_visualization.py --channels mixed4c:6 --diversity 6         six that differ
     python recipes/feature_visualization.py --objective 'mixed4c:6*0.5 + mixed4c:2'    two channels at once
+    python recipes/feature_visualization.py --interpolate mixed4c:6 mixed4c:2          from one channel to another
     python recipes/feature_visualization.py --run output/mnist_convnet/latest          a network of your own
     python recipes/feature_visualization.py --explain photo.jpg             which pixels the answer comes from
     python recipes/feature_visualization.py --list-layers
@@ -36,12 +37,12 @@ from typing import Any, NamedTuple
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
-from common import cli, files, images, plotting, progress, runs, session
+from common import cli, files, images, plotting, runs, session
 from common.errors import InputError
 from common.session import tf
 from datasets import handwriting
-from networks import attribution, classifiers
-from synthesis import contact_sheets, objectives, parameterization, sheet_tiles, transformations
+from networks import attribution, classifiers, summary
+from synthesis import explanations, objectives, parameterization, sheet_tiles, transformations
 from synthesis.contact_sheets import SheetRun
 from synthesis.optimizers import Adam
 
@@ -49,7 +50,6 @@ RECIPE = 'feature_visualization'
 SIZE, CLASS_SIZE = 128, 224     # pixels of a side; the classes of Inception need 224
 SMALLEST_SIZE = 16              # of a network of one's own
 STEPS = 60
-MAP_SIZE = 224                  # pixels of the maps of --explain on their sheet
 PER_LAYER = 6                   # channels of each layer, where nothing is asked for
 # How strongly a picture is transformed with --robustness 1.
 JITTER, SCALE, DEGREES = 1 / 16, 1.1, 10     # of the side, factor, degrees; each both ways
@@ -74,7 +74,7 @@ class Graph(NamedTuple):
 class Objective(NamedTuple):
     """What a batch's pictures maximize."""
     response: Any       # float32 [batch], the network's answer
-    climbed: Any        # float32 [batch], what the gradient is of
+    value: Any          # float32 [batch], what the gradient is of
     gradient: Any       # of the sum over the batch with respect to the coordinates
 
 
@@ -113,7 +113,7 @@ def add_objective(graph, sources, diverse=False):
     Returns:
       Objective.
     """
-    response = climbed = 0.0
+    response = value = 0.0
     for number, (activations, kind, at_position) in enumerate(sources):
         channels, weights = graph.channels[:, number], graph.weights[:, number]
         place = graph.positions[:, number] if at_position else None
@@ -122,11 +122,11 @@ def add_objective(graph, sources, diverse=False):
         if kind == 'channel' and activations.op.type in ('Relu', 'Relu6'):
             before = respond(activations.op.inputs[0], kind, channels, place)
             answer = tf.where((answer > 0) | (weights < 0), answer, before)  # what is inactive has a gradient there
-        climbed += weights * answer
+        value += weights * answer
     if diverse:
-        scale = tf.stop_gradient(tf.abs(climbed))
-        climbed -= DIVERSITY_WEIGHT * scale * similarity(sources[0][0], graph.copies)
-    return Objective(response=response, climbed=climbed, gradient=tf.gradients(climbed, graph.coordinates)[0])
+        scale = tf.stop_gradient(tf.abs(value))
+        value -= DIVERSITY_WEIGHT * scale * similarity(sources[0][0], graph.copies)
+    return Objective(response=response, value=value, gradient=tf.gradients(value, graph.coordinates)[0])
 
 
 def respond(activations, kind, channels, place=None):
@@ -179,7 +179,8 @@ def similarity(activations, copies):
 
 # ---- Gradient ascent ----
 
-def visualize(run, batches, sess, graph, objectives_of, *, num_steps, learning_rate=0.05, seed=0):
+def visualize(run, batches, sess, graph, objectives_of, *, basis='fourier', num_steps, learning_rate=0.05,
+              seed=0):
     """Makes the pictures of all batches that are not done.
 
     Args:
@@ -188,6 +189,7 @@ def visualize(run, batches, sess, graph, objectives_of, *, num_steps, learning_r
       sess: tf.Session.
       graph: Graph.
       objectives_of: function of a batch to its Objective.
+      basis: one of parameterization.BASES.
       num_steps: int.
       learning_rate: float, of Adam: about the change of a coordinate in a step.
       seed: int, of the start and the transformations.
@@ -195,15 +197,15 @@ def visualize(run, batches, sess, graph, objectives_of, *, num_steps, learning_r
     shape = graph.coordinates.shape.as_list()[1:]
     for batch in run.remaining(batches):
         objective, feed = objectives_of(batch), feed_of(graph, batch)
-        start = np.stack([parameterization.draw_start(shape, [seed, tile.copy]) for tile in batch])
+        start = np.stack([parameterization.draw_start(basis, shape, [seed, tile.copy]) for tile in batch])
         adam = Adam(start, learning_rate)
         if run.saved:
             adam.restore(run.saved)
         for step in range(run.step, num_steps):
             def descend(coordinates, step=step):
-                climbed, gradient = sess.run([objective.climbed, objective.gradient], {
+                value, gradient = sess.run([objective.value, objective.gradient], {
                     **feed, graph.coordinates: coordinates.reshape(start.shape), graph.seed: [seed, step]})
-                return (-climbed.mean(dtype=np.float64),), -gradient.ravel()  # Adam minimizes
+                return (-value.mean(dtype=np.float64),), -gradient.ravel()  # Adam minimizes
             adam.step(descend)
             run.record(-adam.losses[0], adam.state())
         pictures = sess.run(graph.pictures, {graph.coordinates: adam.x.reshape(start.shape)})
@@ -223,12 +225,12 @@ def feed_of(graph, batch):
 def make_sheet(args, network, started):
     """Makes the pictures and their sheet; returns the exit code. For options, see parse_args."""
     size = args.size or network.size or (CLASS_SIZE if args.classes else SIZE)
-    anything = args.channels or args.classes or args.objective or args.all_layers
+    anything = args.channels or args.classes or args.objective or args.interpolate or args.all_layers
     with tf.Graph().as_default() as tf_graph:
         graph = build_graph(network.build, size, args.basis, network.gray, args.robustness)
         tiles = sheet_tiles.choose(graph.end_points, network.labels, args.channels or (), args.classes or (),
                                    args.objective or (), args.all_layers if anything else PER_LAYER, args.neurons,
-                                   args.diversity)
+                                   args.diversity, args.interpolate or ())
         batches = sheet_tiles.in_batches(tiles, graph.end_points, size, size, args.diversity)
         built = {}
         for batch in batches:
@@ -241,8 +243,9 @@ def make_sheet(args, network, started):
             return built[sheet_tiles.sources(batch[0], graph.end_points)]
         check_size(sess, graph, batches, objectives_of, size)
         run_dir = open_run(args, network, [f'{len(tiles)} pictures'])
+        summary.draw(run_dir / 'network.png', graph.seen, [source[0] for sources in built for source in sources])
         with SheetRun(run_dir, batches, args.steps, args.quiet) as run:
-            visualize(run, batches, sess, graph, objectives_of, num_steps=args.steps,
+            visualize(run, batches, sess, graph, objectives_of, basis=args.basis, num_steps=args.steps,
                       learning_rate=args.learning_rate, seed=args.seed)
     return run.conclude(f'What {network.name} responds to', args.output, started)
 
@@ -267,28 +270,14 @@ def explain(args, network, started):
     paths = images.find_images(args.explain, '--explain')
     photographs = [load_photograph(path, size, network.gray) for path in paths]
     with tf.Graph().as_default() as tf_graph:
-        graph, classes = build_classifier(network, size, args.classes or ())
+        graph, classes = explanations.build_classifier(network, size, args.classes or ())
         tf_graph.finalize()
-    rows, facts, jobs = [], [], [(path, photograph, number) for path, photograph in zip(paths, photographs)
-                                 for number in classes or [None]]
+    jobs = [(path, photograph, number) for path, photograph in zip(paths, photographs) for number in classes or [None]]
     with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess:
         run_dir = open_run(args, network, [f'{len(jobs)} answers explained'])
-        explainer = attribution.Explainer(sess, graph)
-        with progress.Progress(len(jobs), unit='answer', quiet=args.quiet) as bar:
-            for count, (path, photograph, number) in enumerate(jobs, 1):
-                probabilities = explainer.probabilities(photograph)
-                number = int(np.argmax(probabilities)) if number is None else number
-                name = sheet_tiles.class_name(number, graph.probabilities, network.labels)
-                maps, gap = explainer.explain(photograph, number, args.seed)
-                drawn = {method: attribution.draw(photograph, found) for method, found in maps.items()}
-                for method, picture in drawn.items():
-                    images.save_image(run_dir / 'pictures' / f'{count:03d}_{method.replace(" ", "_")}.png', picture)
-                rows.append((f'{path.name}: {name}, {100 * probabilities[number]:.1f} %',
-                             [contact_sheets.show(photograph, MAP_SIZE, 'picture')]
-                             + [contact_sheets.show(picture, MAP_SIZE, method) for method, picture in drawn.items()]))
-                facts.append({'file': str(path), 'class': name, 'probability': float(probabilities[number]),
-                              'completeness_gap': gap})
-                bar.update({'class': name})
+        summary.draw(run_dir / 'network.png', graph.images, graph.probabilities)
+        rows, facts = explanations.explain(run_dir, attribution.Explainer(sess, graph), jobs, network.labels, args.seed,
+                                           args.quiet)
     sheet = run_dir / 'explanation.png'
     plotting.plot_rows(sheet, rows, f'Which pixels the answers of {network.name} come from')
     if args.output:
@@ -312,22 +301,6 @@ def load_photograph(path, size, gray):
     return attribution.center_square(images.load_image(path), size)
 
 
-def build_classifier(network, size, names):
-    """Builds a classifier for explanations in the default graph; returns (attribution.Attribution, classes' numbers).
-
-    Raises:
-      InputError: the network is no classifier, has no such class, or its pictures have another size.
-    """
-    def find_logits(end_points):
-        numbers.extend(sheet_tiles.find_class(name, end_points, network.labels).channel for name in names)
-        return sheet_tiles.find_logits(end_points)
-    numbers = []
-    try:
-        return attribution.build(network.build, size, size, find_logits), numbers
-    except ValueError as error:  # of TensorFlow, while it builds the graph
-        raise InputError(f'--size {size}: does not suit this network ({str(error).splitlines()[0]:.120})')
-
-
 # ---- Command line ----
 
 def parse_args(argv):
@@ -339,6 +312,8 @@ def parse_args(argv):
     group.add_argument('--objective', action='append', metavar='SUM',
                        help='LAYER, LAYER:CHANNEL, LAYER:CHANNEL@Y,X, LAYER:CLASS NAME or LAYER:mean, with *WEIGHT or '
                             'without, and + between several; repeat it for more pictures')
+    group.add_argument('--interpolate', nargs=2, metavar='OBJECTIVE',
+                       help=f'{sheet_tiles.INTERPOLATED} pictures from one to the other, such as two channels')
     group.add_argument('--all-layers', type=cli.whole_number(1, 64), nargs='?', const=PER_LAYER, metavar='N',
                        help=f'N channels of every layer (default: {PER_LAYER}, where nothing else is asked for)')
     group.add_argument('--neurons', action='store_true', help='the unit at the center of a channel, not the whole')
@@ -371,7 +346,8 @@ def check_args(args):
     for text in args.objective or ():
         for part in text.split('+'):
             objectives.parse(part.strip())
-    sheet = [name for name in ('channels', 'objective', 'all_layers', 'neurons') if getattr(args, name)]
+    sheet_tiles.parse_interpolated(args.interpolate or ())
+    sheet = [name for name in ('channels', 'objective', 'interpolate', 'all_layers', 'neurons') if getattr(args, name)]
     if args.explain and sheet:
         raise InputError(f'--explain explains classes: leave --{sheet[0].replace("_", "-")} out')
     if args.run and (args.graph or args.network):

@@ -13,7 +13,7 @@ from common.session import tf
 from networks.grad_cam import grad_cam
 
 METHODS = 'integrated gradients', 'SmoothGrad', 'occlusion', 'Grad-CAM'
-STEPS = 50                  # of integrated gradients
+STEPS, TAGS = 50, 4         # of integrated gradients; points in each to choose from
 SAMPLES, NOISE = 25, 0.15   # of SmoothGrad; its noise's standard deviation, of the image's range
 PATCHES = 7                 # that cover a side without overlap; occlusion moves by half a patch
 AT_ONCE = 10                # images in one step
@@ -117,17 +117,28 @@ class Explainer:
           (float32 [height, width], which adds up to about the second; float, probability of the image less that of the
           baseline).
 
-        Source: Sundararajan, Taly and Yan 2017, Axiomatic Attribution for Deep Networks, arXiv 1703.01365, equation 3;
-          the gradients are those in the middle of each step.
+        Source: Sundararajan, Taly and Yan 2017, Axiomatic Attribution for Deep Networks, arXiv 1703.01365, equation 3.
+          A network's gradient is rough: with those in the middle of each step the sum is up to 5 % off. Here each is
+          taken at the one of TAGS points of its step whose slope keeps the sum closest to the probability so far.
         """
         difference = image - np.float32(baseline)
-        middles = (np.arange(steps) + 0.5) / steps
-        total = np.zeros_like(image, np.float64)
+        scores = self.along(self.graph.score, difference, baseline, np.linspace(0, 1, steps * TAGS + 1), number)
+        scores = scores.astype(np.float64)
+        slopes = TAGS * np.diff(scores).reshape(steps, TAGS)    # what a step would add with the slope at each point
+        changes = np.diff(scores[::TAGS])                       # what it is to add
+        total, off = np.zeros_like(image, np.float64), 0.0
         for start in range(0, steps, AT_ONCE):
-            way = on_the_way(difference, baseline, middles[start:start + AT_ONCE])
-            total += self.run(self.graph.gradient, way, number).sum(axis=0, dtype=np.float64) / steps
-        first, last = self.run(self.graph.score, on_the_way(difference, baseline, np.array([0, 1])), number)
-        return np.sum(total * difference, axis=-1).astype(np.float32), float(last) - float(first)
+            tags = choose_tags(slopes[start:start + AT_ONCE], changes[start:start + AT_ONCE], off)
+            ways = (start + np.arange(len(tags)) + (tags + 0.5) / TAGS) / steps
+            total += self.along(self.graph.gradient, difference, baseline, ways, number).sum(axis=0,
+                                                                                             dtype=np.float64) / steps
+            off = changes[:start + AT_ONCE].sum() - (total * difference).sum()
+        return np.sum(total * difference, axis=-1).astype(np.float32), float(scores[-1] - scores[0])
+
+    def along(self, tensor, difference, baseline, ways, number):
+        """Computes a tensor for images on the way, a few at a time."""
+        return np.concatenate([self.run(tensor, on_the_way(difference, baseline, ways[start:start + AT_ONCE]), number)
+                               for start in range(0, len(ways), AT_ONCE)])
 
     def smooth_grad(self, image, number, seed=0):
         """Computes the mean size of the logit's gradient over noisy copies of an image: float32 [height, width].
@@ -174,6 +185,24 @@ def center_square(image, size):
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     return pictures.resize_image(image[top:top + side, left:left + side], size, size)
+
+
+def choose_tags(slopes, changes, off=0.0):
+    """Chooses where in each step of an integral the integrand is taken.
+
+    Args:
+      slopes: float64 [steps, tags], about what a step adds with each choice.
+      changes: float64 [steps], what it is to add.
+      off: float, what the sum lacks before.
+
+    Returns:
+      int [steps]; what one step adds too much or too little, the next ones make up for.
+    """
+    tags = []
+    for step, change in zip(slopes, changes):
+        tags.append(int(np.abs(step - (change + off)).argmin()))
+        off += change - step[tags[-1]]
+    return np.array(tags)
 
 
 def on_the_way(difference, baseline, ways):

@@ -17,6 +17,7 @@ FORMS = 'LAYER:CHANNELS with CHANNELS such as 0-35 or 1,5,9-12, or LAYER for all
 BATCH_PIXELS = 12 * 128 ** 2        # of all pictures in a batch: larger ones are no faster on a CPU
 MOST_BATCH_PIXELS = 2 ** 22         # where pictures have to be in one batch: about 4 GB in a network's lower layers
 CENTER = 0.5, 0.5
+INTERPOLATED = 5                    # pictures from one objective to another, both included
 ACTIVATIONS = 'Relu', 'Relu6', 'LeakyRelu', 'Elu', 'Selu', 'Softplus', 'Tanh', 'Sigmoid', 'ConcatV2'
 
 
@@ -36,7 +37,8 @@ class SheetTile(NamedTuple):
 
 # ---- Which tiles ----
 
-def choose(end_points, labels=None, channels=(), classes=(), sums=(), per_layer=None, neurons=False, copies=1):
+def choose(end_points, labels=None, channels=(), classes=(), sums=(), per_layer=None, neurons=False, copies=1,
+           interpolated=()):
     """Finds everything that was asked for in a network.
 
     Args:
@@ -48,6 +50,7 @@ def choose(end_points, labels=None, channels=(), classes=(), sums=(), per_layer=
       per_layer: int, channels of every layer, spread over all that it has; None for none.
       neurons: bool, the unit at the center of each channel instead of the channel everywhere.
       copies: int, pictures for each objective.
+      interpolated: two of str, objectives: INTERPOLATED pictures lead from one to the other; or nothing.
 
     Returns:
       list of SheetTile, a layer's together, each once; copies stand side by side.
@@ -60,6 +63,7 @@ def choose(end_points, labels=None, channels=(), classes=(), sums=(), per_layer=
              for layer, channel in find_channels(text, end_points)]
     found += [_class_tile(name, end_points, labels) for name in classes]
     found += [_sum_tile(text, end_points, labels) for text in sums]
+    found += _interpolated_tiles(interpolated, end_points, labels)
     if per_layer:
         for layer in overview(end_points):
             count = end_points[layer].shape.as_list()[-1]
@@ -81,6 +85,25 @@ def _sum_tile(text, end_points, labels):
         if term.position and term.channel is None:
             raise InputError(f'--objective {text}: a position needs a channel')
     return SheetTile(heading='', caption=text, terms=terms)
+
+
+def parse_interpolated(texts):
+    """Reads the two objectives, or none, that --interpolate is given; raises InputError as objectives.parse."""
+    try:
+        return [objectives.parse(text) for text in texts]
+    except InputError as error:
+        raise InputError(str(error).replace('--objective', '--interpolate', 1))
+
+
+def _interpolated_tiles(texts, end_points, labels):
+    try:
+        terms = [objectives.resolve(term, end_points, labels) for term in parse_interpolated(texts)]
+    except InputError as error:
+        raise InputError(str(error).replace('--objective', '--interpolate', 1))
+    ways = np.linspace(0, 1, INTERPOLATED) if terms else ()
+    return [SheetTile(heading=' to '.join(texts), caption=f'{100 * way:.0f} %',
+                      terms=tuple(term._replace(weight=term.weight * amount) for term, amount
+                                  in zip(terms, (1 - way, way)))) for way in ways]
 
 
 def find_class(name, end_points, labels):

@@ -41,6 +41,31 @@ def test_integrated_gradients_add_up_and_see_what_counts(explainer):
     np.testing.assert_allclose(found[:, :4], expected * (difference / expected.sum()), rtol=1e-3, atol=1e-7)
 
 
+def test_integrated_gradients_of_a_rough_network():
+    def network(images):
+        """A probability of 0.5 to 0.55, with a wave for each of the 50 steps, to which every middle gives -20 %."""
+        way = tf.reduce_mean(images, axis=[1, 2, 3]) / 100 - 1
+        probability = 0.5 + 0.05 * (way + 0.2 * tf.sin(100 * np.pi * way) / (100 * np.pi))
+        return {'logits': tf.math.log(tf.stack([probability, 1 - probability], axis=1))}
+
+    graph = attribution.build(network, 8, 8, lambda end_points: 'logits')
+    with tf.Session() as sess:
+        explainer = attribution.Explainer(sess, graph)
+        found, difference = explainer.integrated_gradients(np.full([8, 8, 3], 200, np.float32), 0, baseline=100)
+        middles = explainer.along(graph.gradient, np.full([8, 8, 3], 100, np.float32), 100,
+                                  (np.arange(50) + 0.5) / 50, 0).mean(axis=0) * 100
+    assert difference == pytest.approx(0.05, rel=1e-3)
+    assert middles.sum() == pytest.approx(0.04, rel=1e-2)
+    assert found.sum() == pytest.approx(difference, rel=1e-2)
+
+
+def test_a_step_makes_up_for_the_last():
+    slopes = np.array([[0.5, 2], [0.5, 2], [0.5, 2]])
+    # 0.5 of 1 lacks 0.5; of the 1.5 that are then due 2 is nearest (0.5 too much); then 0.5 is due.
+    assert attribution.choose_tags(slopes, np.ones(3)).tolist() == [0, 1, 0]
+    assert attribution.choose_tags(slopes, np.ones(3), off=0.5).tolist() == [1, 0, 0]
+
+
 def test_smooth_grad_of_a_linear_logit_is_its_weights(explainer):
     found = explainer.smooth_grad(photograph(), 0)
     np.testing.assert_allclose(found[:, :4], np.abs(WEIGHTS[:, 0]).sum() / 32, rtol=1e-5)

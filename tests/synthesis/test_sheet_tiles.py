@@ -120,3 +120,15 @@ def test_channels_of_two_branches_of_a_module_do_not_share_a_batch():
     assert sheet_tiles.in_batches(tiles, layers, 128, 128) == [tiles[:2], tiles[2:]]
     numbers = [sheet_tiles.number_in_source(tile.terms[0], layers) for tile in tiles]
     assert numbers == [2, 3, 0, 1]  # within their branches
+
+
+def test_from_one_objective_to_another():
+    layers = end_points(one=4, three=2)
+    tiles = sheet_tiles.choose(layers, interpolated=['one:1', 'three:0*2'])
+    assert [tile.caption for tile in tiles] == ['0 %', '25 %', '50 %', '75 %', '100 %']
+    assert {tile.heading for tile in tiles} == {'one:1 to three:0*2'}
+    weights = [[term.weight for term in tile.terms] for tile in tiles]
+    assert weights == [[1, 0], [0.75, 0.5], [0.5, 1], [0.25, 1.5], [0, 2]]
+    assert tiles[1].file_name() == 'one-1-to-three-0-2_25.png'
+    with pytest.raises(InputError, match="--interpolate one:9: no channel 9; one has the channels 0 to 3"):
+        sheet_tiles.choose(layers, interpolated=['one:1', 'one:9'])
