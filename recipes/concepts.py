@@ -161,8 +161,9 @@ def output_sizes(sess, material, path, size=28):
     """Over n cells, with p cells of padding on each side, a kernel of k cells at stride s has
     o = ⌊(n + 2p − k) / s⌋ + 1 positions. The table is for n = 28, a digit's pixels: a 5×5 kernel leaves 24×24."""
     kernels, columns = (1, 2, 3, 5, 7), [(stride, padding) for stride in (1, 2, 3) for padding in (0, 1, 2, 3)]
-    table = np.array([[len(sess.run(conv2d(np.zeros([size + 2 * padding] * 2), np.zeros([kernel] * 2), stride=stride)))
-                       for stride, padding in columns] for kernel in kernels])
+    outputs = sess.run([[conv2d(np.zeros([size + 2 * padding] * 2), np.zeros([kernel] * 2), stride=stride)
+                         for stride, padding in columns] for kernel in kernels])
+    table = np.array([[len(output) for output in row] for row in outputs])
     check(table, [[(size + 2 * padding - kernel) // stride + 1 for stride, padding in columns] for kernel in kernels])
     diagrams.output_sizes(path, table, size, kernels, columns, framed=(kernels.index(5), columns.index((1, 0))))
     return {f'kernel_{kernel}': row for kernel, row in zip(kernels, table)}

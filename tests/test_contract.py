@@ -23,10 +23,18 @@ NOT_COMPARED = re.compile(r'run\.json|report\.html|\.thumbnail\.jpg|\.lock|check
                           r'tensorboard/|.*\.npz|saved_model/|model\.h5')
 
 
+@pytest.fixture(scope='module')
+def server():
+    """The process whose forks run the recipes."""
+    made = tiny_recipes.Server()
+    yield made
+    made.close()
+
+
 @pytest.fixture(scope='module', params=list(tiny_recipes.SUBJECTS))
-def tiny(request, tmp_path_factory):
+def tiny(request, server, tmp_path_factory):
     """The TinyRecipe of each recipe in turn; calling it runs a command line."""
-    recipe = tiny_recipes.TinyRecipe(request.param, tmp_path_factory.mktemp(request.param))
+    recipe = tiny_recipes.TinyRecipe(server, request.param, tmp_path_factory.mktemp(request.param))
     yield recipe
     recipe.close()
 

@@ -1,7 +1,8 @@
 """Every recipe on a tiny network and tiny data, run as a user runs it: by a command line, in a process of its own.
 
-As a program, `python tiny_recipes.py NAME FOLDER` prepares a recipe and then runs the requests that come as lines of
-JSON on stdin, each in a fork of itself: TensorFlow is imported once, and no run sees another's session.
+As a program, `python tiny_recipes.py` answers lines of JSON on stdin: [name, folder] prepares a recipe, in a fork of
+the program; what follows are its runs, each in a fork of that, and null ends with the recipe. So TensorFlow is imported
+once for all, and no run sees another's session.
 """
 import json
 import os
@@ -9,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any, List, NamedTuple, Tuple
 
@@ -43,8 +45,10 @@ class Subject(NamedTuple):
 # ---- The recipes: functions of a folder for their files to a Subject ----
 
 def concepts(folder):
-    """As it is."""
+    """Three of the ideas: numbers alone, learned filters, an animation; test_concepts.py has them all."""
     import concepts
+    concepts.IDEAS = {idea: concepts.IDEAS[idea] for idea in (
+        concepts.convolution, concepts.kernels_and_filters, concepts.sliding_kernel)}
     return Subject(concepts, [], [], '--content', len(concepts.IDEAS), (20000, 'convolution.png'))
 
 
@@ -187,13 +191,30 @@ def noise(path, height, width):
 
 # ---- The server ----
 
-def serve(name, folder):
-    """Prepares a recipe and answers requests, until stdin ends."""
-    subject = SUBJECTS[name](folder)
+def serve():
+    """Prepares the recipes that stdin asks for, one after the other, each in a fork of this process."""
     warm_up()
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            try:
+                serve_recipe(*json.loads(line))
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        print('null', flush=True)
+
+
+def serve_recipe(name, folder):
+    """Prepares a recipe and runs what stdin asks for, until that is null."""
+    subject = SUBJECTS[name](Path(folder))
     print(json.dumps(subject._replace(module=subject.module.__file__)._asdict()), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
+        if request is None:
+            break
         child = os.fork()
         if not child:
             run(subject.module, **request)
@@ -234,7 +255,6 @@ def run(module, argv, out, err, stop=None, limit=None, draws=True):
         sys.argv = [module.__file__, *argv]
         code = module.main(argv)
     except BaseException:
-        import traceback
         traceback.print_exc()
     finally:
         sys.stdout.flush()
@@ -256,40 +276,56 @@ def stop_after(number, steps):
     Progress.update = update_and_stop
 
 
+class Server:
+    """This file as a program, from the tests' side."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, '-W', 'ignore', str(TESTS / 'tiny_recipes.py')], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True, env=dict(
+                os.environ, PYTHONPATH=os.pathsep.join([str(RECIPES), str(TESTS)]), RECIPES_OFFLINE='1'))
+
+    def ask(self, request):
+        """Sends a request; returns its answer."""
+        self.process.stdin.write(json.dumps(request) + '\n')
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def close(self):
+        """Ends the program."""
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
 class TinyRecipe:
-    """A recipe's server, from the tests' side.
+    """A recipe that a server has prepared.
 
     Attributes:
       recipe: Path of the recipe's file.
       subject: Subject.
     """
 
-    def __init__(self, name, folder):
-        self.name, self.folder = name, folder
-        self.server = subprocess.Popen(
-            [sys.executable, '-W', 'ignore', str(TESTS / 'tiny_recipes.py'), name, str(folder)], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, text=True, env=dict(
-                os.environ, PYTHONPATH=os.pathsep.join([str(RECIPES), str(TESTS)]), RECIPES_OFFLINE='1'))
-        self.subject = Subject(**json.loads(self.server.stdout.readline()))
+    def __init__(self, server, name, folder):
+        self.server, self.folder = server, folder
+        self.subject = Subject(**server.ask([name, str(folder)]))
         self.recipe = Path(self.subject.module)
 
     def __call__(self, *argv, **request):
         """Runs a command line, which `places` end; see `run`. Returns (exit code, stdout, stderr)."""
         argv = [*map(str, argv), *self.subject.places]
         out, err = self.folder / 'stdout', self.folder / 'stderr'
-        self.server.stdin.write(json.dumps(dict(request, argv=argv, out=str(out), err=str(err))) + '\n')
-        self.server.stdin.flush()
-        return int(self.server.stdout.readline()), out.read_text(), err.read_text()
+        code = self.server.ask(dict(request, argv=argv, out=str(out), err=str(err)))
+        return code, out.read_text(), err.read_text()
 
     def run_dir(self, output_dir):
         """Returns the Path of the latest run in an output folder."""
         return (Path(output_dir) / self.recipe.stem / 'latest').resolve()
 
     def close(self):
-        """Ends the server."""
-        self.server.stdin.close()
-        self.server.wait()
+        """Ends the recipe; the server is free for another."""
+        self.server.ask(None)
 
 
 if __name__ == '__main__':
-    serve(sys.argv[1], Path(sys.argv[2]))
+    serve()
