@@ -20,7 +20,7 @@ PLAIN_CLIENT = Path(__file__).with_name('plain_client.py')
 pytestmark = pytest.mark.slow
 # Files that differ from run to run: times, where things are, what tells processes apart.
 NOT_COMPARED = re.compile(r'run\.json|report\.html|\.thumbnail\.jpg|\.lock|checkpoints/(state\.json|checkpoint)|'
-                          r'tensorboard/|.*\.npz|saved_model/|model\.h5')
+                          r'tensorboard/|.*(checkpoint|state)\.npz|saved_model/|model\.h5')
 
 
 @pytest.fixture(scope='module')
@@ -49,7 +49,10 @@ def whole(tiny):
 
 
 def contents(run_dir):
-    """Returns {name: checksum} of a run's files, those of NOT_COMPARED left out; of tables all but the seconds."""
+    """Returns {name: checksum} of a run's files, those of NOT_COMPARED left out; of tables all but the seconds.
+
+    Of archives of arrays the arrays count: their files hold the time, too.
+    """
     found = {}
     for path in sorted(run_dir.rglob('*')):
         name = path.relative_to(run_dir).as_posix()
@@ -58,6 +61,8 @@ def contents(run_dir):
             if path.suffix == '.csv':
                 with path.open() as table:
                     content = repr([{**row, 'seconds': ''} for row in csv.DictReader(table)]).encode()
+            if path.suffix == '.npz':
+                content = repr([(name, array.tobytes()) for name, array in sorted(np.load(str(path)).items())]).encode()
             found[name] = hashlib.sha256(content).hexdigest()
     return found
 
@@ -91,7 +96,7 @@ def test_the_command_that_ctrl_c_prints_ends_as_if_never_stopped(tiny, whole):
     assert code == 0, err
     found = contents(tiny.run_dir(output))
     assert found == {name: content for name, content in contents(whole[0]).items() if name in found}
-    assert [name for name in found if name.endswith(('.csv', '.data-00000-of-00001', '.png', '.mp4', '.gif'))]
+    assert [name for name in found if name.endswith(('.csv', '.data-00000-of-00001', '.png', '.mp4', '.gif', '.npz'))]
 
 
 def test_a_finished_run_repeats_its_result(tiny, whole):

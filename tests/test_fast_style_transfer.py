@@ -161,26 +161,6 @@ def test_what_was_learned_is_painted_by_name(recipe, photo, painting, tmp_path):
     assert runs.read_record(latest(tmp_path))['pictures'][0]['name'] == 'photo_painting'
 
 
-@pytest.mark.slow
-def test_learning_stopped_and_resumed_gives_the_same_style(recipe, painting, tmp_path, monkeypatch):
-    from synthesis import picture_run
-    monkeypatch.setattr(picture_run, 'SECONDS_BETWEEN_CHECKPOINTS', 0.0)
-    assert recipe('--learn', painting, *LEARN) == 0
-    whole = runs.load_arrays(latest(tmp_path) / 'painting.style.npz')['style']
-    record = picture_run.PictureRun.record
-
-    def stop(self, step, *args, **kwargs):
-        record(self, step, *args, **kwargs)
-        if step == 4:
-            raise KeyboardInterrupt
-    monkeypatch.setattr(picture_run.PictureRun, 'record', stop)
-    assert recipe('--learn', painting, *LEARN, '--output-dir', tmp_path / 'other') == 130
-    monkeypatch.setattr(picture_run.PictureRun, 'record', record)
-    assert recipe('--resume', '--output-dir', tmp_path / 'other') == 0
-    found, = (tmp_path / 'other').glob('*/2*/painting.style.npz')
-    assert (runs.load_arrays(found)['style'] == whole).all()
-
-
 def test_export(recipe, photo, tmp_path):
     assert recipe('--content', photo, '--style-number', 5, '--export', '--output', tmp_path / 'painted.png') == 0
     with tf.Graph().as_default(), tf.Session() as sess:
