@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
-from common import cli, files, images, plotting, runs, session
+from common import cli, files, images, parallel, plotting, runs, session
 from common.errors import InputError
 from common.session import tf, tflearn
 from datasets import augmentation, cifar10
@@ -129,16 +129,17 @@ class Graph(NamedTuple):
     saver: Any           # all variables
 
 
-def minimize(loss, network, num_steps, learning_rate, weight_decay):
-    """Returns (float32 [] learning rate, tf.Operation of one step), as the network is trained; see build_graph."""
+def minimize(loss, network, num_steps, learning_rate, weight_decay, **figures):
+    """Returns (float32 [] learning rate, (tf.Operation of one step, the figures)), as the network is trained."""
     global_step = tf.train.get_or_create_global_step()
     with tf.name_scope('train'):
         if network == 'airbench':
             rate, kernels, others = airbench.rates(learning_rate, tf.cast(global_step, tf.float32) / num_steps)
-            return rate, muon.minimize(loss, global_step, rate, kernels, others, weight_decay=weight_decay)
+            return rate, muon.minimize(loss, global_step, rate, kernels, others, weight_decay=weight_decay, **figures)
         rate = optimization.cosine(global_step, num_steps, learning_rate, WARMUP_STEPS)
         decay = weight_decay * rate if weight_decay else None
-        return rate, optimization.minimize_with_decay(loss, tf.train.AdamOptimizer(rate), global_step, decay)
+        return rate, optimization.minimize_with_decay(loss, tf.train.AdamOptimizer(rate), global_step, decay,
+                                                      **figures)
 
 
 def build_graph(*, network='book', seed=0, keep_prob=0.5, label_smoothing=0.0, weight_decay=0.0, learning_rate=1e-3,
@@ -181,7 +182,10 @@ def build_graph(*, network='book', seed=0, keep_prob=0.5, label_smoothing=0.0, w
         loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(smooth, logits))
     with tf.name_scope('accuracy'):
         accuracy = tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, axis=1), labels), tf.float32))
-    rate, train_op = minimize(loss, network, num_steps, learning_rate, weight_decay) if num_steps else (None, None)
+    rate = train_op = None
+    if num_steps:
+        rate, (train_op, (loss, accuracy)) = minimize(loss, network, num_steps, learning_rate, weight_decay,
+                                                      figures=(loss, accuracy), labels=labels)
     return Graph(images=inputs, labels=labels, is_training=is_training, filters=filters,
                  probabilities=tf.nn.softmax(logits), loss=loss, accuracy=accuracy, learning_rate=rate,
                  train_op=train_op, saver=tf.train.Saver(max_to_keep=0))
@@ -220,7 +224,7 @@ def train(sess, graph, data, run_dir, *, num_steps, batch_size, augment='standar
         with contextlib.closing(prepared):
             for _, (inputs, labels) in zip(run.steps(), prepared):
                 _, loss, accuracy, rate = sess.run([graph.train_op, graph.loss, graph.accuracy, graph.learning_rate], {
-                    graph.images: inputs, graph.labels: labels, graph.is_training: True})
+                    graph.images: parallel.part(inputs), graph.labels: parallel.part(labels), graph.is_training: True})
                 run.record(loss, accuracy, rate)
     return run.state
 
@@ -326,7 +330,7 @@ def parse_args(argv):
     group, names = classifier.add_options(parser, "classify images with a trained run; each one's center square")
     group.add_argument('--tta', action='store_true',
                        help='also report accuracy averaged over image and mirror image; airbench: shifted ones, too')
-    args = cli.parse_args(parser, argv, RECIPE, free=('tta', *names), preset=preset)
+    args = cli.parse_args(parser, argv, RECIPE, free=('tta', *names), preset=preset, shared=True)
     check_options(args)
     return args
 
@@ -355,6 +359,8 @@ def main(argv=None):
     """Runs the recipe; returns its exit code."""
     started = time.monotonic()
     args = parse_args(argv)
+    if args.predict or args.book:
+        parallel.check_alone('--predict' if args.predict else '--book')
     if args.predict:
         found = classifier.find_trained_run(args.output_dir, RECIPE, args.run or args.run_dir)
         return classify_files(args.predict, found, args.device, args.threads)
@@ -363,7 +369,7 @@ def main(argv=None):
         files.check_writable(args.output_dir / RECIPE / runs.RECORD, '--output-dir')
     data = cifar10.load(args.data_dir, args.quiet)
     batches.check_batch_size(args.batch_size, len(data.train_images))
-    device = session.describe_device(args.device, args.threads)
+    device = parallel.describe_device(args.device, args.threads)
     run_dir, _ = open_run(args.run_dir, args.output_dir, RECIPE, settings=args.settings, seed=args.seed, device=device,
                           source=data.source, num_images=len(data.train_images), checksums=data.checksums)
     started -= seeds.seconds_before(run_dir)

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple, Optional, Tuple
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
-from common import cli, files, runs, session
+from common import cli, files, parallel, runs
 from common.errors import InputError
 from common.session import keras, tf
 from datasets import image_folder, layouts
@@ -144,7 +144,9 @@ def build_stage(name, model, layer, *, num_steps, learning_rate, class_weights, 
         accuracy = tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, axis=1), labels), tf.float32))
         rate = tf.constant(learning_rate) if book else optimization.cosine(step, num_steps, learning_rate)
         optimizer = tf.train.MomentumOptimizer(rate, MOMENTUM) if book else tf.train.AdamOptimizer(rate)
-        train_op = optimizer.minimize(loss, step, variables)
+        gradients, (loss, accuracy) = parallel.average(
+            optimizer.compute_gradients(loss, variables), (loss, accuracy), labels)
+        train_op = optimizer.apply_gradients(gradients, step)
     return Stage(layer=layer, inputs=inputs, labels=labels, keep_prob=keep_prob, probabilities=tf.nn.softmax(logits),
                  loss=loss, accuracy=accuracy, learning_rate=rate, train_op=train_op, variables=tuple(variables))
 
@@ -177,7 +179,9 @@ def train(sess, head_stage, fine_stage, features, data, run_dir, *, num_steps, e
     sess.graph.finalize()  # the loop must not add to it
     if state:
         runs.restore_checkpoint(run_dir, saver, sess, state['step'])
-    elif num_steps[0]:  # takes a minute, so that an interrupted stage 1 starts again
+    else:
+        parallel.broadcast_variables(sess)
+    if not state and num_steps[0]:  # takes a minute, so that an interrupted stage 1 starts again
         say('stage 1: training the head')
         found = train_stage(sess, head_stage, features, data, run_dir, save_in_memory, name='stage1',
                             num_steps=num_steps[0], epoch_steps=epoch_steps, validate_every=epoch_steps,
@@ -215,8 +219,9 @@ def train_stage(sess, stage, features, data, run_dir, save, *, num_steps, batch_
     copies, num_images = np.array(copies), len(data.train.labels)
 
     def load(step):
-        images = image_folder.take(data.train, batches.batch_indices(step, batch_size, num_images, seed))
-        drawn = copies[np.random.RandomState([seed, step]).randint(len(copies), size=batch_size)]
+        chosen = parallel.part(batches.batch_indices(step, batch_size, num_images, seed))
+        images = image_folder.take(data.train, chosen)
+        drawn = parallel.part(copies[np.random.RandomState([seed, step]).randint(len(copies), size=batch_size)])
         return features.read(stage.layer, images, drawn), images.labels
 
     def validate():
@@ -238,8 +243,10 @@ def predict(sess, stage, features, images, copy='original'):
     at_once = vgg_keras.images_at_once(stage.inputs.shape.as_list()[1])
     parts = [image_folder.take(images, slice(start, start + at_once))
              for start in range(0, len(images.labels), at_once)]
-    loaded = batches.prefetch(lambda part: features.read(stage.layer, part, [copy] * len(part.labels)), parts)
-    return np.concatenate([sess.run(stage.probabilities, {stage.inputs: inputs}) for inputs in loaded])
+    loaded = batches.prefetch(lambda part: features.read(stage.layer, part, [copy] * len(part.labels)),
+                              parallel.part(parts))
+    return np.concatenate(parallel.each(
+        lambda _: sess.run(stage.probabilities, {stage.inputs: next(loaded)}), parts))
 
 
 def evaluate(sess, stage, explainer, features, data, run_dir, *, seed=0, tta=False):
@@ -325,7 +332,7 @@ def parse_args(argv):
     group, free = classifier.add_options(parser, 'classify images, files or folders, with a trained run')
     group.add_argument('--tta', action='store_true',
                        help='also report accuracy averaged over each image and its mirror image')
-    args = cli.parse_args(parser, argv, RECIPE, free=('tta', 'features_dir', *free), changeable=PLACES,
+    args = cli.parse_args(parser, argv, RECIPE, free=('tta', 'features_dir', *free), changeable=PLACES, shared=True,
                           preset=lambda asked: BOOK if asked.book else {})
     classifier.check_options(args)
     check_options(args, parser)
@@ -350,6 +357,7 @@ def main(argv=None):
     """Runs the recipe; returns its exit code."""
     args, started = parse_args(argv), time.monotonic()
     if args.predict:
+        parallel.check_alone('--predict')
         paths = classifier.readable_images(args.predict)
         trained = classifier.find_trained_run(args.output_dir, RECIPE, args.run or args.run_dir)
         if args.data_dir != cli.default_dir('data'):
@@ -361,7 +369,7 @@ def main(argv=None):
     data = image_folder.load(args.data_dir, args.seed, args.quiet)
     say(image_folder.summarize(data))
     _, weights, source, _ = vgg.obtain_weights(args.models_dir, 'vgg16', args.weights_path, args.quiet)
-    device = session.describe_device(args.device, args.threads)
+    device = parallel.describe_device(args.device, args.threads)
     if args.features_dir:
         files.make_dir(args.features_dir, '--features-dir')
     places = {name: getattr(args, name).resolve() for name in PLACES if getattr(args, name)}
@@ -374,12 +382,13 @@ def main(argv=None):
     say(f'VGG-16 from {source}; {device}\nthis run: {run_dir}')
 
     fine_tuned_from = None if args.book else FROZEN_UP_TO[args.fine_tune]
-    features = BottleneckFeatures(args.features_dir or run_dir.parent / 'features', [
+    features = BottleneckFeatures(parallel.from_first(args.features_dir or run_dir.parent / 'features'), [
         TOP_LAYER if args.head_epochs else None, fine_tuned_from], args.size, weights, args.threads)
     copies = copy_names(args.views)  # the image as it is, its mirror image, others
     features.compute([(data.train, copies), (data.validation, copies[:1]), (data.test, copies[:1 + args.tta])],
                      device=args.device, say=say, quiet=args.quiet)
     batch_size = min(args.batch_size, len(data.train.labels))
+    batches.check_batch_size(batch_size, len(data.train.labels))
     epoch_steps = -(-len(data.train.labels) // batch_size)
     num_steps = args.head_epochs * epoch_steps, args.steps or args.epochs * epoch_steps
     with vgg_keras.open_session(args.device, args.threads, args.xla == 'on') as sess:

@@ -18,6 +18,7 @@ from common.session import tf
 from training import optimization
 
 RECIPES = Path(__file__).resolve().parent.parent / 'recipes'
+SHARED_RECIPE = Path(__file__).with_name('shared_recipe.py')
 needs_mpi = pytest.mark.skipif(not (shutil.which('mpirun') and importlib.util.find_spec('mpi4py')),
                                reason='no mpirun or no mpi4py: see requirements-mpi.txt')
 SETTINGS = {'OMPI_ALLOW_RUN_AS_ROOT': '1', 'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM': '1',  # in a container one is root
@@ -54,11 +55,11 @@ def variables(run_dir):
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
-def difference(one, other):
+def difference(one, other, pattern=r'weights/\w+'):
     """The norm of the difference of the weights, in units of their norm."""
-    one, other = ({name: value for name, value in variables(run_dir).items() if re.fullmatch(r'weights/\w+', name)}
+    one, other = ({name: value for name, value in variables(run_dir).items() if re.fullmatch(pattern, name)}
                   for run_dir in (one, other))
-    assert len(one) == len(other) == 8
+    assert len(one) == len(other) >= 8
     squares = [(np.sum((one[name] - other[name]) ** 2.0), np.sum(one[name] ** 2.0)) for name in one]
     return float(np.sqrt(sum(part for part, _ in squares) / sum(whole for _, whole in squares)))
 
@@ -133,6 +134,18 @@ def test_several_processes_compute_what_one_does(tmp_path):
     record = json.loads((two / 'run.json').read_text())
     assert record['processes'] == 2 and 'processes' not in json.loads((one / 'run.json').read_text())
     assert sorted(path.name for path in two.iterdir()) == sorted(path.name for path in one.iterdir())
+
+
+@needs_mpi
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['cifar10', 'transfer'])
+def test_two_processes_compute_what_one_does_in_other_recipes(tmp_path, name):
+    run_dirs = []
+    for count in (1, 2):
+        code, _, err = run(count, SHARED_RECIPE, name, tmp_path / str(count))
+        assert code == 0, err
+        run_dirs += (tmp_path / str(count) / 'output').glob('*/2*')
+    assert 0 < difference(*run_dirs, pattern=r'(?!.*Adam).*(W|b|kernel|bias)') < 1e-4
 
 
 @needs_mpi

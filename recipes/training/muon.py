@@ -8,6 +8,7 @@ Source: K. Jordan et al. 2024, Muon: an optimizer for hidden layers in neural ne
 """
 import numpy as np
 
+from common import parallel
 from common.session import tf
 
 COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the polynomial a x + b x³ + c x⁵ that takes (0, 1] to about 1
@@ -36,7 +37,8 @@ def orthogonalize(matrix, num_steps=3):
     return matrix
 
 
-def minimize(loss, global_step, rate, filters, others, *, weight_decay=0.0, filters_momentum=0.6, momentum=0.85):
+def minimize(loss, global_step, rate, filters, others, *, figures=(), labels=None, weight_decay=0.0,
+             filters_momentum=0.6, momentum=0.85):
     """Makes the operation of one step: Muon for filters, Nesterov's momentum for all else.
 
     The filters of a layer keep the norm sqrt(maps that they make): each step first scales them to it, so that the rate
@@ -52,10 +54,14 @@ def minimize(loss, global_step, rate, filters, others, *, weight_decay=0.0, filt
       weight_decay: float, in units of the rate of decay; of the others only, decoupled from the gradient.
       filters_momentum, momentum: float in [0, 1), of the filters and of the others.
 
+      figures, labels: see optimization.minimize_with_decay.
+
     Returns:
-      tf.Operation.
+      (tf.Operation, the figures).
     """
-    gradients = tf.gradients(loss, filters + [variable for variable, _, _ in others])
+    variables = filters + [variable for variable, _, _ in others]
+    pairs, figures = parallel.average(list(zip(tf.gradients(loss, variables), variables)), figures, labels)
+    gradients = [gradient for gradient, _ in pairs]
     updates = []
     # The averages of batch normalization, and the gradients, belong to the weights before the step.
     with tf.control_dependencies(gradients + tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
@@ -69,7 +75,7 @@ def minimize(loss, global_step, rate, filters, others, *, weight_decay=0.0, filt
             update, keep = _nesterov(variable, gradient, momentum)
             updates += [keep, variable.assign(variable * (1.0 - weight_decay * decay) - own_rate * update)]
     with tf.control_dependencies(updates):
-        return tf.assign_add(global_step, 1).op
+        return tf.assign_add(global_step, 1).op, figures
 
 
 def _nesterov(variable, gradient, momentum):

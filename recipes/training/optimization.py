@@ -27,7 +27,7 @@ def cosine(step, num_steps, peak, warmup_steps=0):
     return peak * 0.5 * (1.0 + tf.cos(np.pi * step / max(num_steps, 1)))
 
 
-def minimize_with_decay(loss, optimizer, global_step, decay=None):
+def minimize_with_decay(loss, optimizer, global_step, decay=None, figures=(), labels=None):
     """Makes the operation of one step, in which the weights (not the biases) decay apart from the gradient.
 
     In the loss, Adam would divide the decay of a weight by the size of its gradients.
@@ -38,19 +38,22 @@ def minimize_with_decay(loss, optimizer, global_step, decay=None):
       global_step: int64 [], which the operation increments.
       decay: float32 [], the fraction of each weight that is taken off; None for none.
 
+      figures: sequence of float32 [], means over this process's part of the batch, such as the loss.
+      labels: int64 [part of the batch], for their number.
+
     Returns:
-      tf.Operation.
+      (tf.Operation, the figures, means over the whole batch; see parallel.average).
 
     Source: Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2.
     """
-    gradients = optimizer.compute_gradients(loss)
+    gradients, figures = parallel.average(optimizer.compute_gradients(loss), figures, labels)
     kernels = [variable for variable in tf.trainable_variables() if variable.shape.ndims > 1 and decay is not None]
     # The averages of batch normalization, and the gradients, belong to the weights before the step.
     before = [gradient for gradient, _ in gradients] + tf.get_collection(tf.GraphKeys.UPDATE_OPS)
     with tf.control_dependencies(before):
         decayed = [kernel.assign(kernel * (1.0 - decay)) for kernel in kernels]
     with tf.control_dependencies(before + decayed):
-        return optimizer.apply_gradients(gradients, global_step)
+        return optimizer.apply_gradients(gradients, global_step), figures
 
 
 def dropout(layer, keep_prob, seed):
@@ -71,6 +74,7 @@ def dropout(layer, keep_prob, seed):
     """
     with tf.name_scope('dropout'):
         kept = parallel.draw(partial(tf.random.stateless_uniform, seed=seed), tf.shape(layer)) < keep_prob
+        kept.set_shape(layer.shape)
         return layer * tf.cast(kept, tf.float32) / keep_prob
 
 

@@ -53,7 +53,7 @@ def test_two_steps_written_out():
     filters, others = tf.Variable(kernel, dtype=tf.float32), tf.Variable(head, dtype=tf.float32)
     loss = (tf.reduce_sum(filters ** 2 * kernel_slope.astype(np.float32)) / 2
             + tf.reduce_sum(others ** 2 * head_slope.astype(np.float32)) / 2)
-    step = muon.minimize(loss, tf.train.get_or_create_global_step(), tf.constant(0.12), [filters],
+    step, _ = muon.minimize(loss, tf.train.get_or_create_global_step(), tf.constant(0.12), [filters],
                          [(others, tf.constant(0.3), tf.constant(0.2))], weight_decay=0.1)
     found = run([filters, others, tf.train.get_global_step()], [step, step])
     kernel_moving = head_moving = 0

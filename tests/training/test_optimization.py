@@ -25,7 +25,7 @@ def test_a_cosine_without_warm_up_starts_at_the_peak(num_steps):
 
 
 def after_a_step(variables, loss, optimizer, decay):
-    step = optimization.minimize_with_decay(loss, optimizer, tf.train.get_or_create_global_step(), decay)
+    step, _ = optimization.minimize_with_decay(loss, optimizer, tf.train.get_or_create_global_step(), decay)
     with session.open_session() as sess:
         sess.run(tf.global_variables_initializer())
         sess.run(step)
