@@ -11,6 +11,7 @@ import atexit
 import importlib
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -104,6 +105,7 @@ def speaker(name):
     if not rank():
         return name
     if not _Processes.stop_agreed:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # with which process 0 ends this one, without a word
         time.sleep(SECONDS_FOR_THE_FIRST)  # where all have the same reason it ends this one meanwhile
         sys.stderr = _Processes.stderr
         return f'{name}: process {rank()} of {size()}'
