@@ -101,13 +101,13 @@ def browser():
 
 def test_a_person_dreams_cancels_reloads_and_resumes(served, browser, tmp_path):
     photograph = tmp_path / 'my photograph.jpg'
-    photograph.write_bytes(encode(pixels(100, 128, 0), 'JPEG'))
+    photograph.write_bytes(encode(pixels(500, 640, 0), 'JPEG'))
     browser.open(f'http://{served.host}/')
     browser.run('document.querySelector("#form-dream").closest("details").open = true')
     browser.type('#dream-content', photograph)
-    for name, value in LONG.items():
+    for name, value in dict(LONG, octaves=4, steps=100, size=640).items():  # many seconds, to cancel and reload in
         browser.type(f'#dream-{name}', value, clear=True)
-    assert browser.run('return document.querySelector("#form-dream .preview").naturalWidth') == 128
+    assert browser.run('return document.querySelector("#form-dream .preview").naturalWidth') == 640
     browser.click('#form-dream button')
     wait_for(lambda: browser.run('return !!document.querySelector(".job.running progress")'))
     browser.open(f'http://{served.host}/')  # in the middle of it
