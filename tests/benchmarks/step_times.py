@@ -50,8 +50,9 @@ def cifar10(sess, network):
     import cifar10_tflearn as recipe
     from common.session import tf
     settings = dict(recipe.SETTINGS[network])
-    settings.pop('epochs')
     batch_size = settings.pop('batch_size')
+    for name in {'epochs', 'augment'} & set(settings):
+        settings.pop(name)
     pixels = RANDOM.uniform(0, 255, [batch_size, 32, 32, 3]).astype(np.uint8)
     graph = recipe.build_graph(network=network, num_steps=3516, statistics=recipe.measure(pixels), **settings)
     feed = {graph.images: pixels, graph.labels: RANDOM.randint(0, 10, batch_size), graph.is_training: True}
