@@ -264,10 +264,9 @@ def check_size(sess, graph, batches, objectives_of, size):
 
 # ---- Attribution: which pixels an answer comes from ----
 
-def explain(args, network, started):
+def explain(args, network, paths, started):
     """Explains a classifier's answers to photographs, a row of maps for each; returns the exit code."""
     size = args.size or network.size or CLASS_SIZE
-    paths = images.find_images(args.explain, '--explain')
     photographs = [load_photograph(path, size, network.gray) for path in paths]
     with tf.Graph().as_default() as tf_graph:
         graph, classes = explanations.build_classifier(network, size, args.classes or ())
@@ -346,7 +345,7 @@ def check_args(args):
     for text in args.objective or ():
         for part in text.split('+'):
             objectives.parse(part.strip())
-    sheet_tiles.parse_interpolated(args.interpolate or ())
+    sheet_tiles.check_interpolated(args.interpolate or ())
     sheet = [name for name in ('channels', 'objective', 'interpolate', 'all_layers', 'neurons') if getattr(args, name)]
     if args.explain and sheet:
         raise InputError(f'--explain explains classes: leave --{sheet[0].replace("_", "-")} out')
@@ -376,16 +375,16 @@ def main(argv=None):
     """Runs the recipe; returns its exit code."""
     started = time.monotonic()
     args = parse_args(argv)
-    photographs = images.find_images(args.explain, '--explain') if args.explain else []
-    for photograph in photographs:
-        images.load_image(photograph)
-    files.check_no_input(args.output, [args.graph, args.labels, *photographs], '--output')
+    paths = images.find_images(args.explain, '--explain') if args.explain else []
+    for path in paths:
+        images.load_image(path)
+    files.check_no_input(args.output, [args.graph, args.labels, *paths], '--output')
     network = classifiers.load_run(args.run) if args.run else classifiers.load(
         args.network, args.models_dir, args.graph, args.input_name, args.mean, args.labels, args.quiet, args.scale,
         args.feed or ())
     if args.list_layers:
         return classifiers.list_layers(network)
-    return explain(args, network, started) if args.explain else make_sheet(args, network, started)
+    return explain(args, network, paths, started) if paths else make_sheet(args, network, started)
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 A tile is one picture, made for one objective: a sum of terms, most often a single channel. Tiles whose terms are
 computed from the same tensors share a graph, and go through it in batches.
 """
+import contextlib
 import itertools
 import math
 import re
@@ -87,19 +88,25 @@ def _sum_tile(text, end_points, labels):
     return SheetTile(heading='', caption=text, terms=terms)
 
 
-def parse_interpolated(texts):
-    """Reads the two objectives, or none, that --interpolate is given; raises InputError as objectives.parse."""
+def check_interpolated(texts):
+    """Raises InputError where --interpolate is given what is no objective."""
+    with _as_option('--objective', '--interpolate'):
+        for text in texts:
+            objectives.parse(text)
+
+
+@contextlib.contextmanager
+def _as_option(name, asked):
+    """Has an InputError about one option name the one that was asked for."""
     try:
-        return [objectives.parse(text) for text in texts]
+        yield
     except InputError as error:
-        raise InputError(str(error).replace('--objective', '--interpolate', 1))
+        raise InputError(str(error).replace(name, asked, 1))
 
 
 def _interpolated_tiles(texts, end_points, labels):
-    try:
-        terms = [objectives.resolve(term, end_points, labels) for term in parse_interpolated(texts)]
-    except InputError as error:
-        raise InputError(str(error).replace('--objective', '--interpolate', 1))
+    with _as_option('--objective', '--interpolate'):
+        terms = [objectives.resolve(objectives.parse(text), end_points, labels) for text in texts]
     ways = np.linspace(0, 1, INTERPOLATED) if terms else ()
     return [SheetTile(heading=' to '.join(texts), caption=f'{100 * way:.0f} %',
                       terms=tuple(term._replace(weight=term.weight * amount) for term, amount
@@ -123,10 +130,8 @@ def find_class(name, end_points, labels):
     layer = find_logits(end_points)
     asked = objectives.Objective(text=f'{layer}:{name}', layer=layer, channel=int(name) if name.isdigit() else name,
                                  position=None, weight=1.0)
-    try:
+    with _as_option(f'--objective {layer}:{name}', f'--classes {name}'):
         return objectives.resolve(asked, end_points, labels)
-    except InputError as error:
-        raise InputError(str(error).replace(f'--objective {layer}:{name}', f'--classes {name}'))
 
 
 def _class_tile(name, end_points, labels):

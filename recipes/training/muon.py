@@ -53,7 +53,6 @@ def minimize(loss, global_step, rate, filters, others, *, figures=(), labels=Non
       others: list of (variable, float32 [] learning rate, float32 [] rate of decay).
       weight_decay: float, in units of the rate of decay; of the others only, decoupled from the gradient.
       filters_momentum, momentum: float in [0, 1), of the filters and of the others.
-
       figures, labels: see optimization.minimize_with_decay.
 
     Returns:

@@ -37,7 +37,6 @@ def minimize_with_decay(loss, optimizer, global_step, decay=None, figures=(), la
       optimizer: tf.train.Optimizer.
       global_step: int64 [], which the operation increments.
       decay: float32 [], the fraction of each weight that is taken off; None for none.
-
       figures: sequence of float32 [], means over this process's part of the batch, such as the loss.
       labels: int64 [part of the batch], for their number.
 
