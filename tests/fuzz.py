@@ -80,19 +80,22 @@ def in_fork(function, folder, seconds=SECONDS):
     child = os.fork()
     if not child:
         os.setpgid(0, 0)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         function(str(out), str(err))
         os._exit(99)  # the function ends the process
     status = None
-    while status is None and time.monotonic() - began < seconds:
-        found, code = os.waitpid(child, os.WNOHANG)
-        if found:
-            status = code
-        else:
-            time.sleep(0.01)
-    with contextlib.suppress(OSError):
-        os.killpg(child, signal.SIGKILL)  # also what it has started
+    try:
+        while status is None and time.monotonic() - began < seconds:
+            found, code = os.waitpid(child, os.WNOHANG)
+            if found:
+                status = code
+            else:
+                time.sleep(0.01)
+    finally:
+        with contextlib.suppress(OSError):
+            os.killpg(child, signal.SIGKILL)  # also what it has started
     if status is None:
         os.waitpid(child, 0)
     else:
@@ -665,14 +668,33 @@ def main(argv=None):
     tf.float32
     counts = collections.Counter()
     share = -(-args.count // len(args.recipes))
-    for name in args.families if args.what == 'hostile' else args.recipes:
-        with tempfile.TemporaryDirectory(prefix='fuzz-') as folder:
-            read, write = os.pipe()
-            child = os.fork()
-            if not child:  # what prepares one recipe does not reach the next
-                os.close(read)
-                _child(name, Path(folder), share, args, write)
-            os.close(write)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):  # what was found until then counts
+        for name in args.families if args.what == 'hostile' else args.recipes:
+            counts['unfinished', name, 'given up'] += 1
+            _try_one(name, share, args, counts)
+            del counts['unfinished', name, 'given up']
+            told = [f'{kind} {word} {count}' for (of, kind, word), count in sorted(counts.items()) if of == name]
+            print(f'{name}: {", ".join(told)}', flush=True)
+    tried = sum(count for (*_, word), count in counts.items() if word == 'tried')
+    total = collections.Counter()
+    for (_, _, word), count in counts.items():
+        total[word] += count
+    print(f'{tried} tried; ' + (', '.join(f'{word} {count}' for word, count in sorted(total.items()) if word != 'tried')
+                                or 'nothing found'))
+    return 1 if set(total) - {'tried'} else 0
+
+
+def _try_one(name, share, args, counts):
+    """Tries one recipe, or one family of hostile files, in a process of its own; adds to `counts` what it finds."""
+    with tempfile.TemporaryDirectory(prefix='fuzz-') as folder:
+        read, write = os.pipe()
+        child = os.fork()
+        if not child:  # what prepares one recipe does not reach the next
+            os.close(read)
+            _child(name, Path(folder), share, args, write)
+        os.close(write)
+        try:
             with os.fdopen(read) as lines:
                 for line in lines:
                     found = json.loads(line)
@@ -684,17 +706,12 @@ def main(argv=None):
                               f'    {" ".join(found["argv"])}',
                               f'    exit code {found["code"]} after {found["seconds"]:.1f} s: {found["err"]}',
                               sep='\n', flush=True)
-            if os.waitpid(child, 0)[1]:
-                counts[name, 'harness', 'broken'] += 1
-        told = [f'{kind} {word} {count}' for (of, kind, word), count in sorted(counts.items()) if of == name]
-        print(f'{name}: {", ".join(told)}', flush=True)
-    tried = sum(count for (*_, word), count in counts.items() if word == 'tried')
-    total = collections.Counter()
-    for (_, _, word), count in counts.items():
-        total[word] += count
-    print(f'{tried} tried; ' + (', '.join(f'{word} {count}' for word, count in sorted(total.items()) if word != 'tried')
-                                or 'nothing found'))
-    return 1 if set(total) - {'tried'} else 0
+        except KeyboardInterrupt:
+            os.kill(child, signal.SIGTERM)
+            os.waitpid(child, 0)
+            raise
+        if os.waitpid(child, 0)[1]:
+            counts[name, 'harness', 'broken'] += 1
 
 
 def _child(name, folder, share, args, write):
@@ -708,6 +725,8 @@ def _child(name, folder, share, args, write):
         function = {'inputs': fuzz_inputs, 'kills': fuzz_kills, 'hostile': fuzz_hostile}[args.what]
         function(name, folder, share, args.seed, report)
         code = 0
+    except KeyboardInterrupt:
+        pass
     except BaseException:
         import traceback
         traceback.print_exc()

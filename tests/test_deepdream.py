@@ -328,6 +328,7 @@ def test_several_images_of_which_one_is_none(dreams, picture, tmp_path, run_dir,
     assert dreams('--content', folder, small, picture) == 2
     captured = capsys.readouterr()
     assert 'b.png: not a picture' in captured.err and '30 x 20 pixels are too few for any octave' in captured.err
+    assert 'enlarge the image with --size 96, or cut off' in captured.err  # 64 of 20 are 96 of 30
     assert '2 images dreamed' in captured.out and '2 skipped' in captured.out
     assert (run_dir / 'a_dream.png').exists() and (run_dir / 'pond_dream.png').exists()
 

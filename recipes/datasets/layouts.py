@@ -35,7 +35,7 @@ WORD = re.compile(r'[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+')
 ARCHIVE_ENDINGS = ('.zip', '.tar', '.tar.gz', '.tgz')
 # Kaggle's names: the class, a number, an extension.
 FLAT_NAME = re.compile(r'([^.]+)\.\d+\.\w+')
-UNPACKED_FROM = '.unpacked-from'  # in a folder that was unpacked: the archive's SHA-256
+UNPACKED_FROM = '.unpacked-from'  # in a folder that was unpacked: the archive's SHA-256, size and time of change
 # Folders that systems put between people's own: macOS into archives, Synology's servers for their thumbnails, disks.
 SYSTEM_FOLDERS = ('__MACOSX', '@eaDir', 'lost+found', '$RECYCLE.BIN', 'System Volume Information')
 MAX_DEPTH = 3  # folders between the one that is named and the one that holds the classes
@@ -385,17 +385,25 @@ def _check_unpacked_from(archive, folder):
     note = folder / UNPACKED_FROM
     files.check_regular(note)
     if note.exists():  # else the user has unpacked it, or an earlier version
-        with note.open('rb') as file:
-            is_same = file.read(100).strip() == files.digest(archive).encode()
-        if not is_same:
+        known, stamp = note.read_bytes()[:200].decode(errors='replace').split(), _stamp(archive)
+        if known[1:] == stamp:  # a large one takes its time to read
+            return
+        if known[:1] != [files.digest(archive)]:
             raise InputError(f'{archive}: not the archive that {folder} was unpacked from; remove that folder to '
                              'unpack this one, or give it as --data-dir')
+        with contextlib.suppress(OSError), files.replacing(note) as beside:
+            beside.write_text(' '.join([*known[:1], *stamp]))
+
+
+def _stamp(archive):
+    status = archive.stat()
+    return [str(status.st_size), str(status.st_mtime_ns)]
 
 
 def _unpack(archive, folder, quiet):
     """Makes `folder` of an archive's content, whole or not at all."""
     free = shutil.disk_usage(str(folder.parent)).free
-    num_files, needed = _size_unpacked(archive)
+    (num_files, needed), stamp = _size_unpacked(archive), _stamp(archive)
     if needed > free:
         raise UnavailableError(f'{archive}: unpacks to {needed:,} bytes, but only {free:,} are free beside it')
     if not quiet:
@@ -406,7 +414,7 @@ def _unpack(archive, folder, quiet):
     try:
         with Progress(num_files, unit='file', quiet=quiet or not num_files) as progress:
             archives.unpack(archive, beside, max_bytes=free, on_file=progress.update)
-        (beside / UNPACKED_FROM).write_text(files.digest(archive))
+        (beside / UNPACKED_FROM).write_text(' '.join([files.digest(archive), *stamp]))
         os.replace(str(beside), str(folder))
         files.flush_to_disk(folder.parent)
     finally:

@@ -65,8 +65,9 @@ def plan(height, width, num_octaves, octave_scale, steps, step_sizes, smallest):
     planned = [Octave(height=size[0], width=size[1], steps=count, step_size=step_size)
                for size, count, step_size in of_each if min(size) >= smallest]
     if not planned:
+        enough = -(-smallest * max(height, width) // min(height, width))
         raise InputError(f'{width} x {height} pixels are too few for any octave: the network needs {smallest} each '
-                         'way; enlarge the image with --size')
+                         f'way; enlarge the image with --size {enough}, or cut off what makes it so narrow')
     return planned
 
 

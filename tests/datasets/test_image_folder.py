@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import archives, images
+from common import archives, files, images
 from common.errors import InputError, UnavailableError
 from datasets import image_folder, layouts
 from packing import make_tar, make_zip
@@ -256,6 +256,17 @@ def test_an_archive_that_changed_after_it_was_unpacked_is_refused(tmp_path, dama
         image_folder.load(archive, quiet=True)
     (tmp_path / 'a' / '.unpacked-from').unlink()  # as where the user has unpacked it
     assert len(all_paths(image_folder.load(archive, quiet=True))) == 60
+
+
+def test_an_unpacked_archive_is_read_again_where_it_was_touched(tmp_path, monkeypatch):
+    archive, read, digest = tmp_path / 'a.zip', [], files.digest
+    pack(archive, CLASSES)
+    monkeypatch.setattr(files, 'digest', lambda path: read.append(path) or digest(path))
+    for times_read in (1, 1, 2, 2):
+        if (times_read, len(read)) == (2, 1):
+            os.utime(str(archive), (1, 1))
+        image_folder.load(archive, quiet=True)
+        assert read == [archive] * times_read
 
 
 def test_two_processes_unpack_once(tmp_path, monkeypatch):
