@@ -22,8 +22,9 @@ FRAME = '%06d.png'
 # odd one the last row or column is left out. Colors are BT.709's, and marked so: players take them for that.
 GIF, MP4, FOLDER = '.gif', '.mp4', ''
 ANIMATIONS = (GIF, '.webp', '.png', '.apng')  # what may be a film or a picture; ffmpeg reads GIFs, Pillow the others
-MP4_OPTIONS = ('-vf', 'crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0,scale=out_color_matrix=bt709', '-colorspace', 'bt709',
-               '-color_primaries', 'bt709', '-color_trc', 'bt709', '-pix_fmt', 'yuv420p', '-c:v', 'libx264',
+MP4_OPTIONS = ('-vf', 'crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0,scale=out_color_matrix=bt709,format=yuv420p,'
+               'setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709',  # newer ffmpegs; older ones:
+               '-colorspace', 'bt709', '-color_primaries', 'bt709', '-color_trc', 'bt709', '-c:v', 'libx264',
                '-crf', '17', '-movflags', '+faststart')
 SOUND_OPTIONS = ('-map', '0:v:0', '-map', '1:a:0?', '-c:a', 'aac', '-b:a', '192k')
 # A palette of the whole film: one of each frame's own would make still things flicker. Ordered dithering stands still.

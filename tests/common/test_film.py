@@ -60,6 +60,8 @@ def test_what_is_written_can_be_read(frames, tmp_path, extension, height, width)
     found = film.open_film(path)
     even = extension == '.mp4'
     assert (found.height, found.width) == ((48, 64) if even else (height, width))
+    if even:  # matrix, primaries and transfer: were they not the same, there would be three names
+        assert re.search(rb'yuv420p\((tv, )?bt709[,)]', film._run(film._reading(path)).stderr)
     assert found.num_frames == 6 and found.problems == []
     assert found.fps == (10 if extension else film.FRAMES_PER_SECOND)
     for number, image in enumerate(film.read_frames(found)):
