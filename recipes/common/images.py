@@ -14,7 +14,8 @@ from common import files, pixels
 from common.errors import InputError, note
 from common.file_kinds import name_kind
 
-# What save_image writes: the extension's format, and how; in ALPHA, those with transparency. With color at full
+# What save_image writes: the extension's format, and how; in ALPHA, those with transparency, in PROFILED
+# those that can say that their colors are sRGB's. With color at full
 # resolution (subsampling 0) a dream's fine colored lines survive JPEG.
 FORMATS = {
     '.png': ('PNG', {}),
@@ -26,6 +27,7 @@ FORMATS = {
     '.tiff': ('TIFF', {}),
 }
 ALPHA = ('PNG', 'WEBP', 'TIFF')
+PROFILED = ('PNG', 'JPEG', 'WEBP', 'TIFF')
 # What is opened, whatever a file's name says. Pillow knows more: PostScript, for which it would start a program.
 # Telephones' MPO files are JPEGs; AVIF, newer Pillows read.
 READ_FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP', 'DIB', 'GIF', 'PPM', 'TGA', 'ICO', 'JPEG2000', 'PSD', 'AVIF')
@@ -192,6 +194,8 @@ def to_gray(image):
 def save_image(path, image, alpha=None):
     """Writes an image in the format of its extension, whole or not at all; its folder is made if it is missing.
 
+    Colors carry the profile of sRGB, if the format has room for one.
+
     Args:
       path: str or Path ending in one of FORMATS.
       image: [height, width, 3] RGB or [height, width] gray, any real type, clipped to [0, 255] and rounded.
@@ -214,17 +218,19 @@ def save_image(path, image, alpha=None):
     elif alpha is not None:
         note('transparency', f'{path}: {file_format} has no transparency, which .png, .webp and .tif keep')
     # Into memory first: Pillow, writing to a file itself, hides from its error that the disk is full.
-    encoded = io.BytesIO()
-    Image.fromarray(np.rint(np.clip(image, 0, 255)).astype(np.uint8)).save(encoded, file_format, **options)
+    encoded, picture = io.BytesIO(), Image.fromarray(np.rint(np.clip(image, 0, 255)).astype(np.uint8))
+    if file_format in PROFILED and picture.mode != 'L':
+        options = dict(options, icc_profile=pixels.srgb_profile())
+    picture.save(encoded, file_format, **options)
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as beside:
-        beside.write_bytes(encoded.getbuffer())
+        beside.write_bytes(encoded.getvalue())
 
 
 def copy_image(source, path):
     """Writes a saved image once more, in the format of another extension; see save_image."""
-    pixels = _read(source, lambda picture: np.asarray(picture.convert('RGBA')))
-    save_image(path, pixels[:, :, :3], load_alpha(source))
+    colors = _read(source, lambda picture: np.asarray(picture.convert('RGBA')))
+    save_image(path, colors[:, :, :3], load_alpha(source))
 
 
 def _format_of(path, option):

@@ -1,10 +1,13 @@
 """What the pixels of a Pillow image are, whatever its mode: upright, in sRGB, float32 in [0, 255]."""
+import functools
 import io
 
 import numpy as np
 from PIL import ImageCms, ImageOps
 
 from common.errors import note
+
+DATE = slice(24, 36)  # of an ICC profile's bytes: when it was made
 
 
 def turn_upright(picture):
@@ -33,6 +36,14 @@ def to_srgb(picture):
     if picture.mode == 'RGBA' or 'transparency' in picture.info:
         srgb.putalpha(picture.convert('RGBA').getchannel('A'))
     return srgb
+
+
+@functools.lru_cache(maxsize=None)
+def srgb_profile():
+    """Returns the ICC profile of sRGB, bytes: the same ones at any time."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes())
+    profile[DATE] = bytes(DATE.stop - DATE.start)
+    return bytes(profile)
 
 
 def to_rgb(picture, path):

@@ -110,7 +110,8 @@ def _unpack_mat(path):
                 data = file.read(min(CHUNK, size - start))
                 content.write(unpacker.decompress(data, MAX_MODEL_BYTES) if unpacker else data)
                 _check_size(content.tell())
-    _check_mat(content.getbuffer(), order)
+    with content.getbuffer() as elements:
+        _check_mat(elements, order)
     content.seek(0)
     return content
 

@@ -79,6 +79,19 @@ def test_colors_with_a_profile_become_srgb(tmp_path, mode):
     np.testing.assert_array_equal(image[2, 3], [255] * 3 if mode == 'RGBA' else image[0, 0])
 
 
+@pytest.mark.parametrize('extension', ['.png', '.jpg', '.webp', '.tif'])
+def test_results_carry_srgb_and_come_back_as_they_are(tmp_path, extension):
+    image = np.random.RandomState(0).randint(0, 256, [8, 9, 3])
+    images.save_image(tmp_path / f'a{extension}', image)
+    with Image.open(str(tmp_path / f'a{extension}')) as picture:
+        carried, plain = picture.info['icc_profile'], np.asarray(picture.convert('RGB'))
+    assert ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(carried))).startswith('sRGB')
+    np.testing.assert_array_equal(images.load_image(tmp_path / f'a{extension}'), plain)
+    images.save_image(tmp_path / 'gray.png', image[:, :, 0])  # for which a profile of colors would be wrong
+    with Image.open(str(tmp_path / 'gray.png')) as picture:
+        assert 'icc_profile' not in picture.info
+
+
 def test_a_profile_that_changes_nothing(tmp_path):
     pixels = np.random.RandomState(0).randint(0, 256, (16, 16, 3)).astype(np.uint8)
     for profile in (ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes(), swapped_profile()[:300]):
