@@ -243,9 +243,10 @@ def find_input(graph_def, name=INPUT_NAME):
     node = by_name.get(name[:-2] if name.endswith(':0') else name)
     if node is None:
         names = ', '.join(repr(node.name) for node in placeholders)
-        problem = f'; its placeholders are {names}: choose with --input-name'
-        raise InputError(f'no input {name!r}' + (problem if names else
-                                                 ', nor any other: no image classifier, or cut off'))
+        raise InputError(f'no input {name!r}' + (
+            f'; its placeholders are {names}: choose with --input-name' if names else
+            ', nor any placeholder: choose the operation that gives the images with --input-name, such as Mul of '
+            'Inception v3 of 2015; if there is none, it is no image classifier, or cut off'))
     dtype = next((node.attr[key].type for key in ('dtype', 'DstT', 'T') if key in node.attr), None)
     if dtype not in (None, tf.float32.as_datatype_enum):
         raise InputError(f'its input {node.name!r} is of {tf.as_dtype(dtype).name}, expected float32; choose the '
