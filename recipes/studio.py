@@ -16,21 +16,19 @@ import os
 import secrets
 import sys
 import tempfile
-import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 
-from common import cli, images, report, runs, tasks
+from common import cli, job_files, report, tasks
 from common.errors import InputError, UnavailableError
+from common.job_files import MOST_BYTES
 from common.job_queue import JobQueue
 
 TEMPLATES = report.TEMPLATES
-MOST_BYTES = 40 * 2 ** 20        # of a request
-MOST_PIXELS = 40 * 10 ** 6       # of a picture that comes in; it is kept with at most LONGEST_SIDE
-LONGEST_SIDE = 2048
 FREE_BYTES = 2 ** 28             # on the disk, below which nothing is taken in
 CONNECTIONS, IDLE_SECONDS = 2000, 20
 # The files of a run that are shown in the browser; others are offered for download.
@@ -40,7 +38,6 @@ PAGE_POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src
                "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 FILE_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; media-src 'self'; "
                "form-action 'none'; base-uri 'none'; frame-ancestors 'none'")
-_decoding = threading.Lock()     # one picture at a time takes up memory
 
 
 # ---- Digits ----
@@ -73,64 +70,12 @@ class DigitReader:
                 'probabilities': [round(float(row.max()), 3) for row in probabilities], 'run': found.run_dir.name}
 
 
-# ---- Pictures that come in, files that go out ----
-
-def take_picture(upload, path):
-    """Writes an uploaded picture as PNG, after it has been decoded as whatever it is.
-
-    Args:
-      upload: file object.
-      path: Path.
-
-    Raises:
-      InputError: no picture, or one that is too large.
-    """
-    with tempfile.TemporaryDirectory() as folder, _decoding:
-        raw = Path(folder) / 'picture'
-        raw.write_bytes(upload.read(MOST_BYTES))
-        try:
-            _, width, height = images.measure(raw)
-            if width * height > MOST_PIXELS:
-                raise InputError(f'{width} × {height} pixels are too many; at most {MOST_PIXELS // 10 ** 6} megapixels')
-            image = images.load_image(raw)
-            image = images.resize_image(image, *images.fit_size(*image.shape[:2], LONGEST_SIDE))
-            images.save_image(path, image, images.load_alpha(raw))
-        except InputError as error:
-            raise InputError(str(error).replace(str(raw), 'the picture')) from error
-
-
-def file_of_run(output_dir, recipe, run, name):
-    """Returns the Path of a file in a run's folder, None where there is none: hidden files and links are not."""
-    run_dir, parts = Path(output_dir) / recipe / run, Path(name).parts
-    if run_dir not in report.find_runs(output_dir) or '\0' in name or not parts:
-        return None
-    if name != report.THUMBNAIL and any(part.startswith('.') for part in parts):  # '..' too
-        return None
-    path = run_dir / name
-    return path if os.path.realpath(str(path)) == os.path.abspath(str(path)) and report.is_file(path) else None
-
-
-def newest_picture(run_dir):
-    """Returns the name of the picture that a run has written last, '' for none."""
-    found = {path: path.stat().st_mtime for pattern in ('*.png', 'frames/*.png', 'pictures/*.png')
-             for path in run_dir.glob(pattern) if path.name != 'network.png' and not path.name.startswith('.')}
-    return max(found, key=lambda path: found[path]).relative_to(run_dir).as_posix() if found else ''
-
-
-def result_picture(run_dir):
-    """Returns the name of the picture that a run is about: its result, or the last one on the way."""
-    try:
-        pictures = runs.read_record(run_dir).get('pictures', [])
-        names = [f'{picture["name"]}.png' for picture in pictures if 'name' in picture]
-    except (InputError, OSError):
-        names = []
-    return next((name for name in [*names, 'sheet.png'] if report.is_file(run_dir / name)), newest_picture(run_dir))
-
+# ---- Jobs, as the page shows them ----
 
 def describe(queue, job):
     """Returns what the page shows of a job: a dict."""
     run_dir, log = queue.run_dir(job), queue.log(job)
-    picture = result_picture(run_dir) if run_dir else ''
+    picture = job_files.result_picture(run_dir) if run_dir else ''
     lines = [line.replace(f'{queue.folder_of(job)}/', '') for line in log.splitlines() if line.strip()]
     if job.task == 'classify' and job.state == 'done':
         said = '\n'.join(line for line in lines if line.startswith('content.png'))
@@ -143,6 +88,64 @@ def describe(queue, job):
             'run': '/'.join(run_dir.parts[-2:]) if run_dir else '', 'said': said, 'picture': picture,
             'stamp': int((run_dir / picture).stat().st_mtime * 1000) if picture else 0,
             'has_report': run_dir is not None and report.is_file(run_dir / report.REPORT)}
+
+
+# ---- Who is answered ----
+
+def guard(hosts, token):
+    """Answers a request that this page did not make, or whose browser does not know the token; None for others."""
+    import flask
+    request = flask.request
+    if hosts is not None and request.host not in hosts:
+        return refuse(403, 'This studio answers under its own address only.')
+    if request.headers.get('Sec-Fetch-Site') in ('cross-site', 'same-site') and (
+            request.method != 'GET' or request.headers.get('Sec-Fetch-Mode') != 'navigate'):
+        return refuse(403, 'Another site may not ask for this.')
+    if request.method == 'POST':
+        origin = urlsplit(request.headers.get('Origin', ''))
+        if origin.scheme not in ('http', 'https') or origin.netloc != request.host:
+            return refuse(403, 'This has to come from the studio\'s own page.')
+    if token:
+        known = request.cookies.get('token', '')
+        if hmac.compare_digest(request.args.get('token', '').encode(), token.encode()):
+            answer = flask.redirect('/')
+            answer.set_cookie('token', token, httponly=True, samesite='Strict')
+            return answer
+        if not hmac.compare_digest(known.encode(), token.encode()):
+            return refuse(403, 'Open the address that the studio has printed, with its token.')
+    return None
+
+
+def protect(answer):
+    """Adds the headers that every answer has, and returns it."""
+    answer.headers.setdefault('Content-Security-Policy', PAGE_POLICY)
+    for name, value in (('X-Content-Type-Options', 'nosniff'), ('Referrer-Policy', 'same-origin'),
+                        ('Cross-Origin-Resource-Policy', 'same-origin'), ('X-Frame-Options', 'DENY'),
+                        ('Cache-Control', 'no-store')):
+        answer.headers[name] = value
+    return answer
+
+
+def refuse(code, text):
+    """Makes an answer of one line."""
+    import flask
+    return flask.Response(f'{text}\n', code, mimetype='text/plain')
+
+
+def show_mistake(error):
+    """Answers an InputError."""
+    import flask
+    return flask.render_template('studio_message.html', text=str(error)), 400
+
+
+def show_failure(error):
+    """Answers every other exception: those of HTTP, or one that belongs in the log."""
+    import flask
+    code = getattr(error, 'code', None)
+    if isinstance(code, int) and 400 <= code < 500:
+        return refuse(code, getattr(error, 'name', 'not possible'))
+    flask.current_app.logger.error('failed: %s: %s', type(error).__name__, error)
+    return refuse(500, 'That failed; the terminal in which the studio runs says why.')
 
 
 # ---- The application ----
@@ -162,123 +165,96 @@ def create_app(queue, hosts=None, token=None):
     app = flask.Flask('studio', template_folder=str(TEMPLATES), static_folder=None)
     app.request_class = type('Request', (flask.Request,), {'max_form_parts': 20, 'max_form_memory_size': 10 ** 5})
     app.config['MAX_CONTENT_LENGTH'] = MOST_BYTES
-    output_dir, digits = queue.output_dir, DigitReader(queue.output_dir)
+    app.before_request(partial(guard, hosts, token))
+    app.after_request(protect)
+    app.register_error_handler(InputError, show_mistake)
+    app.register_error_handler(Exception, show_failure)
+    for blueprint in (job_pages(queue), run_pages(queue.output_dir), digit_page(queue.output_dir)):
+        app.register_blueprint(blueprint)
+    return app
 
-    def refuse(code, text):
-        return flask.Response(f'{text}\n', code, mimetype='text/plain')
 
-    @app.before_request
-    def guard():
-        request = flask.request
-        if hosts is not None and request.host not in hosts:
-            return refuse(403, 'This studio answers under its own address only.')
-        if request.headers.get('Sec-Fetch-Site') in ('cross-site', 'same-site') and (
-                request.method != 'GET' or request.headers.get('Sec-Fetch-Mode') != 'navigate'):
-            return refuse(403, 'Another site may not ask for this.')
-        if request.method == 'POST':
-            origin = urlsplit(request.headers.get('Origin', ''))
-            if origin.scheme not in ('http', 'https') or origin.netloc != request.host:
-                return refuse(403, 'This has to come from the studio\'s own page.')
-        if token:
-            known = request.cookies.get('token', '')
-            if hmac.compare_digest(request.args.get('token', '').encode(), token.encode()):
-                answer = flask.redirect('/')
-                answer.set_cookie('token', token, httponly=True, samesite='Strict')
-                return answer
-            if not hmac.compare_digest(known.encode(), token.encode()):
-                return refuse(403, 'Open the address that the studio has printed, with its token.')
-        return None
+def job_pages(queue):
+    """Makes the flask.Blueprint of the page and its jobs."""
+    import flask
+    pages = flask.Blueprint('jobs', __name__)
 
-    @app.after_request
-    def protect(answer):
-        answer.headers.setdefault('Content-Security-Policy', PAGE_POLICY)
-        for name, value in (('X-Content-Type-Options', 'nosniff'), ('Referrer-Policy', 'same-origin'),
-                            ('Cross-Origin-Resource-Policy', 'same-origin'), ('X-Frame-Options', 'DENY'),
-                            ('Cache-Control', 'no-store')):
-            answer.headers[name] = value
-        return answer
+    def render(template, **values):
+        return flask.render_template(template, jobs=[describe(queue, job) for job in queue.jobs()[:50]], **values)
 
-    @app.errorhandler(InputError)
-    def mistake(error):
-        return flask.render_template('studio_message.html', text=str(error)), 400
-
-    @app.errorhandler(Exception)
-    def failed(error):
-        code = getattr(error, 'code', None)
-        if isinstance(code, int) and 400 <= code < 500:
-            return refuse(code, getattr(error, 'name', 'not possible'))
-        app.logger.error('failed: %s: %s', type(error).__name__, error)
-        return refuse(500, 'That failed; the terminal in which the studio runs says why.')
-
-    def job_or_404(job_id):
-        return queue.find(job_id) or flask.abort(404)
-
-    @app.get('/')
+    @pages.get('/')
     def page():
-        return flask.render_template('studio.html', tasks=tasks.TASKS, runs=tasks.trained_runs(output_dir),
-                                     jobs=[describe(queue, job) for job in queue.jobs()[:50]])
+        return render('studio.html', tasks=tasks.TASKS, runs=tasks.trained_runs(queue.output_dir))
 
-    @app.get('/jobs')
+    @pages.get('/jobs')
     def jobs():
-        return flask.render_template('studio_jobs.html', jobs=[describe(queue, job) for job in queue.jobs()[:50]])
+        return render('studio_jobs.html')
 
-    @app.post('/tasks/<name>')
+    @pages.post('/tasks/<name>')
     def start(name):
         task = tasks.TASKS.get(name) or flask.abort(404)
-        values = tasks.check(task, flask.request.form, output_dir)
-        disk = os.statvfs(str(output_dir))
+        values = tasks.check(task, flask.request.form, queue.output_dir)
+        disk = os.statvfs(str(queue.output_dir))
         if disk.f_bavail * disk.f_frsize < FREE_BYTES:
             raise InputError('the disk is nearly full')
-
-        def write_pictures(folder):
-            for field in task.fields:
-                upload = flask.request.files.get(field.name)
-                if field.kind == 'picture' and upload:
-                    take_picture(upload, folder / f'{field.name}.png')
-                elif field.kind == 'picture' and field.default is None:
-                    raise InputError(f'{field.label}: choose a picture')
-        queue.add(name, values, write_pictures)
+        queue.add(name, values, partial(job_files.take_pictures, task, flask.request.files))
         return flask.redirect('/#jobs', 303)
 
-    @app.post('/jobs/<job_id>/<verb>')
+    @pages.post('/jobs/<job_id>/<verb>')
     def change(job_id, verb):
-        job = job_or_404(job_id)
+        job = queue.find(job_id) or flask.abort(404)
         {'cancel': queue.cancel, 'resume': queue.resume}.get(verb, lambda job: flask.abort(404))(job)
         return flask.redirect('/#jobs', 303)
 
-    @app.get('/jobs/<job_id>/log')
+    @pages.get('/jobs/<job_id>/log')
     def log(job_id):
-        return flask.Response(queue.log(job_or_404(job_id)), mimetype='text/plain')
+        return flask.Response(queue.log(queue.find(job_id) or flask.abort(404)), mimetype='text/plain')
 
-    @app.get('/runs/index.html')
+    @pages.get('/<any("studio.js", "studio.css", "style.css"):name>')
+    def asset(name):
+        return flask.send_file(str(TEMPLATES / name), conditional=True)
+
+    return pages
+
+
+def run_pages(output_dir):
+    """Makes the flask.Blueprint of the runs and their files."""
+    import flask
+    pages = flask.Blueprint('runs', __name__, url_prefix='/runs')
+
+    @pages.get('/index.html')
     def index():
         text = report.write_index(output_dir).read_text(encoding='utf-8')
         return flask.Response(text, mimetype='text/html', headers={'Content-Security-Policy': FILE_POLICY})
 
-    @app.get('/runs/<recipe>/<run>/<path:name>')
+    @pages.get('/<recipe>/<run>/<path:name>')
     def run_file(recipe, run, name):
-        path = file_of_run(output_dir, recipe, run, name) or flask.abort(404)
+        path = job_files.file_of_run(output_dir, recipe, run, name) or flask.abort(404)
         kind = SHOWN.get(path.suffix.lower()) if path.suffix != '.html' or name == report.REPORT else None
         answer = flask.send_file(str(path), mimetype=kind or 'application/octet-stream', conditional=True,
                                  as_attachment=kind is None or 'download' in flask.request.args)
         answer.headers['Content-Security-Policy'] = FILE_POLICY
         return answer
 
-    @app.post('/digit')
+    return pages
+
+
+def digit_page(output_dir):
+    """Makes the flask.Blueprint that reads a drawn digit."""
+    import flask
+    pages, digits = flask.Blueprint('digits', __name__), DigitReader(output_dir)
+
+    @pages.post('/digit')
     def digit():
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / 'digit.png'
             try:
-                take_picture(io.BytesIO(flask.request.get_data(cache=False)), path)
+                job_files.take_picture(io.BytesIO(flask.request.get_data(cache=False)), path)
                 return flask.jsonify(digits.read(path))
             except InputError as error:
                 return flask.jsonify({'error': str(error)})
 
-    @app.get('/<any("studio.js", "studio.css", "style.css"):name>')
-    def asset(name):
-        return flask.send_file(str(TEMPLATES / name), conditional=True)
-
-    return app
+    return pages
 
 
 # ---- Command line ----
