@@ -4,25 +4,15 @@ Known are one folder per class, with or without train/, validation/ and test/ ar
 `cat.123.jpg`; a table beside the images, labels.csv; and archives of any of these, which are unpacked beside
 themselves. No image is moved, copied or opened.
 """
-import contextlib
 import functools
 import os
 import re
-import shutil
-import zipfile
 from pathlib import Path
 from typing import Dict, NamedTuple, Tuple
 
-from common import archives, files
-from common.errors import InputError, UnavailableError
+from common.errors import InputError
 from common.images import IMAGE_EXTENSIONS
-from common.progress import Progress
-from datasets import label_table
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from datasets import image_archives, label_table
 
 PARTS = 'train', 'validation', 'test'
 # Words in the names of a split's folders: train, training_set, seg_train, Training_Data, valset. The last are pictures
@@ -32,10 +22,8 @@ PART_WORD = re.compile('(?:(?P<train>train|training)|(?P<validation>validation|v
                        '(?:sets?|data|images?)?')
 FILLERS = frozenset('data dataset set images image imgs img pictures photos seg stage split'.split())
 WORD = re.compile(r'[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+')
-ARCHIVE_ENDINGS = ('.zip', '.tar', '.tar.gz', '.tgz')
 # Kaggle's names: the class, a number, an extension.
 FLAT_NAME = re.compile(r'([^.]+)\.\d+\.\w+')
-UNPACKED_FROM = '.unpacked-from'  # in a folder that was unpacked: the archive's SHA-256, size and time of change
 # Folders that systems put between people's own: macOS into archives, Synology's servers for their thumbnails, disks.
 SYSTEM_FOLDERS = ('__MACOSX', '@eaDir', 'lost+found', '$RECYCLE.BIN', 'System Volume Information')
 MAX_DEPTH = 3  # folders between the one that is named and the one that holds the classes
@@ -75,19 +63,19 @@ def find(data_dir, quiet=False):
       UnavailableError: not enough disk space to unpack.
     """
     if os.path.isfile(str(data_dir)):
-        if not data_dir.name.lower().endswith(ARCHIVE_ENDINGS):
+        if not data_dir.name.lower().endswith(image_archives.ENDINGS):
             raise InputError(f'{data_dir}: a file; expected a folder of images, or an archive '
-                             f'({", ".join(ARCHIVE_ENDINGS)})')
-        return _find_in_archive(data_dir, quiet)
+                             f'({", ".join(image_archives.ENDINGS)})')
+        return find(image_archives.unpack(data_dir, quiet), quiet)
     _inside.cache_clear()  # folders change
     layout = _find_in_folder(data_dir, MAX_DEPTH, {})
     if layout:
         return layout
-    found = _archives_of_images(data_dir)
+    found = image_archives.find([Path(entry.path) for entry in _entries(data_dir)])
     if len(found) > 1:
         raise InputError(f'{data_dir}: more than one archive: {", ".join(path.name for path in found)}; '
                          'name one of them')
-    return _find_in_archive(found[0], quiet) if found else None
+    return find(image_archives.unpack(found[0], quiet), quiet) if found else None
 
 
 def check_classes(data_dir, class_names, run_dir):
@@ -346,86 +334,3 @@ def _images_below(folder):
             found += [path / name for name in images]
             queue += [(path / name, inner) for name, inner in folders.items() if inner not in seen]
     return sorted(found, key=lambda path: [(1, part) for part in path.parts[:-1]] + [(0, path.name)])
-
-
-def _archives_of_images(folder):
-    """Returns a folder's zips that hold images, or zips; beside train.zip not those of test images, as Kaggle's."""
-    found = [Path(entry.path) for entry in _entries(folder)
-             if entry.name.lower().endswith('.zip') and os.path.isfile(entry.path) and _may_hold_images(entry.path)]
-    training = [path for path in found if path.name.lower().startswith('train')]
-    return training if len(training) == 1 else found
-
-
-def _may_hold_images(archive):
-    try:
-        with zipfile.ZipFile(archive) as zipped:
-            return any(os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS | {'.zip'} for name in zipped.namelist())
-    except (zipfile.BadZipFile, ValueError, OSError):  # unpack says what is wrong with it
-        return True
-
-
-def _find_in_archive(archive, quiet):
-    """Unpacks an archive beside itself, unless that was done before, and returns the Layout of what it contains."""
-    ending = next(ending for ending in ARCHIVE_ENDINGS if archive.name.lower().endswith(ending))
-    folder = archive.with_name(archive.name[:-len(ending)])
-    if not folder.exists():
-        files.make_dir(folder.parent, f'unpacking {archive.name}:')
-        with archive.open('rb') as locked:
-            with contextlib.suppress(OSError, AttributeError):  # some network file systems, and Windows
-                fcntl.flock(locked, fcntl.LOCK_EX)
-            if not folder.exists():  # by now: another process may have made it
-                _unpack(archive, folder, quiet)
-    else:
-        _check_unpacked_from(archive, folder)
-    return find(folder, quiet)
-
-
-def _check_unpacked_from(archive, folder):
-    """Raises InputError where the archive is not that of which `folder` was made, but was cut or replaced since."""
-    note = folder / UNPACKED_FROM
-    files.check_regular(note)
-    if note.exists():  # else the user has unpacked it, or an earlier version
-        known, stamp = note.read_bytes()[:200].decode(errors='replace').split(), _stamp(archive)
-        if known[1:] == stamp:  # a large one takes its time to read
-            return
-        if known[:1] != [files.digest(archive)]:
-            raise InputError(f'{archive}: not the archive that {folder} was unpacked from; remove that folder to '
-                             'unpack this one, or give it as --data-dir')
-        with contextlib.suppress(OSError), files.replacing(note) as beside:
-            beside.write_text(' '.join([*known[:1], *stamp]))
-
-
-def _stamp(archive):
-    status = archive.stat()
-    return [str(status.st_size), str(status.st_mtime_ns)]
-
-
-def _unpack(archive, folder, quiet):
-    """Makes `folder` of an archive's content, whole or not at all."""
-    free = shutil.disk_usage(str(folder.parent)).free
-    (num_files, needed), stamp = _size_unpacked(archive), _stamp(archive)
-    if needed > free:
-        raise UnavailableError(f'{archive}: unpacks to {needed:,} bytes, but only {free:,} are free beside it')
-    if not quiet:
-        print(f'unpacking {archive} into {folder}', flush=True)
-    beside = folder.with_name(f'.{folder.name}.part')
-    shutil.rmtree(str(beside), ignore_errors=True)  # of a process that was killed
-    beside.mkdir()
-    try:
-        with Progress(num_files, unit='file', quiet=quiet or not num_files) as progress:
-            archives.unpack(archive, beside, max_bytes=free, on_file=progress.update)
-        (beside / UNPACKED_FROM).write_text(' '.join([files.digest(archive), *stamp]))
-        os.replace(str(beside), str(folder))
-        files.flush_to_disk(folder.parent)
-    finally:
-        shutil.rmtree(str(beside), ignore_errors=True)
-
-
-def _size_unpacked(archive):
-    """Returns (number of files, bytes) that a zip unpacks to by its own account; zeros where it is no whole zip."""
-    try:
-        with zipfile.ZipFile(str(archive)) as zipped:
-            inside = [info for info in zipped.infolist() if not info.filename.endswith(('/', '\\'))]
-            return len(inside), sum(info.file_size for info in inside)
-    except (zipfile.BadZipFile, ValueError, OSError):  # unpack says what is wrong with it
-        return 0, 0

@@ -17,7 +17,7 @@ from common import download
 from common.errors import InputError, UnavailableError
 from common.files import digest
 from datasets import idx
-from datasets.handwriting import augment
+from datasets.digit_augmentation import augment
 
 __all__ = ['DATASETS', 'DataSet', 'MnistData', 'augment', 'load', 'load_sample']
 
