@@ -83,7 +83,7 @@ clean-venv:  ## remove .venv, of both stacks
 	rm -rf .venv .venv-tf1 .venv-tf2 .uv
 
 clean-output: venv  ## remove the checkpoints of finished runs, but for their best weights
-	PYTHONPATH=recipes .venv/bin/python -m common.runs output
+	PYTHONPATH=recipes .venv/bin/python -m common.checkpoints output
 
 clean-features:  ## remove what VGG-16 made of photographs (it can be computed again)
 	rm -rf output/vgg16_transfer/features

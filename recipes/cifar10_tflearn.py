@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
-from common import cli, files, images, parallel, plotting, runs, session
+from common import checkpoints, cli, files, images, parallel, plotting, runs, session
 from common.errors import InputError
 from common.session import tf, tflearn
 from datasets import augmentation, cifar10
@@ -213,8 +213,8 @@ def train(sess, graph, data, run_dir, *, num_steps, batch_size, augment='standar
     def validate():
         return predict(sess, graph, data.validation_images), data.validation_labels
 
-    save = partial(runs.save_checkpoint, run_dir, graph.saver, sess)
-    runs.initialize(sess, graph.saver, run_dir, state)
+    save = partial(checkpoints.save, run_dir, graph.saver, sess)
+    checkpoints.initialize(sess, graph.saver, run_dir, state)
     epoch_steps = Fraction(len(data.train_images), batch_size)
     # The accuracy decides on the best weights: with smoothed labels the loss of sure and right predictions rises.
     with TrainingRun(run_dir, num_steps, validate, save, validate_every=epoch_steps, epoch_steps=epoch_steps,

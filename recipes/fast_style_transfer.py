@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
-from common import cli, film, files, images, plotting, runs, session
+from common import checkpoints, cli, files, film, images, plotting, runs, session
 from common.errors import ComputationError, InputError
 from common.session import tf
 from networks import style_networks, summary, vgg
@@ -360,7 +360,7 @@ def export(run_dir, network, style):
     """Writes a SavedModel that paints in one style: images in, painted images out; both float32 in [0, 255]."""
     with tf.Graph().as_default() as tf_graph, tf.Session(graph=tf_graph) as sess:
         graph = build_graph(network, style)
-        return runs.save_model(run_dir, sess, {'images': graph.images}, {'painted': graph.painted})
+        return checkpoints.save_model(run_dir, sess, {'images': graph.images}, {'painted': graph.painted})
 
 
 @cli.exit_codes

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
-from common import cli, parallel, plotting, runs, session
+from common import checkpoints, cli, parallel, plotting, session
 from common.session import tf
 from datasets import handwriting, mnist
 from networks import summary
@@ -243,8 +243,8 @@ def train(sess, graph, data, run_dir, *, num_steps, batch_size=128, keep_prob=0.
     def validate():
         return predict(sess, graph, data.validation_images), data.validation_labels
 
-    save = partial(runs.save_checkpoint, run_dir, graph.saver, sess)
-    runs.initialize(sess, graph.saver, run_dir, state)
+    save = partial(checkpoints.save, run_dir, graph.saver, sess)
+    checkpoints.initialize(sess, graph.saver, run_dir, state)
     with TrainingRun(run_dir, num_steps, validate, save, validate_every=validate_every, record_every=RECORD_EVERY,
                      epoch_steps=Fraction(len(data.train_images), batch_size), state=state, graph=sess.graph,
                      **options) as run:

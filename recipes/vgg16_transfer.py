@@ -34,7 +34,7 @@ from typing import Any, NamedTuple, Optional, Tuple
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
-from common import cli, files, parallel, runs
+from common import checkpoints, cli, files, parallel, runs
 from common.errors import InputError
 from common.session import keras, tf
 from datasets import image_folder, layouts
@@ -170,7 +170,7 @@ def train(sess, head_stage, fine_stage, features, data, run_dir, *, num_steps, e
       dict, the state at the end; see training.run.NEW_STATE.
     """
     saver, best_head = tf.train.Saver(max_to_keep=0), []
-    save = partial(runs.save_checkpoint, run_dir, saver, sess)
+    save = partial(checkpoints.save, run_dir, saver, sess)
 
     def save_in_memory(state):
         if state['best_step'] == state['step']:
@@ -178,7 +178,7 @@ def train(sess, head_stage, fine_stage, features, data, run_dir, *, num_steps, e
 
     sess.graph.finalize()  # the loop must not add to it
     if state:
-        runs.restore_checkpoint(run_dir, saver, sess, state['step'])
+        checkpoints.restore(run_dir, saver, sess, state['step'])
     else:
         parallel.broadcast_variables(sess)
     if not state and num_steps[0]:  # takes a minute, so that an interrupted stage 1 starts again
@@ -198,7 +198,7 @@ def train(sess, head_stage, fine_stage, features, data, run_dir, *, num_steps, e
                             epoch_steps=epoch_steps, validate_every=-(-epoch_steps // VALIDATIONS_PER_EPOCH),
                             state=state, **options)
         if state['best_step'] != state['step']:
-            runs.restore_checkpoint(run_dir, saver, sess, state['best_step'])
+            checkpoints.restore(run_dir, saver, sess, state['best_step'])
     return state
 
 
@@ -284,7 +284,7 @@ def trained_model(trained, device='auto', threads=None):
         model = build_model(len(class_names), **{name: trained.settings[name] for name in MODEL_OPTIONS})
         explainer, saver = vgg_keras.explain(model), tf.train.Saver(model.weights)
         sess.run(tf.global_variables_initializer())
-        runs.restore_checkpoint(trained.folder, saver, sess, trained.step)
+        checkpoints.restore(trained.folder, saver, sess, trained.step)
         yield sess, model, explainer, class_names
 
 

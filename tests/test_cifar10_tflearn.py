@@ -11,7 +11,7 @@ import pytest
 
 import cifar10_tflearn as recipe
 import small_cifar10
-from common import images, runs, session
+from common import checkpoints, images, runs, session
 from common.errors import UnavailableError
 from common.metrics import read_metrics
 from common.session import tf, tflearn
@@ -48,7 +48,7 @@ def latest(tmp_path):
 
 
 def final_weights(run_dir):
-    step = runs.load_state(run_dir)['step']
+    step = checkpoints.load_state(run_dir)['step']
     reader = tf.train.NewCheckpointReader(str(run_dir / 'checkpoints' / f'model-{step}'))
     return {name: reader.get_tensor(name).tobytes() for name in reader.get_variable_to_shape_map()}
 
@@ -227,7 +227,7 @@ def test_what_a_run_has_reached_and_taken_stays_when_it_is_resumed(tmp_path, tra
     assert recipe.main(['--resume', '--output-dir', str(tmp_path / 'output'), '--quiet']) == 0
     after = runs.read_record(latest(tmp_path))
     assert after['results'] == before['results'] and 'tta_accuracy' in after['results']
-    assert after['seconds'] == before['seconds'] > runs.load_state(latest(tmp_path))['seconds'] > 0
+    assert after['seconds'] == before['seconds'] > checkpoints.load_state(latest(tmp_path))['seconds'] > 0
 
 
 @pytest.mark.slow
@@ -242,7 +242,7 @@ def test_the_chapters_way(tmp_path, capsys, monkeypatch):
     assert [(row['step'], row['epoch']) for row in rows] == [(5, 1), (10, 2), (15, 3)]
     assert rows[-1]['loss'] < rows[0]['loss']
     # What tflearn's DNN made of the validation images is what our graph makes of them with its weights.
-    state = runs.load_state(run_dir)
+    state = checkpoints.load_state(run_dir)
     assert state['validation_accuracy'] == pytest.approx(rows[-1]['validation_accuracy'], abs=1e-6)
     data = small_cifar10.data()
     with classifier.trained_network(recipe.build_graph, run_dir, state['best_step']) as (sess, graph):
@@ -374,7 +374,7 @@ def run_limited(code, argv):
 @pytest.mark.slow
 def test_a_disk_that_fills_up_in_the_chapters_way(tmp_path):
     assert 'cannot write the checkpoint' in run_limited(LIMIT, arguments(tmp_path, '--quiet', '--book'))
-    assert runs.load_state(latest(tmp_path)) is None
+    assert checkpoints.load_state(latest(tmp_path)) is None
 
 
 @pytest.mark.slow
@@ -398,7 +398,7 @@ def test_early_stopping_ends_the_training_and_keeps_the_best(tmp_path, capsys, m
 
     monkeypatch.setattr(recipe, 'predict', best_after_two_epochs)
     assert recipe.main(arguments(tmp_path, '--epochs', '9', '--early-stopping', '2')) == 0
-    state = runs.load_state(latest(tmp_path))
+    state = checkpoints.load_state(latest(tmp_path))
     assert (state['step'], state['best_step'], state['validation_accuracy']) == (20, 10, 0.75)
     assert 'after at most 9 epochs of the book network' in capsys.readouterr().out
     results = runs.read_record(latest(tmp_path))['results']
@@ -414,7 +414,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, 
     after_step(poison)
     assert recipe.main(arguments(tmp_path)) == 1
     assert 'the loss is nan in step 6' in capsys.readouterr().err.splitlines()[-1]
-    assert runs.load_state(latest(tmp_path))['step'] == 5
+    assert checkpoints.load_state(latest(tmp_path))['step'] == 5
 
 
 def test_a_validation_that_is_no_number_ends_the_run_before_a_checkpoint(tmp_path, capsys, monkeypatch, no_pictures):
@@ -426,7 +426,7 @@ def test_a_validation_that_is_no_number_ends_the_run_before_a_checkpoint(tmp_pat
     monkeypatch.setattr(recipe, 'predict', breaks)
     assert recipe.main(arguments(tmp_path)) == 1
     assert 'the validation loss is nan after step 10' in capsys.readouterr().err.splitlines()[-1]
-    assert runs.load_state(latest(tmp_path))['step'] == 5
+    assert checkpoints.load_state(latest(tmp_path))['step'] == 5
 
 
 @pytest.mark.real_data

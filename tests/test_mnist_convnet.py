@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mnist_convnet as recipe
-from common import images, plotting, runs, session
+from common import checkpoints, images, plotting, runs, session
 from common.metrics import read_metrics
 from common.session import tf
 from datasets import mnist
@@ -46,7 +46,7 @@ def latest(tmp_path):
 
 
 def final_weights(run_dir):
-    step = runs.load_state(run_dir)['step']
+    step = checkpoints.load_state(run_dir)['step']
     reader = tf.train.NewCheckpointReader(str(run_dir / 'checkpoints' / f'model-{step}'))
     return {name: reader.get_tensor(name).tobytes() for name in reader.get_variable_to_shape_map()}
 
@@ -154,7 +154,7 @@ def test_the_best_weights_are_tested_predicted_with_and_exported(tmp_path, monke
     assert recipe.main(arguments(tmp_path, '--export', '--quiet')) == 0
     run_dir = latest(tmp_path)
     results = runs.read_record(run_dir)['results']
-    assert runs.load_state(run_dir)['step'] == 4 and results['best_step'] == 2 and results['validation_loss'] < 3
+    assert checkpoints.load_state(run_dir)['step'] == 4 and results['best_step'] == 2 and results['validation_loss'] < 3
     assert tested[0].max() < 0.99
     exported = tf.train.NewCheckpointReader(str(run_dir / 'saved_model' / 'variables' / 'variables'))
     best = tf.train.NewCheckpointReader(str(run_dir / 'checkpoints' / 'model-2'))
@@ -280,7 +280,7 @@ def test_early_stopping_ends_the_training_and_keeps_the_best(tmp_path, monkeypat
 
     monkeypatch.setattr(recipe, 'predict', worse_and_worse)
     assert recipe.main(arguments(tmp_path, '--steps', '40', '--validate-every', '1', '--early-stopping', '3')) == 0
-    state = runs.load_state(latest(tmp_path))
+    state = checkpoints.load_state(latest(tmp_path))
     assert (state['step'], state['best_step'], state['validation_accuracy']) == (4, 1, 0.5)
 
 
@@ -341,7 +341,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, 
         np.full(32, np.nan), tf.get_default_session()))
     assert recipe.main(arguments(tmp_path)) == 1
     assert 'the loss is nan in step 3' in capsys.readouterr().err.splitlines()[-1]
-    assert runs.load_state(latest(tmp_path))['step'] == 2
+    assert checkpoints.load_state(latest(tmp_path))['step'] == 2
 
 
 @pytest.mark.real_data

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import vgg16_transfer as recipe
-from common import images, plotting, runs, session
+from common import checkpoints, images, plotting, runs, session
 from common.errors import UnavailableError
 from common.metrics import read_metrics
 from common.session import tf
@@ -83,7 +83,7 @@ def latest(folder):
 
 
 def final_weights(run_dir):
-    step = runs.load_state(run_dir)['step']
+    step = checkpoints.load_state(run_dir)['step']
     reader = tf.train.NewCheckpointReader(str(run_dir / 'checkpoints' / f'model-{step}'))
     return {name: reader.get_tensor(name).tobytes() for name in reader.get_variable_to_shape_map()}
 
@@ -299,7 +299,7 @@ def test_the_chapters_settings(tmp_path, arguments, no_pictures):
     command[command.index('--head-epochs') + 1] = '0'
     assert recipe.main(command) == 0
     run_dir = latest(tmp_path / 'out')
-    assert runs.load_state(run_dir)['step'] == 3 and not (run_dir / 'stage1.csv').exists()
+    assert checkpoints.load_state(run_dir)['step'] == 3 and not (run_dir / 'stage1.csv').exists()
     assert not (tmp_path / 'out' / recipe.RECIPE / 'features').exists()
 
 
@@ -384,7 +384,7 @@ def test_early_stopping_ends_each_stage(tmp_path, arguments, monkeypatch, no_pic
     assert recipe.main(command) == 0
     run_dir = latest(tmp_path / 'out')
     assert runs.read_record(run_dir)['stage1']['step'] == 9 and runs.read_record(run_dir)['stage1']['best_step'] == 3
-    assert runs.load_state(run_dir)['step'] == 6 and runs.load_state(run_dir)['best_step'] == 2
+    assert checkpoints.load_state(run_dir)['step'] == 6 and checkpoints.load_state(run_dir)['best_step'] == 2
 
 
 # What is done with trained weights
@@ -592,7 +592,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, 
     monkeypatch.setattr(BottleneckFeatures, 'read', poisoned)
     assert recipe.main(arguments('out')) == 1
     assert 'the loss is nan in step 4' in capsys.readouterr().err.splitlines()[-1]
-    assert runs.load_state(latest(tmp_path / 'out'))['step'] == 2
+    assert checkpoints.load_state(latest(tmp_path / 'out'))['step'] == 2
 
 
 @pytest.mark.real_data

@@ -1,11 +1,9 @@
-"""The command line that every recipe shares: options, exit codes, Ctrl-C, and what --resume may change."""
+"""The command line that every recipe shares: its options, exit codes, Ctrl-C, and what --resume may change."""
 import argparse
 import contextlib
-import difflib
 import errno
 import functools
 import os
-import re
 import shlex
 import signal
 import sys
@@ -14,16 +12,14 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from common import parallel, report, runs, session
+from common import options, parallel, report, runs, session
 from common.errors import ComputationError, InputError, UnavailableError
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
-FOLDERS, RUNNING = 'folders', 'how it runs'  # the option groups that all recipes share
 # Options that a resumed run may be given again: where things are and how it reports, nothing that changes the result.
 _FREE = ('data_dir', 'models_dir', 'output_dir', 'device', 'resume', 'quiet')
 
 
-_parsers = {}  # {recipe: its parser, with the defaults of this command line}; parse_args keeps it
 _stop_requests = []  # those of the loops that run, the innermost last
 _resume_options = []  # those a resumed run needs again, as a command line has them; parse_args finds them
 
@@ -155,46 +151,6 @@ def _end(name, kind, message, code):
     return code
 
 
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows a default as one would type it, unless it is None, a switch that is off, or in the help text already."""
-
-    def _get_help_string(self, action):
-        if action.default is None or action.default is False or action.default is argparse.SUPPRESS \
-                or '(default: ' in action.help:
-            return action.help
-        default = _as_typed(action.default).replace('%', '%%')
-        return f'{action.help} (default: {default})'
-
-
-class _Parser(argparse.ArgumentParser):
-    """Lists a recipe's own options first; answers a mistake with one line, and the option that was meant."""
-
-    def format_help(self):
-        self._action_groups.sort(key=lambda group: group.title in (FOLDERS, RUNNING))
-        return super().format_help()
-
-    def parse_args(self, args=None, namespace=None):
-        parsed, unknown = self.parse_known_args(args, namespace)
-        if unknown and not unknown[0].startswith('-'):
-            self.error(f'{unknown[0]} belongs to no option')
-        if unknown:
-            name = unknown[0].split('=')[0]
-            self.error(f'there is no option {name}; {self._nearest(name)}')
-        return parsed
-
-    def _nearest(self, name):
-        """Says which option a wrong one may stand for: --learning-rate for --lr, --batch-size for --batch_size."""
-        name, options = name.strip('-').replace('_', '-'), [option.strip('-') for option in self._option_string_actions]
-        initials = {''.join(word[:1] for word in option.split('-')): option for option in options}
-        nearest = ([initials[name]] if name in initials else
-                   [option for option in options if name.startswith(f'{option}-')] or  # --content for --content-image
-                   difflib.get_close_matches(name, options, n=1))
-        return f"did you mean '--{nearest[0]}'?" if nearest else 'check its spelling'
-
-    def error(self, message):
-        self.exit(2, f'{self.prog}: error: {message} (--help lists the options)\n')
-
-
 def make_parser(doc, data=False, models=False, running=True):
     """Makes a parser with the shared options.
 
@@ -207,17 +163,17 @@ def make_parser(doc, data=False, models=False, running=True):
     Returns:
       argparse.ArgumentParser.
     """
-    parser = _Parser(description=doc.strip().splitlines()[0], usage='%(prog)s [options]', add_help=False,
-                     formatter_class=_HelpFormatter, allow_abbrev=False)
-    parser.register('type', Path, _path)
-    folders = parser.add_argument_group(FOLDERS)
+    parser = options.Parser(description=doc.strip().splitlines()[0], usage='%(prog)s [options]', add_help=False,
+                            formatter_class=options.HelpFormatter, allow_abbrev=False)
+    parser.register('type', Path, options.to_path)
+    folders = parser.add_argument_group(options.FOLDERS)
     if data:
         folders.add_argument('--data-dir', type=Path, default=default_dir('data'), metavar='DIR', help='data sets')
     if models:
         folders.add_argument('--models-dir', type=Path, default=default_dir('models'), metavar='DIR',
                              help='published weights')
     folders.add_argument('--output-dir', type=Path, default=PROJECT_DIR / 'output', metavar='DIR', help='runs')
-    group = parser.add_argument_group(RUNNING)
+    group = parser.add_argument_group(options.RUNNING)
     if running:
         group.add_argument('--seed', type=whole_number(0, 2 ** 31 - 1), default=0,
                            help='same seed, same machine, same result')
@@ -234,16 +190,6 @@ def make_parser(doc, data=False, models=False, running=True):
 def default_dir(name):
     """Returns the Path of data/ or models/ of this project, or what RECIPES_DATA_DIR or RECIPES_MODELS_DIR names."""
     return Path(os.environ.get(f'RECIPES_{name.upper()}_DIR') or PROJECT_DIR / name)
-
-
-def _path(text):
-    """What argparse makes of a Path in every option of the type Path: Path('') would be the working directory."""
-    if not text:
-        raise argparse.ArgumentTypeError('expected a name')
-    if re.match(r'\w+://', text):
-        raise argparse.ArgumentTypeError(f'{text} is a URL; download it and give the name of the file')
-    quoted = re.match(r"""(["'])(.+)\1$""", text)  # what some terminals make of a file that is dropped on them
-    return Path(quoted.group(2) if quoted and not os.path.exists(text) else text)
 
 
 def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None, shared=False):
@@ -272,9 +218,9 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None, shared
     """
     if preset:
         parser.set_defaults(**preset(parser.parse_args(argv)))
-    args, given = parser.parse_args(argv), _given(parser, argv)
+    args, given = parser.parse_args(argv), options.given(parser, argv)
     free = tuple(name for name in (*_FREE, *free) if name not in changeable)
-    _parsers[recipe] = parser, free
+    options.keep_parser(recipe, parser, free)
     args.run_dir = None
     if not shared:
         parallel.check_alone(recipe)
@@ -284,8 +230,8 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None, shared
             runs.hold(args.run_dir)
         args.run_dir = parallel.place_of(args.run_dir, recipe)
         runs.check_stack(args.run_dir)
-        recorded = recorded_settings(args.run_dir)
-        _refuse_changes(args, recorded, given - set(changeable), free)
+        recorded = options.recorded_settings(args.run_dir)
+        options.refuse_changes(args, recorded, given - set(changeable), free)
         for name in set(recorded) - given:
             setattr(args, name, recorded[name])
         if 'seconds' in runs.read_record(args.run_dir) and not args.quiet:
@@ -293,105 +239,10 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None, shared
     if parallel.rank():
         args.output_dir = parallel.scratch()
     args.settings = {name: value for name, value in vars(args).items() if name not in free + ('run_dir', 'settings')}
-    runs.defaults[recipe] = {name: _as_recorded(parser.get_default(name)) for name in args.settings}
-    _resume_options[:] = _spelled(parser, args, given & {*free, *(changeable if args.resume else ())} - {
+    runs.defaults[recipe] = {name: options.as_recorded(parser.get_default(name)) for name in args.settings}
+    _resume_options[:] = options.spelled(parser, args, given & {*free, *(changeable if args.resume else ())} - {
         'resume', 'output_dir', 'predict', 'run'})
     return args
-
-
-def _spelled(parser, args, names):
-    words = []
-    for action in parser._actions:
-        if action.dest in names:
-            words += action.option_strings[-1:] + ([] if action.nargs == 0 else [getattr(args, action.dest)])
-    return words
-
-
-def _given(parser, argv):
-    """Returns the names of the options that the command line really holds."""
-    absent = []  # a list, since options that can be repeated append to a copy of it
-    bare = argparse.Namespace(**{action.dest: absent for action in parser._actions})
-    return {name for name, value in vars(parser.parse_args(argv, bare)).items() if value is not absent}
-
-
-def _refuse_changes(args, recorded, given, free):
-    for name in sorted(given & set(recorded) - set(free)):
-        if getattr(args, name) != recorded[name]:
-            raise InputError(f'--resume {args.run_dir}: that run has {_option(name)} {_as_typed(recorded[name])}, not '
-                             f'{_as_typed(getattr(args, name))}; leave the option out, or start a new run')
-
-
-def _as_typed(value):
-    return ' '.join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _as_recorded(value):
-    if isinstance(value, (list, tuple)):
-        return [_as_recorded(part) for part in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def _option(name):
-    return '--' + name.replace('_', '-')
-
-
-def recorded_settings(run_dir):
-    """Reads a run's settings as the options take them: a run.json may be damaged, or come from elsewhere.
-
-    Args:
-      run_dir: Path of a run of the recipe whose command line parse_args has parsed.
-
-    Returns:
-      dict of the settings; what an earlier version of the recipe did not record has its default, with a warning.
-
-    Raises:
-      InputError: there are none, or one is not what its option takes.
-    """
-    record = runs.read_record(run_dir)
-    parser, free = _parsers[record['recipe']]
-    actions = {action.dest: action for action in parser._actions if action.dest not in (*free, 'help')}
-    recorded = {name: value for name, value in record.get('settings', {}).items() if name not in free}
-    if not recorded:
-        raise InputError(f'{run_dir / runs.RECORD}: without settings; start a new run')
-    for name, value in recorded.items():
-        if name not in actions:
-            raise InputError(f'{run_dir / runs.RECORD}: no option of this recipe is {name!r:.40}; start a new run')
-        try:
-            recorded[name] = _as_taken(actions[name], value)
-        except (argparse.ArgumentTypeError, TypeError, ValueError) as error:
-            raise InputError(f'{run_dir / runs.RECORD}: {_option(name)} cannot be {value!r:.80}'
-                             f'{f" ({error})" if isinstance(error, argparse.ArgumentTypeError) else ""}; damaged')
-    missing = [name for name in actions if name not in recorded]
-    if missing:
-        print(f'warning: {run_dir / runs.RECORD} does not record {", ".join(map(_option, missing))}; using defaults',
-              file=sys.stderr)
-    return dict({name: actions[name].default for name in missing}, **recorded)
-
-
-def _as_taken(action, value):
-    """Returns what an option makes of a recorded value; ValueError or ArgumentTypeError where it would not take it."""
-    if value is None and action.default is None:
-        return None
-    if action.nargs == 0:
-        if isinstance(value, bool):
-            return value
-        raise ValueError
-    is_list = action.nargs in ('*', '+') or isinstance(action, argparse._AppendAction)
-    found = [_one_as_taken(action, part) for part in value] if is_list else _one_as_taken(action, value)
-    if _as_recorded(found) != value or found == [] and action.nargs != '*':  # '5' for 5, a text for a list
-        raise ValueError
-    return found
-
-
-def _one_as_taken(action, value):
-    if isinstance(value, list) and action.type not in (None, Path):  # one option's numbers, separated by commas
-        value = ','.join('' if isinstance(part, bool) else str(part) for part in value)
-    if isinstance(value, bool) or not isinstance(value, str if action.type in (None, Path) else (str, int, float)):
-        raise ValueError
-    found = str(value) if action.type is None else _path(value) if action.type is Path else action.type(str(value))
-    if action.choices and found not in action.choices:
-        raise ValueError
-    return found
 
 
 def plural(count, noun):

@@ -74,7 +74,7 @@ def _rows(needed=(), least=0, **fields):
     return is_right
 
 
-# What recipes read of run.json, besides the settings (cli.recorded_settings); the rest is for people.
+# What recipes read of run.json, besides the settings (options.recorded_settings); the rest is for people.
 FIELDS = {
     'recipe': _is_text, 'settings': _is_dict, 'results': _is_dict, 'seconds': is_number, 'film': _is_bool,
     'processes': is_count,

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common import cli, evaluation, files, parallel, plotting, runs
+from common import checkpoints, evaluation, files, parallel, plotting, runs
 from common.errors import InputError
 from common.images import find_images, load_image
 from common.metrics import curve, read_metrics
+from common.options import recorded_settings
 from common.session import open_session, tf
 from training import seeds
 from training.run import load_state
@@ -54,7 +55,7 @@ def trained_network(build_graph, folder, step, device='auto', threads=None, **op
     """
     with tf.Graph().as_default(), open_session(device=device, threads=threads) as sess:
         graph = build_graph(**options)
-        runs.restore_checkpoint(folder, graph.saver, sess, step)
+        checkpoints.restore(folder, graph.saver, sess, step)
         yield sess, graph
 
 
@@ -236,7 +237,7 @@ def find_trained_run(output_dir, recipe, chosen=None, **wanted):
         raise InputError(f'{option}: the run in {run_dir} has no trained weights yet; train one first: python '
                          f'recipes/{recipe}.py, or name another run with --run DIR')
     _, folder, step = max(trained)
-    return TrainedRun(run_dir=run_dir, folder=folder, step=step, settings=cli.recorded_settings(run_dir))
+    return TrainedRun(run_dir=run_dir, folder=folder, step=step, settings=recorded_settings(run_dir))
 
 
 def print_predictions(paths, probabilities, class_names):
@@ -326,7 +327,7 @@ def export(run_dir, sess, inputs, probabilities, class_names):
     classes = tf.argmax(probabilities, axis=1)
     names = [name.encode('utf-8', 'surrogateescape') for name in class_names]
     labels = tf.gather(tf.constant(names), classes)
-    return runs.save_model(run_dir, sess, {'images': inputs}, {
+    return checkpoints.save_model(run_dir, sess, {'images': inputs}, {
         'probabilities': probabilities, 'classes': classes, 'labels': labels})
 
 

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from common import cli, files, parallel, record, runs
+from common import checkpoints, cli, files, parallel, record, runs
 from common.errors import ComputationError, InputError, UnavailableError
 from common.metrics import MetricsLog
 from common.progress import Progress
@@ -288,7 +288,7 @@ def load_state(run_dir):
     Raises:
       InputError: the run was started with an earlier version of the recipe.
     """
-    return _check_state(run_dir, runs.load_state(run_dir))
+    return _check_state(run_dir, checkpoints.load_state(run_dir))
 
 
 def _check_state(run_dir, state):
@@ -297,5 +297,5 @@ def _check_state(run_dir, state):
         raise InputError(f'{run_dir}: started with an earlier version of this recipe, whose checkpoints lack '
                          f'{", ".join(missing)}; start a new run')
     if state is not None:
-        record.check_fields(run_dir / 'checkpoints' / runs.STATE, state, STATE_FIELDS)
+        record.check_fields(run_dir / 'checkpoints' / checkpoints.STATE, state, STATE_FIELDS)
     return state

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from common import cli, runs, session
+from common import checkpoints, cli, session
 from common.errors import ComputationError
 from common.metrics import MetricsLog
 from common.progress import Progress
@@ -76,7 +76,7 @@ def save(run_dir, sess, saver, weights, step, started, validate):
     for variable in tf.trainable_variables():
         variable.load(weights[variable.op.name], sess)
     state = dict(NEW_STATE, **validate(), step=step, best_step=step, training_seconds=time.monotonic() - started)
-    runs.save_checkpoint(run_dir, saver, sess, state)
+    checkpoints.save(run_dir, saver, sess, state)
     return state
 
 

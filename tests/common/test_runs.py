@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common import runs, session
+from common import checkpoints, runs, session
 from common.errors import InputError, UnavailableError
 from common.metrics import MetricsLog, read_metrics
 from common.session import tf
@@ -110,7 +110,7 @@ def test_a_damaged_record_or_state_is_said_so(tmp_path, damage):
     (run_dir / 'checkpoints').mkdir()
     (run_dir / 'checkpoints' / 'state.json').write_bytes(damage)
     with pytest.raises(InputError, match='state.json: damaged'):
-        runs.load_state(run_dir)
+        checkpoints.load_state(run_dir)
 
 
 def test_what_a_resumed_run_has_to_share_with_its_beginning(tmp_path):
@@ -172,19 +172,19 @@ def test_a_checkpoint_comes_back_and_the_best_one_is_kept(tmp_path, counter):
     sess, variable, add_one, saver = counter
     for step in (1, 2, 3):
         sess.run(add_one)
-        runs.save_checkpoint(tmp_path, saver, sess, {'step': step, 'best_step': 1})
-    assert runs.load_state(tmp_path) == {'best_step': 1, 'step': 3}
+        checkpoints.save(tmp_path, saver, sess, {'step': step, 'best_step': 1})
+    assert checkpoints.load_state(tmp_path) == {'best_step': 1, 'step': 3}
     kept = {path.name.split('.')[0] for path in (tmp_path / 'checkpoints').glob('model-*')}
     assert kept == {'model-1', 'model-3'}
-    runs.restore_checkpoint(tmp_path, saver, sess, 1)
+    checkpoints.restore(tmp_path, saver, sess, 1)
     assert sess.run(variable) == 1.0
 
 
 def test_a_missing_checkpoint_is_said_so(tmp_path, counter):
     sess, _, _, saver = counter
-    assert runs.load_state(tmp_path) is None
+    assert checkpoints.load_state(tmp_path) is None
     with pytest.raises(InputError, match='not a checkpoint of this network'):
-        runs.restore_checkpoint(tmp_path, saver, sess, 5)
+        checkpoints.restore(tmp_path, saver, sess, 5)
 
 
 def saved_counter(folder):
@@ -195,19 +195,19 @@ def saved_counter(folder):
 def test_a_disk_that_fills_up_keeps_the_saved_model_before(tmp_path, counter):
     resource = pytest.importorskip('resource')
     sess, variable, add_one, _ = counter
-    folder = runs.save_model(tmp_path, sess, {'counter': variable}, {'value': variable})
+    folder = checkpoints.save_model(tmp_path, sess, {'counter': variable}, {'value': variable})
     assert folder == tmp_path / 'saved_model'
     sess.run(add_one)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2, limits[1]))
     try:
         with pytest.raises(UnavailableError, match='cannot write the SavedModel into'):
-            runs.save_model(tmp_path, sess, {'counter': variable}, {'value': variable})
+            checkpoints.save_model(tmp_path, sess, {'counter': variable}, {'value': variable})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == [folder]
     assert saved_counter(folder) == 0.0
-    runs.save_model(tmp_path, sess, {'counter': variable}, {'value': variable})
+    checkpoints.save_model(tmp_path, sess, {'counter': variable}, {'value': variable})
     assert saved_counter(folder) == 1.0
 
 
@@ -219,13 +219,13 @@ def test_a_disk_that_fills_up_keeps_the_checkpoint_before(tmp_path, counter):
         resource.setrlimit(resource.RLIMIT_FSIZE, (2, limits[1]))
         try:
             with pytest.raises(UnavailableError, match=f'cannot write the checkpoint of step {step} .*{end}'):
-                runs.save_checkpoint(tmp_path, saver, sess, {'step': step, 'best_step': None})
+                checkpoints.save(tmp_path, saver, sess, {'step': step, 'best_step': None})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         if step == 1:
-            runs.save_checkpoint(tmp_path, saver, sess, {'step': 1, 'best_step': None})
-    assert runs.load_state(tmp_path)['step'] == 1
-    runs.restore_checkpoint(tmp_path, saver, sess, 1)
+            checkpoints.save(tmp_path, saver, sess, {'step': 1, 'best_step': None})
+    assert checkpoints.load_state(tmp_path)['step'] == 1
+    checkpoints.restore(tmp_path, saver, sess, 1)
 
 
 def test_cleaning_keeps_the_best_weights_of_finished_runs_and_all_of_others(tmp_path):
@@ -237,19 +237,19 @@ def test_cleaning_keeps_the_best_weights_of_finished_runs_and_all_of_others(tmp_
             saver = tf.train.Saver(max_to_keep=0)
             for step, best in ((1, 1), (2, 1)):
                 sess.run(tf.global_variables_initializer())
-                runs.save_checkpoint(run_dir, saver, sess, {'step': step, 'best_step': best})
+                checkpoints.save(run_dir, saver, sess, {'step': step, 'best_step': best})
         (run_dir / 'checkpoint.npz').write_bytes(b'12345')
         if results:
             runs.write_record(run_dir, results=results)
         found[name] = run_dir
-    assert runs.clean(tmp_path) > 5
+    assert checkpoints.clean(tmp_path) > 5
     left = {name: {path.name for path in run_dir.glob('**/*') if 'model-' in path.name or path.suffix == '.npz'}
             for name, run_dir in found.items()}
     assert left['finished'] == {'model-1.index', 'model-1.data-00000-of-00001'}
     assert {'checkpoint.npz', 'model-1.index', 'model-2.index'} < left['unfinished']
     with tf.Graph().as_default(), session.open_session() as sess:  # a resumed one has no step left to take
         tf.get_variable('x', initializer=2.0)
-        runs.restore_checkpoint(found['finished'], tf.train.Saver(), sess, 2)
+        checkpoints.restore(found['finished'], tf.train.Saver(), sess, 2)
         assert sess.run('x:0') == 1
 
 
@@ -271,11 +271,11 @@ def test_a_checkpoint_removes_checkpoints_alone(tmp_path):
         tf.get_variable('x', initializer=1.0)
         saver = tf.train.Saver(max_to_keep=0)
         sess.run(tf.global_variables_initializer())
-        runs.save_checkpoint(tmp_path, saver, sess, {'step': 1})
+        checkpoints.save(tmp_path, saver, sess, {'step': 1})
         folder = tmp_path / 'checkpoints'
         for name in ('model-mine.h5', 'model-2.h5', 'model-2.index.tempstate7'):
             (folder / name).write_bytes(b'1')
-        runs.save_checkpoint(tmp_path, saver, sess, {'step': 3})
+        checkpoints.save(tmp_path, saver, sess, {'step': 3})
     assert {path.name for path in folder.glob('model-*')} == {
         'model-mine.h5', 'model-2.h5', 'model-3.index', 'model-3.data-00000-of-00001'}
 
@@ -286,10 +286,10 @@ def test_killed_before_the_checkpoint_before_is_removed_it_is_removed_on_resumin
         saver = tf.train.Saver(max_to_keep=0)
         sess.run(tf.global_variables_initializer())
         with monkeypatch.context() as context:
-            context.setattr(runs, '_remove_unneeded', lambda *args: None)
+            context.setattr(checkpoints, '_remove_unneeded', lambda *args: None)
             for step in (1, 2, 3):
-                runs.save_checkpoint(tmp_path, saver, sess, {'step': step, 'best_step': 2})
-        runs.initialize(sess, saver, tmp_path, runs.load_state(tmp_path))
+                checkpoints.save(tmp_path, saver, sess, {'step': step, 'best_step': 2})
+        checkpoints.initialize(sess, saver, tmp_path, checkpoints.load_state(tmp_path))
     assert {path.stem for path in (tmp_path / 'checkpoints').glob('model-*.index')} == {'model-2', 'model-3'}
 
 
@@ -308,7 +308,7 @@ def test_what_is_no_file_is_not_read(tmp_path, name, kind):
     else:
         path.symlink_to('/dev/zero' if kind == 'device' else path.name)
     with pytest.raises(InputError, match=f'{path.name}: not a regular file'):
-        {'run.json': lambda: runs.read_record(run_dir), 'state.json': lambda: runs.load_state(run_dir),
+        {'run.json': lambda: runs.read_record(run_dir), 'state.json': lambda: checkpoints.load_state(run_dir),
          'metrics.csv': lambda: MetricsLog(path, ['step'], keep_until=1),
          'checkpoint.npz': lambda: runs.load_arrays(path)}[path.name]()
 
