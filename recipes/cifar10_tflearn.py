@@ -38,7 +38,7 @@ from common.session import tf, tflearn
 from datasets import augmentation, cifar10
 from datasets.augmentation import AUGMENTATIONS
 from networks import airbench, convolution_gradients, summary
-from training import batches, classifier, muon, optimization, seeds, tflearn_trainer
+from training import batches, classifier, muon, optimization, predictions, seeds, tflearn_trainer
 from training.run import TrainingRun, load_state, measure_predictions, open_run
 
 RECIPE = 'cifar10_tflearn'
@@ -144,7 +144,7 @@ def minimize(loss, network, num_steps, learning_rate, weight_decay, **figures):
 
 def build_graph(*, network='book', seed=0, keep_prob=0.5, label_smoothing=0.0, weight_decay=0.0, learning_rate=1e-3,
                 num_steps=None, statistics=Statistics()):
-    """Adds the network, and what trains it, to the default graph.
+    """Adds the network, and what trains it, to the default graph; returns a Graph.
 
     Args:
       network: str, one of SETTINGS.
@@ -155,9 +155,6 @@ def build_graph(*, network='book', seed=0, keep_prob=0.5, label_smoothing=0.0, w
       learning_rate: float, the peak of its schedule.
       num_steps: int, steps of the training; None for a graph that does not train.
       statistics: Statistics; in a graph whose variables are restored, any.
-
-    Returns:
-      Graph.
     """
     tf.set_random_seed(seed)
     inputs = tf.placeholder(tf.float32, [None, IMAGE_SIZE, IMAGE_SIZE, NUM_CHANNELS], name='images')
@@ -290,12 +287,13 @@ def evaluate(sess, graph, data, run_dir, tta=False, shift=0):
                                lambda indices: data.test_images[indices], others, columns=8)
 
 
-def classify_files(paths, found, device='auto', threads=None):
-    """Classifies a person's own images, and draws what the network saw; see classifier.find_trained_run."""
+def classify_files(args):
+    """Classifies a person's own images with a trained run, and draws what the network saw."""
+    found, paths = classifier.find_trained_run(args.output_dir, RECIPE, args.run or args.run_dir), args.predict
     inputs = np.stack([cifar10.prepare(images.load_image(path)) for path in paths])
-    with classifier.trained_network(build_graph, found.folder, found.step, device, threads,
+    with classifier.trained_network(build_graph, found.folder, found.step, args.device, args.threads,
                                     network=found.settings['network']) as (sess, graph):
-        classifier.show_predictions(found, paths, inputs, predict(sess, graph, inputs), cifar10.CLASS_NAMES)
+        predictions.show_predictions(found, paths, inputs, predict(sess, graph, inputs), cifar10.CLASS_NAMES)
 
 
 # ---- Command line ----
@@ -327,10 +325,10 @@ def parse_args(argv):
                           help='number of seeds; from 2 on, mean and standard deviation are reported')
     training.add_argument('--book', action='store_true', help="the settings of chapter 4 of the TensorFlow 1.x Deep "
                           "Learning Cookbook, trained by tflearn's DNN.fit, which cannot be resumed")
-    group, names = classifier.add_options(parser, "classify images with a trained run; each one's center square")
-    group.add_argument('--tta', action='store_true',
-                       help='also report accuracy averaged over image and mirror image; airbench: shifted ones, too')
-    args = cli.parse_args(parser, argv, RECIPE, free=('tta', *names), preset=preset, shared=True)
+    _, free = classifier.add_options(
+        parser, "classify images with a trained run; each one's center square",
+        'also report accuracy averaged over image and mirror image; airbench: shifted ones, too')
+    args = cli.parse_args(parser, argv, RECIPE, free=free, preset=preset, shared=True)
     check_options(args)
     return args
 
@@ -354,6 +352,20 @@ def check_options(args):
                              f'{getattr(args, name)}; leave one of them out')
 
 
+def begin(args, say):
+    """Reads the data, opens the run and draws what it trains on; returns (cifar10.Cifar10Data, Path of the run)."""
+    if not args.run_dir:
+        files.check_writable(args.output_dir / RECIPE / runs.RECORD, '--output-dir')
+    data = cifar10.load(args.data_dir, args.quiet)
+    batches.check_batch_size(args.batch_size, len(data.train_images))
+    device = parallel.describe_device(args.device, args.threads)
+    run_dir, _ = open_run(args.run_dir, args.output_dir, RECIPE, settings=args.settings, seed=args.seed, device=device,
+                          source=data.source, num_images=len(data.train_images), checksums=data.checksums)
+    say(f'{device}\n{data.source}\nthis run: {run_dir}')
+    look_at_data(data, run_dir, None if args.book else args.augment, args.seed, say)
+    return data, run_dir
+
+
 @cli.exit_codes
 def main(argv=None):
     """Runs the recipe; returns its exit code."""
@@ -362,20 +374,10 @@ def main(argv=None):
     if args.predict or args.book:
         parallel.check_alone('--predict' if args.predict else '--book')
     if args.predict:
-        found = classifier.find_trained_run(args.output_dir, RECIPE, args.run or args.run_dir)
-        return classify_files(args.predict, found, args.device, args.threads)
+        return classify_files(args)
     say = (lambda *text: None) if args.quiet else print
-    if not args.run_dir:
-        files.check_writable(args.output_dir / RECIPE / runs.RECORD, '--output-dir')
-    data = cifar10.load(args.data_dir, args.quiet)
-    batches.check_batch_size(args.batch_size, len(data.train_images))
-    device = parallel.describe_device(args.device, args.threads)
-    run_dir, _ = open_run(args.run_dir, args.output_dir, RECIPE, settings=args.settings, seed=args.seed, device=device,
-                          source=data.source, num_images=len(data.train_images), checksums=data.checksums)
+    data, run_dir = begin(args, say)
     started -= seeds.seconds_before(run_dir)
-    say(f'{device}\n{data.source}\nthis run: {run_dir}')
-    look_at_data(data, run_dir, None if args.book else args.augment, args.seed, say)
-
     num_steps = args.steps or -(-args.epochs * len(data.train_images) // args.batch_size)
     statistics = None if args.book else measure(data.train_images)
     trained_network = partial(classifier.trained_network, build_graph, device=args.device, threads=args.threads,

@@ -36,7 +36,7 @@ from common import checkpoints, cli, parallel, plotting, session
 from common.session import tf
 from datasets import handwriting, mnist
 from networks import summary
-from training import batches, classifier, optimization
+from training import batches, classifier, optimization, predictions
 from training.run import TrainingRun, add_training_options, open_run
 
 RECIPE = 'mnist_convnet'
@@ -288,11 +288,11 @@ def evaluate(sess, graph, data, run_dir):
 def classify_files(arguments, found, device='auto', threads=None):
     """Reads a person's own digits, several in a picture too, and draws what the network saw."""
     dataset = found.settings['dataset']
-    paths, readings = classifier.read_images(arguments, lambda path: handwriting.find_digits(
+    paths, readings = predictions.read_images(arguments, lambda path: handwriting.find_digits(
         handwriting.load(path), path, several=dataset == 'mnist'))
     digits = np.concatenate([reading.digits for reading in readings])
     with classifier.trained_network(build_graph, found.folder, found.step, device, threads) as (sess, graph):
-        classifier.show_digits(found, paths, readings, predict(sess, graph, digits),
+        predictions.show_digits(found, paths, readings, predict(sess, graph, digits),
                                mnist.DATASETS[dataset].class_names)
 
 

@@ -11,9 +11,7 @@ eyes and fur; what it lacks for other classes is the last step. So its convoluti
 - *Stage 2* (fine-tuning) trains the last block of convolutions along with the head, in small steps.
 - The validation images choose (when to stop, which weights); the test images are evaluated once, at the end.
 
-How much to train, by rule of thumb: little data, like ImageNet's: the head (--fine-tune none) or the last block
-(block5, the default, for 2,000 cats and dogs); much data, like ImageNet's: everything (all), for a few epochs; another
-kind of data (X-rays, drawings): start from these weights anyway, and train everything. More: Yosinski et al. 2014, How
+How much to train, for how much data of which kind: docs/vgg16_transfer.md. More: Yosinski et al. 2014, How
 transferable are features in deep neural networks?, arXiv 1411.1792.
 
 Usage:
@@ -41,7 +39,7 @@ from datasets import image_folder, layouts
 from datasets.augmented_copies import copy_names
 from networks import grad_cam, summary, vgg, vgg_keras
 from networks.vgg_keras import TOP_LAYER
-from training import batches, classifier, optimization
+from training import batches, classifier, optimization, predictions
 from training.bottleneck_features import BottleneckFeatures
 from training.run import NEW_STATE, TrainingRun, add_training_options, load_state, open_run
 
@@ -115,7 +113,7 @@ class Stage(NamedTuple):
 
 
 def build_stage(name, model, layer, *, num_steps, learning_rate, class_weights, seed=0, book=False):
-    """Adds a stage to the default graph; it trains what can be trained above its layer.
+    """Adds a Stage to the default graph and returns it; it trains what can be trained above its layer.
 
     Args:
       name: str, its scope.
@@ -126,9 +124,6 @@ def build_stage(name, model, layer, *, num_steps, learning_rate, class_weights, 
       class_weights: float [num_classes], factors of the loss.
       seed: int, of dropout.
       book: bool, stochastic gradient descent with momentum at a constant learning rate instead.
-
-    Returns:
-      Stage.
     """
     variables = [variable for upper in vgg_keras.layers_above(model, layer) for variable in upper.trainable_weights]
     with tf.variable_scope(name):
@@ -162,12 +157,9 @@ def train(sess, head_stage, fine_stage, features, data, run_dir, *, num_steps, e
       head_stage, fine_stage: Stage; the second None for the head alone.
       features, data, run_dir: BottleneckFeatures, image_folder.ImageFolder, Path.
       num_steps, epoch_steps: (int, int), of stage 1 and of stage 2; int.
-      state: dict, of the last checkpoint; None at the start.
+      state: dict, of the last checkpoint, None at the start; the one at the end is returned, see NEW_STATE.
       say: function that prints a line.
       **options: of train_stage and of TrainingRun.
-
-    Returns:
-      dict, the state at the end; see training.run.NEW_STATE.
     """
     saver, best_head = tf.train.Saver(max_to_keep=0), []
     save = partial(checkpoints.save, run_dir, saver, sess)
@@ -250,22 +242,19 @@ def predict(sess, stage, features, images, copy='original'):
 
 
 def evaluate(sess, stage, explainer, features, data, run_dir, *, seed=0, tta=False):
-    """Evaluates the test images, which no choice was based on, and draws curves, mistakes and heat maps.
+    """Evaluates the test images, which no choice was based on, as classifier.evaluate, and draws curves and heat maps.
 
     Args:
       sess, features, data, run_dir: see train.
       stage, explainer: Stage, the last that was trained; from vgg_keras.explain.
       seed: int, of which right predictions are explained.
       tta: bool, measure the mean over each image and its mirror image, too.
-
-    Returns:
-      {name: evaluation.Accuracy}; see classifier.evaluate.
     """
     for name, title in (('stage1', 'Stage 1, the head: '), ('stage2', 'Stage 2, fine-tuning: ')):
         if (run_dir / f'{name}.csv').exists():
             classifier.plot_training(run_dir, name, prefix=f'{name}_', title=title)
     paths, labels, probabilities = data.test.paths, data.test.labels, predict(sess, stage, features, data.test)
-    classifier.write_predictions(run_dir / 'test_predictions.csv', paths, probabilities, data.class_names, labels)
+    predictions.write_predictions(run_dir / 'test_predictions.csv', paths, probabilities, data.class_names, labels)
     mirrored = predict(sess, stage, features, data.test, 'flip') if tta else None
     accuracies = classifier.evaluate(run_dir, labels, probabilities, data.class_names,
                                      lambda chosen: features.load_images(paths[chosen]), mirrored)
@@ -288,18 +277,25 @@ def trained_model(trained, device='auto', threads=None):
         yield sess, model, explainer, class_names
 
 
-def classify_files(paths, trained, device='auto', threads=1):
+def classify_files(args):
     """Classifies a person's own images with a trained run: a line each, a table (CSV) and heat maps."""
+    parallel.check_alone('--predict')
+    paths = predictions.readable_images(args.predict)
+    trained = classifier.find_trained_run(args.output_dir, RECIPE, args.run or args.run_dir)
     run_dir, size = trained.run_dir, trained.settings['size']
-    with trained_model(trained, device, threads) as (sess, _, explainer, names):
-        probabilities = grad_cam.draw(
-            run_dir / 'predictions.png', sess, explainer, paths,
-            partial(image_folder.load_images, size=size, threads=threads), names, vgg_keras.images_at_once(size),
-            writing=classifier.where_writable(run_dir))
-    classifier.print_predictions(paths, probabilities, names)
-    with classifier.where_writable(run_dir):
-        classifier.write_predictions(run_dir / 'predictions.csv', paths, probabilities, names)
-    print(f'model: {run_dir}; where the network looked: predictions.png there; as a table: predictions.csv')
+    if args.data_dir != cli.default_dir('data'):
+        layouts.check_classes(args.data_dir, runs.recorded(run_dir, 'classes'), run_dir)
+    with trained_model(trained, args.device, args.threads) as (sess, _, explainer, names):
+        load_images = partial(image_folder.load_images, size=size, threads=args.threads)
+        predictions.show_explained(trained, sess, explainer, paths, load_images, names, vgg_keras.images_at_once(size))
+
+
+def export(args, run_dir, say):
+    """Writes the weights as a SavedModel and as Keras's model.h5."""
+    trained = classifier.find_trained_run(args.output_dir, RECIPE, run_dir)
+    with trained_model(trained, args.device, args.threads) as (sess, model, explainer, names):
+        say(f'SavedModel: {classifier.export(run_dir, sess, explainer.images, explainer.probabilities, names)}')
+        say(f'Keras: {vgg_keras.save_h5(model, run_dir / "model.h5", names)}')
 
 
 # ---- Command line ----
@@ -329,10 +325,9 @@ def parse_args(argv):
     add('--steps', type=count(1), metavar='N', help='steps of stage 2 (default: those of --epochs)')
     add('--class-weights', action='store_true', help='weight the loss so that every class counts the same')
     add('--features-dir', type=Path, metavar='DIR', help='stored features (default: features beside the runs)')
-    group, free = classifier.add_options(parser, 'classify images, files or folders, with a trained run')
-    group.add_argument('--tta', action='store_true',
-                       help='also report accuracy averaged over each image and its mirror image')
-    args = cli.parse_args(parser, argv, RECIPE, free=('tta', 'features_dir', *free), changeable=PLACES, shared=True,
+    _, free = classifier.add_options(parser, 'classify images, files or folders, with a trained run',
+                                     'also report accuracy averaged over each image and its mirror image')
+    args = cli.parse_args(parser, argv, RECIPE, free=('features_dir', *free), changeable=PLACES, shared=True,
                           preset=lambda asked: BOOK if asked.book else {})
     classifier.check_options(args)
     check_options(args, parser)
@@ -352,18 +347,8 @@ def check_options(args, parser):
                              'not run; stage 1 has --head-epochs and --head-learning-rate')
 
 
-@cli.exit_codes
-def main(argv=None):
-    """Runs the recipe; returns its exit code."""
-    args, started = parse_args(argv), time.monotonic()
-    if args.predict:
-        parallel.check_alone('--predict')
-        paths = classifier.readable_images(args.predict)
-        trained = classifier.find_trained_run(args.output_dir, RECIPE, args.run or args.run_dir)
-        if args.data_dir != cli.default_dir('data'):
-            layouts.check_classes(args.data_dir, runs.recorded(trained.run_dir, 'classes'), trained.run_dir)
-        return classify_files(paths, trained, args.device, args.threads)
-    say = (lambda *text: None) if args.quiet else print
+def begin(args, say):
+    """Opens the run: (image_folder.ImageFolder, VGG-16's weights, Path of the run, its state; see open_run)."""
     if args.run_dir:
         load_state(args.run_dir)  # refuses a run of an earlier version, before it misses its data
     data = image_folder.load(args.data_dir, args.seed, args.quiet)
@@ -378,9 +363,19 @@ def main(argv=None):
         source=data.description, num_images=len(data.train.labels), classes=list(data.class_names),
         checksums={'images': image_folder.fingerprint(data)}, weights=vgg_keras.fingerprint(weights))
     runs.write_record(run_dir, weights_from=source, skipped=[f'{path}: {why}' for path, why in data.skipped])
-    started -= state['seconds'] if state else 0.0
     say(f'VGG-16 from {source}; {device}\nthis run: {run_dir}')
+    return data, weights, run_dir, state
 
+
+@cli.exit_codes
+def main(argv=None):
+    """Runs the recipe; returns its exit code."""
+    args, started = parse_args(argv), time.monotonic()
+    if args.predict:
+        return classify_files(args)
+    say = (lambda *text: None) if args.quiet else print
+    data, weights, run_dir, state = begin(args, say)
+    started -= state['seconds'] if state else 0.0
     fine_tuned_from = None if args.book else FROZEN_UP_TO[args.fine_tune]
     features = BottleneckFeatures(parallel.from_first(args.features_dir or run_dir.parent / 'features'), [
         TOP_LAYER if args.head_epochs else None, fine_tuned_from], args.size, weights, args.threads)
@@ -412,10 +407,7 @@ def main(argv=None):
         accuracies = evaluate(sess, fine_stage or head_stage, explainer, features, data, run_dir, seed=args.seed,
                               tta=args.tta)
     if args.export:
-        trained = classifier.find_trained_run(args.output_dir, RECIPE, run_dir)
-        with trained_model(trained, args.device, args.threads) as (sess, model, explainer, names):
-            say(f'SavedModel: {classifier.export(run_dir, sess, explainer.images, explainer.probabilities, names)}')
-            say(f'Keras: {vgg_keras.save_h5(model, run_dir / "model.h5", names)}')
+        export(args, run_dir, say)
     seconds = classifier.record_results(run_dir, accuracies, state, started)
     if args.tta:
         print(f'with mirror images, test accuracy {accuracies["tta_accuracy"]}')

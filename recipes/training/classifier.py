@@ -1,8 +1,5 @@
-"""What the recipes do with a classifier besides training it: predict, evaluate, draw, classify files, export."""
+"""What the recipes do with a classifier besides training it: predict, evaluate, draw, find a trained one, export."""
 import contextlib
-import csv
-import errno
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +7,6 @@ import numpy as np
 
 from common import checkpoints, evaluation, files, parallel, plotting, runs
 from common.errors import InputError
-from common.images import find_images, load_image
 from common.metrics import curve, read_metrics
 from common.options import recorded_settings
 from common.session import open_session, tf
@@ -19,8 +15,6 @@ from training.run import load_state
 
 BATCH_SIZE = 500        # images, of small ones
 NUM_MISTAKES = 40       # drawn
-SHOWN_CLASSES = 3       # printed of each file
-UNCERTAIN = 0.8         # probability of a digit below which a note says so
 
 
 def predict(sess, probabilities, inputs, images, batch_size=BATCH_SIZE):
@@ -110,25 +104,6 @@ def right_and_wrong(labels, probabilities, count, seed):
     return {'right': np.sort(right), 'wrong': evaluation.most_confident_mistakes(labels, probabilities, count)}
 
 
-def write_predictions(path, image_paths, probabilities, class_names, labels=None):
-    """Writes a table (CSV), a line per image: its file, class, the class's probability, the probability of each class.
-
-    Args:
-      path: Path.
-      image_paths: sequence of Path.
-      probabilities: float [num_images, num_classes].
-      class_names: sequence of str.
-      labels: int [num_images], for a column with the true classes.
-    """
-    with files.replacing(path) as beside, beside.open('w', newline='', encoding='utf-8', errors='surrogateescape') as f:
-        writer = csv.writer(f)
-        writer.writerow(['file', *(['true_class'] if labels is not None else []), 'class', 'probability',
-                         *(f'p_{name}' for name in class_names)])
-        for k, (image, row) in enumerate(zip(image_paths, probabilities)):
-            writer.writerow([str(image), *([class_names[labels[k]]] if labels is not None else []),
-                             class_names[np.argmax(row)], f'{row.max():.6f}', *(f'{p:.6f}' for p in row)])
-
-
 def record_results(run_dir, accuracies, state, started):
     """Writes the results of a run into its run.json.
 
@@ -165,38 +140,6 @@ def plot_training(run_dir, name='metrics', x='step', prefix='', title=''):
             'training': curve(rows, training, x), 'validation': curve(rows, f'validation_{quantity}', x)},
             f'{title}{quantity.capitalize()} (training: mean over the steps, with dropout and augmentation)', x,
             label, log=log)
-
-
-def read_images(arguments, read):
-    """Reads the images that --predict names, in files and folders; those that cannot be read are reported and skipped.
-
-    Args:
-      arguments: list of Path.
-      read: function of a Path, raises InputError where it cannot read it.
-
-    Returns:
-      (list of Path, at least one; list of what `read` returned of each).
-
-    Raises:
-      InputError: the only file named cannot be read, or none of them.
-    """
-    paths, found = [], []
-    for path in find_images(arguments, '--predict'):
-        try:
-            found.append(read(path))
-            paths.append(path)
-        except InputError as error:
-            if arguments == [path]:
-                raise
-            print(f'skipped: {error}', file=sys.stderr)
-    if not paths:
-        raise InputError('--predict: none of the images can be read')
-    return paths, found
-
-
-def readable_images(arguments):
-    """Returns the list of Path of the images that --predict names and that can be read; see read_images."""
-    return read_images(arguments, lambda path: load_image(path).shape)[0]
 
 
 class TrainedRun(NamedTuple):
@@ -240,74 +183,6 @@ def find_trained_run(output_dir, recipe, chosen=None, **wanted):
     return TrainedRun(run_dir=run_dir, folder=folder, step=step, settings=recorded_settings(run_dir))
 
 
-def print_predictions(paths, probabilities, class_names):
-    """Prints a line for each file: the classes that the network finds most probable."""
-    for path, row in zip(paths, probabilities):
-        best = np.argsort(-row)[:SHOWN_CLASSES]
-        print(f'{path}: ' + ', '.join(f'{class_names[k]} {100 * row[k]:.1f} %' for k in best))
-
-
-@contextlib.contextmanager
-def where_writable(run_dir):
-    """Lets what is written besides an answer fail with a warning, in a run's folder that can only be read."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise
-        print(f'warning: {run_dir}: not writable; predictions are only printed', file=sys.stderr)
-
-
-def show_predictions(found, paths, images, probabilities, class_names):
-    """Prints the predictions for a person's files, and draws them as the network saw them: predictions.png.
-
-    Args:
-      found: TrainedRun.
-      paths: list of Path.
-      images: array [num_images, height, width(, 3)] in [0, 255], as the network saw them.
-      probabilities: float [num_images, num_classes].
-      class_names: sequence of str.
-    """
-    print_predictions(paths, probabilities, class_names)
-    sheet = found.run_dir / 'predictions.png'
-    with where_writable(found.run_dir):
-        plotting.plot_image_grid(sheet, images, [f'{path.name}: {class_names[np.argmax(row)]}'
-                                                 for path, row in zip(paths, probabilities)])
-    model = ', '.join(found.settings[name] for name in ('dataset', 'network') if name in found.settings)
-    print(f'model: {found.folder} ({model}); inputs as the network sees them: {sheet}')
-
-
-def show_digits(found, paths, readings, probabilities, class_names):
-    """Prints the digits read from each of a person's files, and draws these with their boxes: predictions.png.
-
-    Args:
-      found: TrainedRun.
-      paths: list of Path.
-      readings: list of handwriting.Reading, one of each.
-      probabilities: float [num_digits, num_classes], of the digits of all of them, one after the other.
-      class_names: sequence of str.
-    """
-    shown, captions, left = [], [], list(probabilities)
-    for path, reading in zip(paths, readings):
-        rows, left = left[:len(reading.digits)], left[len(reading.digits):]
-        names = [class_names[np.argmax(row)] for row in rows]
-        if len(rows) == 1:
-            print_predictions([path], rows, class_names)
-        else:
-            print(f'{path}: {"".join(names)} (' + ', '.join(
-                f'{name} {100 * row.max():.1f} %' for name, row in zip(names, rows)) + ')')
-        notes = reading.notes + ['uncertain'] * bool(min(row.max() for row in rows) < UNCERTAIN)
-        if notes:
-            print(f'  {"; ".join(notes)}')
-        shown += [plotting.with_boxes(reading.picture, reading.boxes), *reading.digits]
-        captions += ['\n'.join([f'{path.name}: {"".join(names)}', *notes]), *names]
-    model, sheet = f'model: {found.folder} ({found.settings["dataset"]})', found.run_dir / 'predictions.png'
-    with where_writable(found.run_dir):
-        plotting.plot_image_grid(sheet, shown, captions)
-        model += f'; digits as the network sees them: {sheet}'
-    print(model)
-
-
 def export(run_dir, sess, inputs, probabilities, class_names):
     """Writes a SavedModel: 'images' in; 'probabilities', 'classes' (numbers) and 'labels' (names) out.
 
@@ -331,12 +206,13 @@ def export(run_dir, sess, inputs, probabilities, class_names):
         'probabilities': probabilities, 'classes': classes, 'labels': labels})
 
 
-def add_options(parser, predict_help):
+def add_options(parser, predict_help, tta_help=None):
     """Adds the options of what is done with trained weights to a recipe's parser; see check_options.
 
     Args:
       parser: argparse.ArgumentParser.
       predict_help: str, what --predict takes.
+      tta_help: str, what --tta reports, where there is that option.
 
     Returns:
       (the argument group, for more of them; tuple of the options' names).
@@ -345,7 +221,9 @@ def add_options(parser, predict_help):
     group.add_argument('--export', action='store_true', help='write a SavedModel; with --resume, of that run')
     group.add_argument('--predict', nargs='+', type=Path, metavar='FILE', help=predict_help)
     group.add_argument('--run', type=Path, metavar='DIR', help='the run that --predict takes (default: the latest)')
-    return group, ('export', 'predict', 'run')
+    if tta_help:
+        group.add_argument('--tta', action='store_true', help=tta_help)
+    return group, ('export', 'predict', 'run', *['tta'] * bool(tta_help))
 
 
 def check_options(args):

@@ -1,15 +1,11 @@
 """What is done with a classifier besides training it."""
 import os
 import time
-from pathlib import Path
 
 import numpy as np
-import pytest
 
 from common import evaluation, images, runs
-from common.errors import InputError
 from common.session import tf
-from datasets import handwriting
 from training import classifier
 from training.run import NEW_STATE
 
@@ -64,27 +60,6 @@ def test_right_predictions_are_drawn_and_wrong_ones_are_the_most_confident():
     assert len(classifier.right_and_wrong(LABELS, PROBABILITIES, 9, seed=1)['right']) == 3
 
 
-@pytest.mark.parametrize('labels, lines', [
-    (LABELS[:2], ['file,true_class,class,probability,p_ant,p_bee', 'a.png,ant,ant,0.900000,0.900000,0.100000',
-                  'b.png,bee,bee,0.800000,0.200000,0.800000']),
-    (None, ['file,class,probability,p_ant,p_bee', 'a.png,ant,0.900000,0.900000,0.100000',
-            'b.png,bee,0.800000,0.200000,0.800000'])], ids=['test images', 'own images'])
-def test_predictions_are_a_table(tmp_path, labels, lines):
-    classifier.write_predictions(tmp_path / 'a.csv', ['a.png', 'b.png'], PROBABILITIES[:2], ['ant', 'bee'], labels)
-    assert (tmp_path / 'a.csv').read_text().splitlines() == lines
-
-
-def test_unreadable_images_are_skipped_unless_nothing_else_is_named(tmp_path, capsys):
-    (tmp_path / 'bad.png').write_text('text')
-    with pytest.raises(InputError, match='none of the images can be read'):
-        classifier.readable_images([tmp_path])
-    images.save_image(tmp_path / 'good.png', np.zeros([4, 4, 3]))
-    assert classifier.readable_images([tmp_path]) == [tmp_path / 'good.png']
-    assert f'skipped: {tmp_path / "bad.png"}: ' in capsys.readouterr().err
-    with pytest.raises(InputError, match='bad.png'):
-        classifier.readable_images([tmp_path / 'bad.png'])
-
-
 def test_results_are_recorded(tmp_path):
     state = dict(NEW_STATE, step=4, best_step=2, training_seconds=8.0, validation_accuracy=0.5, validation_loss=0.7)
     accuracies = {'test_accuracy': evaluation.accuracy(LABELS, LABELS), 'tta_accuracy': evaluation.accuracy([0], [1])}
@@ -96,14 +71,3 @@ def test_results_are_recorded(tmp_path):
     assert results['test_accuracy'] == 1 and results['test_images'] == 5 and results['tta_accuracy_low'] == 0
     runs.release_all()
     assert results['seconds_per_step'] == 2 and results['best_step'] == 2 and results['validation_loss'] == 0.7
-
-
-@pytest.mark.skipif(not os.path.isdir('/sys'), reason='no folder that nobody can write to')
-def test_digits_are_read_with_a_run_in_a_folder_that_cannot_be_written_to(capsys):
-    found = classifier.TrainedRun(run_dir=Path('/sys'), folder=Path('/sys'), step=1, settings={'dataset': 'mnist'})
-    reading = handwriting.Reading(digits=np.zeros((1, 28, 28), np.uint8), picture=np.zeros((30, 30, 3), np.float32),
-                                  boxes=np.array([[1, 1, 20, 20]]), notes=[])
-    classifier.show_digits(found, [Path('my.png')], [reading], np.array([[0.1, 0.2, 0.7]]), '012')
-    told = capsys.readouterr()
-    assert told.out.splitlines() == ['my.png: 2 70.0 %, 1 20.0 %, 0 10.0 %', '  uncertain', 'model: /sys (mnist)']
-    assert told.err == 'warning: /sys: not writable; predictions are only printed\n'
