@@ -72,15 +72,12 @@ class Material(NamedTuple):
 # ---- Computing and checking ----
 
 def conv2d(matrix, kernel, padding='VALID', stride=1, dilation=1):
-    """Applies tf.nn.conv2d to one image of one channel.
+    """Applies tf.nn.conv2d to one image of one channel; returns float32 [new height, new width].
 
     Args:
       matrix, kernel: float [height, width].
       padding: 'VALID' or 'SAME'.
       stride, dilation: int.
-
-    Returns:
-      float32 tensor [new height, new width].
     """
     return tf.nn.conv2d(tf.constant(matrix, tf.float32)[tf.newaxis, :, :, tf.newaxis],
                         tf.constant(kernel, tf.float32)[:, :, tf.newaxis, tf.newaxis],
@@ -278,11 +275,9 @@ def effective_field(sess, material, path, layer='conv3_3', size=64, batch=16):
     profiles = {}
     for depth in (1, 2, 4, 8):
         image = tf.zeros([1, 2 * depth + 1, 2 * depth + 1, 1])
-        units = image
+        units, ways = image, np.array([1])
         for _ in range(depth):
             units = tf.nn.conv2d(units, tf.ones([3, 3, 1, 1]), 1, 'VALID')
-        ways = np.array([1])
-        for _ in range(depth):
             ways = np.convolve(ways, [1, 1, 1])
         profiles[depth] = check(sess.run(tf.gradients(units, image)[0])[0, :, :, 0], np.outer(ways, ways))
 

@@ -126,7 +126,7 @@ class State(NamedTuple):
 
 
 def dream(content_image, planned, gradient_of, seed=0, jitter=512, laplacian_levels=0, mask=None, saved=None,
-          report=None):
+          report=lambda state: None):
     """Maximizes an objective by gradient ascent, starting from an image, over octaves.
 
     Args:
@@ -168,8 +168,7 @@ def dream(content_image, planned, gradient_of, seed=0, jitter=512, laplacian_lev
             values = state.values.copy()
             values[number, 1 if step else slice(None)] = value
             state = State(octave=number, step=step + 1, image=image, values=values)
-            if report:
-                report(state)
+            report(state)
     return state.image, state.values
 
 

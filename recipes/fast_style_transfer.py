@@ -344,7 +344,7 @@ def parse_args(argv):
     return args
 
 
-def open_run(args, network, inputs, **facts):
+def open_run(args, network, inputs, skipped=(), **facts):
     """Makes the run's folder, or checks that what is to be resumed has not changed since; returns its Path."""
     device = session.describe_device(args.device, args.threads)
     run_dir = args.run_dir or runs.create(args.output_dir, RECIPE, settings=args.settings, device=device,
@@ -353,6 +353,8 @@ def open_run(args, network, inputs, **facts):
                          inputs={str(path): files.digest(path) for path in inputs}, **facts)
     if not args.quiet:
         print(f'{device}\nnetwork: {network.kind}, {network.source}\nthis run: {run_dir}')
+    for line in skipped:
+        print(f'skipped: {line}', file=sys.stderr)
     return run_dir
 
 
@@ -383,10 +385,8 @@ def main(argv=None):
         graph, seen = build_graph(network), tf.placeholder(tf.float32, [1, None, None, 3], name='painting')
         description = predictor and style_networks.predict(seen, predictor)
         tf_graph.finalize()
-    run_dir = open_run(args, network, inputs, frames=source and source.facts())
+    run_dir = open_run(args, network, inputs, skipped, frames=source and source.facts())
     summary.draw(run_dir / 'network.png', graph.images, graph.painted, 'The network, without its normalizations')
-    for line in skipped:
-        print(f'skipped: {line}', file=sys.stderr)
 
     def predict(painting):
         shown = images.fit(painting, round(style_networks.PREDICTOR_SIZE * args.style_scale))
@@ -409,9 +409,8 @@ def main(argv=None):
                         output=args.output if len(todo) == 1 else None, quiet=args.quiet, started=started) as run:
             paint_pictures(run, todo, sess, graph, vector_of, args.preserve_color)
             styles.draw_sheet(run_dir, todo, args.output)
-    figures = dict(run.only_result or {}, peak_memory=memory.peak())
     detail = run.only_result and f'peak memory {memory.peak() / 1e9:.1f} GB'
-    return run.conclude('painted', skipped, detail, **figures)
+    return run.conclude('painted', skipped, detail, **dict(run.only_result or {}, peak_memory=memory.peak()))
 
 
 if __name__ == '__main__':

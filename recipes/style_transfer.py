@@ -28,11 +28,11 @@ from typing import Any, NamedTuple, Optional
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
-from common import cli, images, plotting, runs, session
+from common import cli, images, runs, session
 from common.errors import ComputationError, InputError
 from common.session import tf
 from networks import summary, vgg
-from synthesis import color, frames, jobs, memory, painted_film, regions, sizes, tiles
+from synthesis import frames, jobs, memory, optimizers, painted_film, painted_pictures, regions, sizes, tiles
 from synthesis.optimizers import LBFGS, Adam
 from synthesis.picture_run import PictureRun
 from synthesis.pixel_losses import POOLS, laplacian, total_variation
@@ -233,26 +233,20 @@ def build_graph(network, weights=LossWeights(), tiled=False, num_regions=0):
 def stylize(sess, graph, content_image, style_images, scales, start=None, blend=None, make_optimizer=LBFGS,
             style_size=sizes.style_size, make_tiles=tiles.make_tiles, record=lambda *step, **losses: None,
             checkpoint=None, guide=None, seconds=float('inf'), add_loss=lambda evaluate: evaluate):
-    """Repaints the content image in the styles, from coarse to fine.
+    """Repaints the content image in the styles, from coarse to fine; ComputationError where a loss is not finite.
 
     Args:
       sess, graph, blend, make_tiles, guide: see compute_targets.
-      content_image: float32 [any height, any width, 3] in [0, 255].
-      style_images: list of the same, each of its own size.
-      scales: list of sizes.Scale.
+      content_image, style_images: float32 [any height, any width, 3] in [0, 255]; a list of such, each of its size.
+      scales, seconds: list of sizes.Scale; after which each of them ends with the iteration in work.
       start: float32 [any height, any width, 3]; None for the content image.
       make_optimizer: function of a start, float32 [size], to an optimizer.
       style_size: function of a style image's own size and the scale's to the size that it is given.
-      record: called after every iteration; see PictureRun.record.
-      checkpoint: the state (a dict of arrays, given to `record`) after which to resume; None to begin.
-      seconds: after which each scale ends with the iteration in work.
+      record, checkpoint: called after every iteration, see PictureRun.record; the state it was given last, or None.
       add_loss: function of what the optimizer is to minimize, to the same with another loss added.
 
     Returns:
       (float32 [height, width, 3] in [0, 255], Losses of that image).
-
-    Raises:
-      ComputationError: a loss is not finite.
     """
     image, began = content_image if start is None else start, time.monotonic()
     first, done = (int(checkpoint['scale']), int(checkpoint['iteration'])) if checkpoint else (0, 0)
@@ -265,46 +259,22 @@ def stylize(sess, graph, content_image, style_images, scales, start=None, blend=
         if guide:
             evaluate, image = guide.limit(evaluate, image, content)
         optimizer = make_optimizer(image.ravel())
-        if checkpoint:  # its names began with optimiser_ once
-            optimizer.restore({name.split('_', 1)[1]: array for name, array in checkpoint.items()
-                               if name.startswith(('optimizer_', 'optimiser_'))})
+        if checkpoint:
+            optimizers.restore(optimizer, checkpoint)
         before = sum(earlier.iterations for earlier in scales[:index])
         for iteration in range(done + 1, scale.iterations + 1):
             optimizer.step(evaluate)
             if not np.isfinite(optimizer.losses[0]):
                 raise ComputationError(f'the loss is not finite after {before + iteration - 1} iterations; lower '
                                        'weights or a lower learning rate may help')
-            state = {f'optimizer_{name}': array for name, array in optimizer.state().items()}
-            record(before + iteration, np.clip(optimizer.x.reshape(*scale.size, 3), 0, 255),
-                   dict(state, scale=index, iteration=iteration), **Losses(*optimizer.losses)._asdict())
+            state = dict(optimizers.named_state(optimizer), scale=index, iteration=iteration)
+            record(before + iteration, np.clip(optimizer.x.reshape(*scale.size, 3), 0, 255), state,
+                   **Losses(*optimizer.losses)._asdict())
             if time.monotonic() - began > seconds:
                 break
         done, checkpoint = 0, None
         image = np.clip(optimizer.x.reshape(*scale.size, 3), 0, 255)
     return image, evaluate(image.ravel())[0]
-
-
-# ---- What a run leaves behind ----
-
-def save_result(run, image, losses, content, styles):
-    """Saves a finished image, a sheet with what it is made from, and the curves of its losses."""
-    run.save(image, seconds_per_iteration=run.seconds_per_step(), peak_memory=memory.peak(),
-             **{f'{name}_loss': value for name, value in losses._asdict().items() if name != 'temporal'})
-    plotting.plot_sheet(run.run_dir / f'{run.name}_sheet.png', [content, *styles, image],
-                        ['content', *['style'] * len(styles), 'result'])
-    drawn = [name for name in losses._fields if name != 'variation' and getattr(losses, name)]
-    plotting.plot_curves(run.run_dir / f'{run.name}_losses.png', run.curves(drawn),
-                         'Loss per iteration, from coarse to fine', 'iteration', 'loss, with its weight', log=True)
-
-
-def conclude(run, skipped, **figures):
-    """Records the results and prints them in words; returns the exit code."""
-    result, detail = run.only_result, None
-    if result:
-        detail = (f'{result["seconds_per_iteration"]:.2f} s per iteration, peak memory '
-                  f'{result.get("peak_memory", 0) / 1e9:.1f} GB, content loss {result["content_loss"]:.4g}, style loss '
-                  f'{result["style_loss"]:.4g}')
-    return run.conclude('painted', skipped, detail, **dict(result or {}, peak_memory=memory.peak(), **figures))
 
 
 # ---- Command line ----
@@ -349,16 +319,34 @@ def parse_args(argv):
     return args
 
 
+def loss_weights(args):
+    """Returns the LossWeights that the options ask for."""
+    content_layers, style_layers = (jobs.parse_layers(asked, args.network, args.loss == 'mean')
+                                    for asked in (args.content_layers, args.style_layers))
+    return LossWeights(content_layers=content_layers, style_layers=style_layers, content_weight=args.content_weight,
+                       style_weight=args.style_weight, tv_weight=args.tv_weight, loss=args.loss,
+                       laplacian_weight=args.laplacian_weight,
+                       laplacian_pools=tuple(dict.fromkeys(args.laplacian_pools)))
+
+
+def open_run(args, notes, skipped, **facts):
+    """Makes the run's folder, or checks that what is to be resumed has not changed since; returns its Path."""
+    device = session.describe_device(args.device, args.threads)
+    run_dir = args.run_dir or runs.create(args.output_dir, RECIPE, settings=args.settings, device=device)
+    runs.check_unchanged(run_dir, **facts)
+    if not args.quiet:
+        print('\n'.join([device, *notes, f'this run: {run_dir}']))
+    for line in skipped:
+        print(f'skipped: {line}', file=sys.stderr)
+    return run_dir
+
+
 @cli.exit_codes
 def main(argv=None):
     """Runs the recipe; returns its exit code."""
     started = time.monotonic()
     args = parse_args(argv)
-    weights = LossWeights(content_layers=jobs.parse_layers(args.content_layers, args.network, args.loss == 'mean'),
-                          style_layers=jobs.parse_layers(args.style_layers, args.network, args.loss == 'mean'),
-                          content_weight=args.content_weight, style_weight=args.style_weight,
-                          tv_weight=args.tv_weight, loss=args.loss, laplacian_weight=args.laplacian_weight,
-                          laplacian_pools=tuple(dict.fromkeys(args.laplacian_pools)))
+    weights = loss_weights(args)
     guide = regions.read(args.mask, args.content_map, args.style_map, jobs.find_styles(args.style), args.style_blend)
     blend = [] if guide and args.style_blend is None else args.style_blend
     opened = painted_film.open_source(args)
@@ -373,16 +361,10 @@ def main(argv=None):
     tiling = memory.choose_tiles(max((job.size for job in todo), key=np.prod), network.name, network.weights,
                                  weights.layers, args.optimizer, args.tile_size, args.run_dir,
                                  [*weights.style_layers] * (guide.count if guide else 0))
-    device = session.describe_device(args.device, args.threads)
-    run_dir = args.run_dir or runs.create(args.output_dir, RECIPE, settings=args.settings, device=device)
-    runs.check_unchanged(run_dir, weights=source, inputs=jobs.fingerprints(todo, others), tile_size=tiling.tile_size,
-                         **(painted_film.facts(filmed) if filmed else {}))
-    if not args.quiet:
-        print('\n'.join([device, tiling.reason, *jobs.note_small(todo, args.size),
-                         *(guide.notes_for(todo) if guide else ()), f'this run: {run_dir}']))
-    for line in skipped:
-        print(f'skipped: {line}', file=sys.stderr)
-
+    run_dir = open_run(
+        args, [tiling.reason, *jobs.note_small(todo, args.size), *(guide.notes_for(todo) if guide else ())], skipped,
+        weights=source, inputs=jobs.fingerprints(todo, others), tile_size=tiling.tile_size,
+        **(painted_film.facts(filmed) if filmed else {}))
     with tf.Graph().as_default() as tf_graph:
         graph = build_graph(network, weights, tiling.tile_size is not None, guide.count if guide else 0)
         tf_graph.finalize()
@@ -397,24 +379,14 @@ def main(argv=None):
                         make_tiles=tiling.make_tiles, guide=guide)
         if filmed:
             with frames.FilmRun(run_dir, filmed, args.quiet, painted_film.COLUMNS) as run:
-                styles = [jobs.load_image(path) for path in todo[0].styles]
-                painted_film.paint(run, paint, make_start, finish, styles, args)
+                painted_film.paint(run, paint, make_start, finish, list(map(jobs.load_image, todo[0].styles)), args)
                 return run.conclude(args.output or run_dir / f'{todo[0].name}.mp4', skipped, started, 'painted')
         with PictureRun(run_dir, [args.iterations] * len(todo), weights.parts, unit='iteration',
                         shown={'loss': 'total'}, save_every=args.save_every, output=args.output, quiet=args.quiet,
                         started=started, results=('seconds_per_iteration', 'content_loss', 'style_loss')) as run:
-            for job in run.remaining(todo):
-                with run.keeping(job.name, images.load_alpha(job.content)) as checkpoint:
-                    content, styles = jobs.load_image(job.content), [jobs.load_image(path) for path in job.styles]
-                    run.finish = partial(finish, content=content)
-                    content_image, style_images = color.prepare(content, styles, args.preserve_color)
-                    scales = sizes.plan_scales(*job.size, args.iterations, args.scales)
-                    start = make_start(scales[0].size, content_image, style_images)
-                    run.save_step(0, start)
-                    image, losses = paint(content_image, style_images, scales, start, record=run.record,
-                                          checkpoint=checkpoint)
-                    save_result(run, run.finish(image), losses, content, styles)
-    return conclude(run, skipped, estimated_memory=tiling.bytes_needed, memory_before=memory_before)
+            painted_pictures.paint(run, todo, paint, make_start, finish, iterations=args.iterations,
+                                   num_scales=args.scales, preserve_color=args.preserve_color)
+    return painted_pictures.conclude(run, skipped, estimated_memory=tiling.bytes_needed, memory_before=memory_before)
 
 
 if __name__ == '__main__':

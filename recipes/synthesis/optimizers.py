@@ -168,6 +168,17 @@ class Adam:
         self.num_evaluations = int(state['counters'][0])
 
 
+def named_state(optimizer):
+    """Returns the optimizer's state as a part of a checkpoint, under names of its own; see `restore`."""
+    return {f'optimizer_{name}': array for name, array in optimizer.state().items()}
+
+
+def restore(optimizer, checkpoint):
+    """Goes back to the state in a checkpoint, a dict of arrays."""
+    optimizer.restore({name.split('_', 1)[1]: array for name, array in checkpoint.items()
+                       if name.startswith(('optimizer_', 'optimiser_'))})  # as they were called once
+
+
 def dot(a, b):
     """Returns the dot product of two float32 vectors, summed in float64: an image has millions of terms."""
     return float(np.einsum('i,i->', a, b, dtype=np.float64))
