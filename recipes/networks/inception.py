@@ -14,7 +14,7 @@ from common.errors import InputError, note
 from common.file_kinds import name_kind
 from common.files import check_regular
 from common.session import tf
-from networks import convolution_gradients, saved_model
+from networks import admitted_operations, convolution_gradients, saved_model
 
 GRAPH_FILE = 'tensorflow_inception_graph.pb'
 GRAPH_SHA256 = 'a39b08b826c9d5a5532ff424c03a3a11a202967544e389aca4b06c2bd8aef63f'
@@ -38,32 +38,6 @@ NOISE_OBJECTIVE = 'mixed4d_3x3_bottleneck_pre_relu:139'
 _NEWER_ATTRIBUTES = 'explicit_paddings', 'grad_a', 'grad_b', 'grad_x', 'grad_y'
 _LEARNED = ('Conv2D', 'DepthwiseConv2dNative', 'MatMul')
 _OF_A_CHECKPOINT = re.compile(r'.*\.(meta|index|data-\d+-of-\d+)|checkpoint')
-# A graph is a program, and some of TensorFlow's operations read, write or run what they like. These compute from their
-# inputs alone. A graph may hold no others; what a network needs besides can be added here.
-_COMPUTING = frozenset("""
-    Const Placeholder PlaceholderWithDefault Identity IdentityN NoOp StopGradient PreventGradient CheckNumerics
-    Switch Merge If StatelessIf PartitionedCall StatefulPartitionedCall Assert Bitcast
-    Conv2D Conv2DBackpropInput DepthwiseConv2dNative Conv3D Dilation2D MatMul BatchMatMul BatchMatMulV2 BatchMatMulV3
-    Einsum BiasAdd BiasAddV1
-    MaxPool MaxPoolV2 MaxPoolWithArgmax AvgPool FractionalMaxPool FractionalAvgPool LRN L2Loss
-    BatchNormWithGlobalNormalization FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3
-    Relu Relu6 LeakyRelu Elu Selu Softplus Softsign Sigmoid Tanh Softmax LogSoftmax Erf Erfc
-    Add AddV2 AddN Sub Mul MulNoNan Div DivNoNan RealDiv FloorDiv TruncateDiv FloorMod Mod Neg Abs Sign Reciprocal Inv
-    Square SquaredDifference Sqrt Rsqrt Pow Exp Expm1 Log Log1p Sin Cos Maximum Minimum Floor Ceil Round Rint
-    ClipByValue IsFinite IsInf IsNan
-    Equal NotEqual Less LessEqual Greater GreaterEqual LogicalAnd LogicalOr LogicalNot Select SelectV2 Where
-    Sum Mean Max Min Prod All Any ArgMax ArgMin Cumsum TopK TopKV2 InTopK InTopKV2
-    Concat ConcatV2 ConcatOffset Split SplitV Pack Unpack Reshape Squeeze ExpandDims Transpose Tile Fill
-    Pad PadV2 MirrorPad Slice StridedSlice Gather GatherV2 GatherNd ScatterNd OneHot Range Reverse ReverseV2 Rank Shape
-    ShapeN Size BroadcastTo BroadcastArgs ZerosLike OnesLike SpaceToBatch SpaceToBatchND BatchToSpace BatchToSpaceND
-    SpaceToDepth DepthToSpace ExtractImagePatches MatrixDiag InvertPermutation DynamicStitch DynamicPartition
-    Cast RandomUniform RandomStandardNormal TruncatedNormal StatelessRandomUniform StatelessRandomUniformV2
-    StatelessRandomNormal StatelessRandomNormalV2 StatelessTruncatedNormal StatelessTruncatedNormalV2
-    StatelessRandomGetKeyCounter StatelessRandomGetKeyCounterAlg StatelessRandomGetAlg
-    ResizeBilinear ResizeNearestNeighbor ResizeBicubic ResizeArea CropAndResize RGBToHSV HSVToRGB AdjustContrastv2
-    AdjustHue AdjustSaturation DecodeJpeg
-    FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel QuantizeV2 Dequantize
-    """.split())
 
 
 def obtain_graph(models_dir, path=None, quiet=False):
@@ -148,7 +122,7 @@ def load_graph_def(path, input_name=INPUT_NAME):
         check_regular(path, 'frozen graph')
     model = saved_model.find(path)
     graph_def = saved_model.read(model) if model else _parse(path)
-    problem = _cut_off(graph_def) or _unfrozen(graph_def) or _does_more_than_compute(graph_def)
+    problem = _cut_off(graph_def) or _unfrozen(graph_def) or admitted_operations.find_other(graph_def)
     if problem:
         raise InputError(f'{path}: {problem}')
     try:
@@ -199,25 +173,6 @@ def _unfrozen(graph_def):
     variables = [node.name for node in graph_def.node if node.op in saved_model.VARIABLES]
     return variables and (f'not frozen: its {len(variables)} variables, {variables[0]} for one, have no values; '
                           'expected a graph whose weights are constants')
-
-
-def _does_more_than_compute(graph_def):
-    """Looks at the functions that the graph brings along as well, and at what its operations may call."""
-    functions = {function.signature.name for function in graph_def.library.function}
-    bodies = [node for function in graph_def.library.function for node in function.node_def]
-    for node in [*graph_def.node, *bodies]:
-        if node.op not in _COMPUTING:
-            return (f'its operation {node.name!r} is a {node.op!r}, which is not admitted: only what networks compute '
-                    'with is, since others can read and write files; expected an image classifier')
-        called = [name for value in node.attr.values() for name in _called_by(value)]
-        unknown = [name for name in called if name not in functions]
-        if unknown:
-            return f'its operation {node.name!r} calls the function {unknown[0]!r}, which is not in the graph'
-    return None
-
-
-def _called_by(value):
-    return [function.name for function in [value.func, *value.list.func] if function.name]
 
 
 def find_input(graph_def, name=INPUT_NAME):
@@ -300,12 +255,17 @@ def inception(images, graph_def, input_name=INPUT_NAME, mean=MEAN, scale=SCALE, 
     replaced = {given.name: centered, **{name: _constant(graph_def, name, value)
                                          for name, _, value in (text.rpartition('=') for text in feed)}}
     try:
-        operations = tf.import_graph_def(_with_our_gradient(graph_def), replaced,
-                                         [node.name for node in graph_def.node], name='inception')
+        imported = tf.import_graph_def(_with_our_gradient(graph_def), replaced,
+                                       [node.name for node in graph_def.node], name='inception')
     except (ValueError, tf.errors.OpError) as error:
         raise InputError(f'TensorFlow {tf.version.VERSION} cannot build this graph ({str(error).splitlines()[0]}); '
                          'expected one frozen by TensorFlow 1.x')
-    by_name = OrderedDict((node.name, operation) for node, operation in zip(graph_def.node, operations))
+    by_name = OrderedDict((node.name, operation) for node, operation in zip(graph_def.node, imported))
+    return _layers(by_name, images, given.name, replaced)
+
+
+def _layers(by_name, images, input_name, replaced):
+    """Returns an OrderedDict from name to tensor of the operations, in their order, that are layers; see inception."""
     learned = [operation for operation in _downstream([images.op]) if operation.type in _LEARNED]
     unfed = [name for name, operation in by_name.items() if operation.type == 'Placeholder' and name not in replaced
              and operation.outputs[0].consumers()]
@@ -319,7 +279,7 @@ def inception(images, graph_def, input_name=INPUT_NAME, mean=MEAN, scale=SCALE, 
              f'them values, such as {some}')
     names = {name for name, operation in by_name.items() if operation in layers and _is_layer(operation)}
     if not names:
-        raise InputError(f'no layer of this graph sees {given.name!r} through learned weights alone; choose another '
+        raise InputError(f'no layer of this graph sees {input_name!r} through learned weights alone; choose another '
                          'operation with --input-name')
     return OrderedDict((name, by_name[name].outputs[0]) for name in by_name
                        if name in names and not any(scope in names for scope in _scopes(name)))
