@@ -80,4 +80,4 @@ def find(name):
     for number, (pattern, caption) in enumerate(_CAPTIONS):
         if pattern.fullmatch(base):
             return number, caption
-    return UNKNOWN, Caption(base.rstrip('/').rsplit('.', 1)[0].replace('_', ' '))
+    return UNKNOWN, Caption(title=base.rstrip('/').rsplit('.', 1)[0].replace('_', ' '))

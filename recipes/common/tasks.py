@@ -78,14 +78,14 @@ def check(task, texts, output_dir):
         text = str(texts.get(field.name, '' if field.default is None else field.default)).strip()
         if field.kind == 'number':
             if not re.fullmatch(r'[0-9]{1,6}', text) or not field.low <= int(text) <= field.high:
-                raise InputError(f'{field.label}: a whole number from {field.low} to {field.high}, please')
+                raise InputError(f'{field.label}: expected a whole number from {field.low} to {field.high}')
             values[field.name] = int(text)
         elif field.kind == 'choice' and text in field.choices or field.kind == 'layer' and LAYER.fullmatch(text):
             values[field.name] = text
         elif field.kind == 'run' and text in trained_runs(output_dir):
             values[field.name] = text
         elif field.kind != 'picture':
-            raise InputError(f'{field.label}: not one of those that there are')
+            raise InputError(f'{field.label}: expected one of those that are listed')
     return values
 
 

@@ -34,7 +34,8 @@ CONTENT_SHA256 = {
 }
 BATCH_NAMES = tuple(CONTENT_SHA256)
 ASSET = download.Asset(
-    'cifar-10-python.tar.gz', 170498071, sha256='6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce',
+    name='cifar-10-python.tar.gz', size=170498071,
+    sha256='6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce',
     mirrors=('https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz',),
     by_hand='The folder cifar-10-batches-py that is in it, or the binary version, cifar-10-binary.tar.gz, will do too.')
 MAX_BYTES = 400 << 20  # that an archive may unpack to; the official ones have 186 MB
@@ -55,8 +56,9 @@ class Format(NamedTuple):
     read: Callable
 
 
-FORMATS = (Format(ASSET.name, 'cifar-10-batches-py', '', cifar10_batches.read_pickled),
-           Format('cifar-10-binary.tar.gz', 'cifar-10-batches-bin', '.bin', cifar10_batches.read_binary))
+FORMATS = (Format(archive=ASSET.name, folder='cifar-10-batches-py', suffix='', read=cifar10_batches.read_pickled),
+           Format(archive='cifar-10-binary.tar.gz', folder='cifar-10-batches-bin', suffix='.bin',
+                  read=cifar10_batches.read_binary))
 
 
 class Cifar10Data(NamedTuple):

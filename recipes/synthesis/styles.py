@@ -91,9 +91,9 @@ def find_styles(numbers, paths, blend, runs_dir, num_styles=26):
     names = [re.sub(re.escape(SUFFIX) + '$', '', path.name) if path in learned else path.stem for path in found]
     if blend is not None and found:
         weights = np.array(blend or [1] * len(found), float)
-        styles.append(Style('+'.join(names), tuple(zip((weights / weights.sum()).tolist(), found))))
+        styles.append(Style(name='+'.join(names), parts=tuple(zip((weights / weights.sum()).tolist(), found))))
     else:
-        styles += [Style(name, ((1.0, path),)) for name, path in zip(names, found)]
+        styles += [Style(name=name, parts=((1.0, path),)) for name, path in zip(names, found)]
     if not styles:
         styles = [_numbered(str(number), num_styles) for number in range(num_styles)]
     return styles, 'any painting' if len(learned) < len(found) else 'multistyle'
@@ -115,7 +115,7 @@ def _numbered(text, num_styles):
         parts.append((weight, number))
     total = sum(weight for weight, _ in parts)
     name = 'style' + '+'.join(f'{number:02d}' for _, number in parts)
-    return Style(name, tuple((weight / total, number) for weight, number in parts))
+    return Style(name=name, parts=tuple((weight / total, number) for weight, number in parts))
 
 
 def _learned(path, runs_dir):

@@ -70,8 +70,9 @@ def report(run_dir, results, started, what):
     for name, title in (('test_accuracy', 'test accuracy'), ('tta_accuracy', 'with mirror images')):
         values = [result[name] for result in results if name in result]
         if len(values) == 1:
-            accuracy = evaluation.Accuracy(values[0], results[0][f'{name}_low'], results[0][f'{name}_high'],
-                                           results[0]['test_images'])
+            only = results[0]
+            accuracy = evaluation.Accuracy(value=values[0], low=only[f'{name}_low'], high=only[f'{name}_high'],
+                                           total=only['test_images'])
             print(f'{title} {accuracy} after {what}')
         elif values:
             mean, deviation = np.mean(values), np.std(values, ddof=1)
