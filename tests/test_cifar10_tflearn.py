@@ -329,7 +329,7 @@ def test_predict_wants_a_picture_and_a_trained_run(tmp_path, trained, capsys):
     text, picture = tmp_path / 'text.png', tmp_path / 'picture.png'
     text.write_text('no picture')
     assert recipe.main(['--predict', str(text), '--output-dir', str(trained / 'output')]) == 2
-    assert 'text.png' in capsys.readouterr().err
+    assert f'error: {text}: not a picture' in capsys.readouterr().err
     images.save_image(picture, np.zeros((40, 40, 3), np.float32))
     assert recipe.main(['--predict', str(picture), '--output-dir', str(tmp_path)]) == 2
     assert 'no run in' in capsys.readouterr().err

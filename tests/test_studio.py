@@ -406,15 +406,18 @@ def test_a_job_that_no_studio_wrote_is_left_aside(output_dir, change):
         queue.close()
 
 
-@pytest.mark.parametrize('values', [{'layer': '--output=/tmp/x'}, {'count': 10 ** 9}, {'steps': ['1']}, {'size': None}])
-def test_a_waiting_job_is_checked_once_more(output_dir, values):
+@pytest.mark.parametrize('values, said', [
+    ({'layer': '--output=/tmp/x'}, 'expected one of those'), ({'count': 10 ** 9}, 'expected a whole number from 1 to'),
+    ({'steps': ['1']}, 'expected a whole number'), ({'size': None}, 'expected a whole number')], ids=lambda value: next(
+        iter(value)) if isinstance(value, dict) else '')
+def test_a_waiting_job_is_checked_once_more(output_dir, values, said):
     folder = output_dir / 'studio' / ('a' * 32)
     folder.mkdir(parents=True)
     (folder / 'job.json').write_text(json.dumps(dict(JOB, values=values)))
     queue = JobQueue(output_dir / 'studio', output_dir)
     try:
         wait_for(lambda: state(queue) == 'failed', 10)
-        assert 'please' in queue.log(queue.jobs()[0]) or 'not one of' in queue.log(queue.jobs()[0])
+        assert said in queue.log(queue.jobs()[0])
     finally:
         queue.close()
 

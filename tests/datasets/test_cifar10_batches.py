@@ -188,7 +188,9 @@ def test_a_pickle_changes_nothing_here():
     for target in (b'cnumpy.core.multiarray\n_reconstruct\n', b'cnumpy\ndtype\n', b'cnumpy\nndarray\n'):
         for build in (state + b'b', b'N' + state + b'\x86b'):
             refused(b'\x80\x02' + target + build + b'.')
-    cifar10_batches.read_pickled(python2_batch(), 'a-batch')
+    labels, pixels = cifar10_batches.read_pickled(python2_batch(), 'a-batch')
+    np.testing.assert_array_equal(labels, LABELS)
+    np.testing.assert_array_equal(pixels, PIXELS)
 
 
 @pytest.mark.parametrize('content, message', [
