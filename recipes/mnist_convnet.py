@@ -95,13 +95,10 @@ class Layers(NamedTuple):
 
 
 def create_weights(book=False):
-    """Creates the variables with their initial values.
+    """Creates the variables with their initial values; returns Weights.
 
     Args:
       book: bool, the book's standard normal for all. Its first loss is about 30,000: the logits are that large.
-
-    Returns:
-      Weights.
 
     Source: He et al. 2015, arXiv 1502.01852, eq. 10: a standard deviation of sqrt(2 / fan_in) keeps the size of the
       activations from layer to layer. The output layer starts near zero instead, so that no class is preferred and the
@@ -125,16 +122,13 @@ def create_weights(book=False):
 
 
 def convnet(inputs, weights, keep_prob, dropout_seed):
-    """Builds the network.
+    """Builds the network; returns Layers.
 
     Args:
       inputs: float32 [batch, 28, 28, 1], normalized pixels.
       weights: Weights.
       keep_prob: float32 [], the probability that dropout keeps a hidden unit.
       dropout_seed: int32 [2]. The same seed draws the same units.
-
-    Returns:
-      Layers.
     """
     with tf.name_scope('conv1'):
         conv1 = tf.nn.conv2d(inputs, weights.conv1, strides=[1, 1, 1, 1], padding='SAME')
@@ -172,7 +166,7 @@ class Graph(NamedTuple):
 
 
 def build_graph(*, seed=0, num_steps=None, learning_rate=0.002, pixel_mean=0.0, pixel_std=255.0, book=False):
-    """Adds the network, its loss and its optimizer to the default graph.
+    """Adds the network, its loss and its optimizer to the default graph; returns a Graph.
 
     Args:
       seed: int, of the initial weights and of dropout.
@@ -182,9 +176,6 @@ def build_graph(*, seed=0, num_steps=None, learning_rate=0.002, pixel_mean=0.0, 
       pixel_mean, pixel_std: float, the training images' mean and standard deviation in [0, 255]. They are saved with
         the weights. The book has 0 and 255.
       book: bool, the book's initial weights, and a constant learning rate.
-
-    Returns:
-      Graph.
     """
     tf.set_random_seed(seed)
     inputs = tf.placeholder(tf.float32, [None, IMAGE_SIZE, IMAGE_SIZE], name='images')
@@ -293,7 +284,7 @@ def classify_files(arguments, found, device='auto', threads=None):
     digits = np.concatenate([reading.digits for reading in readings])
     with classifier.trained_network(build_graph, found.folder, found.step, device, threads) as (sess, graph):
         predictions.show_digits(found, paths, readings, predict(sess, graph, digits),
-                               mnist.DATASETS[dataset].class_names)
+                                mnist.DATASETS[dataset].class_names)
 
 
 # ---- Command line ----
