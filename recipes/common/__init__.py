@@ -9,8 +9,21 @@ import signal
 import sys
 import threading
 
+interrupts = []  # the signals that asked for the end; some code swallows a KeyboardInterrupt, TensorFlow's imports do
 _excepthook = sys.excepthook
 _RECIPES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def interrupt(number, frame):
+    """Answers Ctrl-C, SIGTERM and SIGHUP: takes note of the signal, and raises KeyboardInterrupt."""
+    interrupts.append(number)
+    raise KeyboardInterrupt
+
+
+def check_interrupted():
+    """Raises the KeyboardInterrupt that a signal has raised before, and that was swallowed."""
+    if interrupts:
+        raise KeyboardInterrupt
 
 
 def _end_quietly(kind, error, traceback):
@@ -28,7 +41,7 @@ def _end_quietly(kind, error, traceback):
 
 sys.excepthook = _end_quietly
 logging.getLogger('matplotlib').setLevel(logging.ERROR)  # it warns where HOME, for its list of fonts, cannot be written
-for _name in ('SIGTERM', 'SIGHUP'):  # on Windows there is no SIGHUP
+for _name in ('SIGINT', 'SIGTERM', 'SIGHUP'):  # on Windows there is no SIGHUP
     if threading.current_thread() is threading.main_thread() and hasattr(signal, _name) and (
-            signal.getsignal(getattr(signal, _name)) is signal.SIG_DFL):
-        signal.signal(getattr(signal, _name), signal.default_int_handler)
+            signal.getsignal(getattr(signal, _name)) in (signal.SIG_DFL, signal.default_int_handler)):
+        signal.signal(getattr(signal, _name), interrupt)

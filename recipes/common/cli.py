@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from common import options, parallel, report, runs, session
+from common import check_interrupted, interrupt, interrupts, options, parallel, report, runs, session
 from common.errors import ComputationError, InputError, UnavailableError
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ def exit_codes(main):
         outputs: Any = [_Output(stream) for stream in streams]
         sys.stdout, sys.stderr = outputs
         try:
-            with _handling(signal.default_int_handler):
+            with _handling(interrupt):
                 code = _exit_code(main, argv, name)
                 if not parallel.rank():
                     report.write_held(code, quiet='--quiet' in (sys.argv if argv is None else argv))
@@ -65,6 +65,7 @@ def exit_codes(main):
         finally:
             sys.stdout, sys.stderr = streams
             runs.release_all()
+            interrupts.clear()
     return wrapper
 
 
@@ -311,6 +312,7 @@ def stop_requested():
     _stop_requests.append(stop)
     try:
         with _handling(request):
+            check_interrupted()
             yield stop
     finally:
         _stop_requests.remove(stop)

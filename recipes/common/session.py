@@ -15,6 +15,7 @@ import tempfile
 import types
 import warnings
 
+from common import check_interrupted
 from common.errors import UnavailableError
 
 STACKS = {'tf1': 'TensorFlow 1.15', 'tf2': 'TensorFlow 2'}  # as make's STACK names them
@@ -25,7 +26,8 @@ _NOISE = ('failed call to cuInit', 'kernel driver does not appear to be running'
           'when one has already been registered', 'computation placer already registered')
 
 _FILTER = '''import signal, sys
-signal.signal(signal.SIGINT, signal.SIG_IGN)
+for number in {getattr(signal, name, signal.SIGINT) for name in ("SIGINT", "SIGTERM", "SIGHUP")}:
+    signal.signal(number, signal.SIG_IGN)  # it ends when nobody writes to it any more
 for line in sys.stdin.buffer:
     if not any(text.encode() in line for text in sys.argv[1:]):
         sys.stderr.buffer.write(line)
@@ -58,6 +60,7 @@ def _import_quietly(name):
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # numpy's about the dtypes of TensorFlow 1.15, and tflearn's old idioms
             _imported[name] = _IMPORTS[name]()
+        check_interrupted()
         warnings.filterwarnings('ignore', '`tf.layers')  # deprecated in TensorFlow 2, as all of this interface is
     return _imported[name]
 

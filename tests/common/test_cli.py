@@ -75,6 +75,31 @@ def test_ctrl_c_during_the_imports_is_one_line(tmp_path, error, code, last_line)
     assert (done.stderr.count('\n') == 1) == (code == 130)
 
 
+@pytest.mark.usefixtures('terminal')
+@pytest.mark.parametrize('then', ['cli.stop_requested().__enter__()', 'session.keras.layers'])
+def test_a_signal_that_an_import_swallows_ends_the_recipe_after_it(tmp_path, then):
+    path = tmp_path / 'recipe.py'
+    path.write_text(f"""import os, signal, sys
+from common import cli, session
+def swallow():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException:
+        pass
+@cli.exit_codes
+def main(argv=None):
+    session._IMPORTS[session.keras.__name__] = swallow
+    session._IMPORTS[session.keras.__name__]()
+    {then}
+    print('it goes on')
+sys.exit(main())
+""")
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True,
+                          env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)))
+    assert (done.returncode, done.stdout) == (130, '')
+    assert done.stderr == 'recipe.py: interrupted: nothing was saved\n'
+
+
 @pytest.mark.parametrize('body', ['print("x" * 100000, flush=True)', 'print("x")', 'cli.make_parser("x").print_help()'])
 def test_output_that_nobody_reads_ends_quietly(tmp_path, body):
     path = tmp_path / 'recipe.py'
