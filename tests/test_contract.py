@@ -2,21 +2,18 @@
 import csv
 import hashlib
 import html
-import json
 import re
 import shlex
-import subprocess
 import sys
-from pathlib import Path
 
 import html5lib
 import numpy as np
 import pytest
 
+import plain_client
 import tiny_recipes
 from common import images, report, runs
 
-PLAIN_CLIENT = Path(__file__).with_name('plain_client.py')
 pytestmark = pytest.mark.slow
 # Files that differ from run to run: times, where things are, what tells processes apart.
 NOT_COMPARED = re.compile(r'run\.json|report\.html|\.thumbnail\.jpg|\.lock|checkpoints/(state\.json|checkpoint)|'
@@ -27,6 +24,14 @@ NOT_COMPARED = re.compile(r'run\.json|report\.html|\.thumbnail\.jpg|\.lock|check
 def server():
     """The process whose forks run the recipes."""
     made = tiny_recipes.Server()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope='module')
+def client():
+    """A program that knows TensorFlow alone; see plain_client."""
+    made = plain_client.PlainClient()
     yield made
     made.close()
 
@@ -142,14 +147,11 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_files(tiny):
     assert 'results' not in runs.read_record(tiny.run_dir(output))
 
 
-def test_a_plain_client_loads_the_export(tiny, whole):
+def test_a_plain_client_loads_the_export(tiny, whole, client):
     if not tiny.subject.class_names:
         pytest.skip('this recipe exports nothing')
     np.save(str(tiny.folder / 'images.npy'), np.full([2, *tiny.subject.shape], 128, np.float32))
-    done = subprocess.run([sys.executable, '-W', 'ignore', str(PLAIN_CLIENT), str(whole[0] / 'saved_model'),
-                           str(tiny.folder / 'images.npy')], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout)
+    found = client.ask(whole[0] / 'saved_model', tiny.folder / 'images.npy')
     np.testing.assert_allclose(np.sum(found['probabilities'], axis=1), 1, atol=1e-5)
     assert found['classes'] == np.argmax(found['probabilities'], axis=1).tolist()
     assert found['labels'] == [tiny.subject.class_names[k] for k in found['classes']]

@@ -16,7 +16,6 @@ from datasets import mnist
 from training import batches, classifier
 
 SCRIPT = Path(recipe.__file__)
-PLAIN_CLIENT = Path(__file__).with_name('plain_client.py')
 TINY = ['--steps', '4', '--batch-size', '8', '--validate-every', '2']
 
 
