@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
-from common import checkpoints, cli, files, film, images, plotting, runs, session
+from common import checkpoints, cli, files, film, images, plotting, progress, runs, session
 from common.errors import ComputationError, InputError
 from common.session import tf
 from networks import style_networks, summary, vgg
@@ -172,17 +172,19 @@ def mean_losses(sess, graph, crops, targets, style):
     return losses, np.mean([gradient for _, gradient in results], axis=0, dtype=np.float32)
 
 
-def nearest_style(sess, graph, network, crops, targets):
-    """Returns the vector to start from: of the 26 styles and their mean the one with the least loss on crops."""
-    candidates = [network.styles.mean(axis=0), *network.styles]
-    totals = [sum(sess.run(graph.losses.total, {graph.painting.images: crop[np.newaxis], graph.painting.style: style,
-                                                **targets}) for crop in crops) for style in candidates]
+def nearest_style(sess, graph, network, feed, quiet=False):
+    """Returns the vector to start from: of the 26 styles and their mean the one with the least loss on what is fed."""
+    candidates, totals = [network.styles.mean(axis=0), *network.styles], []
+    with progress.Progress(len(candidates), unit='style to start from', quiet=quiet) as bar:
+        for style in candidates:
+            totals.append(sess.run(graph.losses.total, {**feed, graph.painting.style: style}))
+            bar.update({'loss': totals[-1]})
     return candidates[int(np.argmin(totals))]
 
 
 def learn(sess, graph, network, photographs, targets, record, *, num_steps, batch_size, crop_size, learning_rate,
-          seed=0, checkpoint=None):
-    """Learns γ and β of a painting, by Adam, with a learning rate that falls to 0.
+          seed=0, checkpoint=None, quiet=False):
+    """Learns γ and β of a painting, float32 [length], by Adam, with a learning rate that falls to 0.
 
     Args:
       sess, graph: tf.Session on a LearningGraph.
@@ -190,12 +192,9 @@ def learn(sess, graph, network, photographs, targets, record, *, num_steps, batc
       photographs: list of float32 [height, width, 3] in [0, 255].
       targets: feed dict of style_targets.
       record: function of the step, the style, the optimizer's state and, by name, the losses; called after every step.
-      num_steps, batch_size, crop_size, learning_rate: see --help.
+      num_steps, batch_size, crop_size, learning_rate, quiet: see --help.
       seed: of the crops; those of a step depend on seed and step alone.
       checkpoint: dict of arrays, the state to resume from; None to begin.
-
-    Returns:
-      float32 [length].
 
     Raises:
       ComputationError: the loss is not finite.
@@ -203,7 +202,8 @@ def learn(sess, graph, network, photographs, targets, record, *, num_steps, batc
     def crops_of(step, count=batch_size):
         return list(draw_crops(photographs, count, crop_size, np.random.RandomState([seed, step])))
 
-    start = network.styles[0] if checkpoint else nearest_style(sess, graph, network, crops_of(0, 1), targets)
+    first = {graph.painting.images: crops_of(0, 1), **targets}
+    start = network.styles[0] if checkpoint else nearest_style(sess, graph, network, first, quiet)
     optimizer = Adam(start, learning_rate)
     if checkpoint:
         optimizer.restore(checkpoint)
@@ -245,7 +245,7 @@ def learn_painting(args, network, started):
                     run.record(step, proof_of, state, **losses)
                 style = learn(sess, graph, network, photographs, targets, record, num_steps=args.steps,
                               batch_size=args.batch_size, crop_size=args.crop_size, seed=args.seed,
-                              learning_rate=args.learning_rate, checkpoint=checkpoint)
+                              learning_rate=args.learning_rate, checkpoint=checkpoint, quiet=args.quiet)
                 style_networks.save_style(run_dir / f'{name}{styles.SUFFIX}', style, painting=str(args.learn))
                 before, after = (mean_losses(sess, graph, [proof_of, *others], targets, vector)[0]
                                  for vector in (network.styles.mean(axis=0), style))

@@ -16,7 +16,7 @@ import numpy as np
 from common import download, files, runs
 from common.errors import InputError
 from common.session import tf
-from networks import onnx_files
+from networks import onnx_files, style_layers
 
 MAX_STYLE_BYTES = 2 ** 20  # of a learned style; it has 4,000
 GRID = 4  # a network's middle has a position for so many pixels
@@ -240,15 +240,16 @@ def paint(photographs, network, style):
     def convolve(layer, name, stride=1, upsample=False):
         kernel, bias = network.convolutions[name]
         with tf.name_scope(name):
-            layer = (_upsample_and_convolve(layer, kernel) if upsample else
-                     tf.nn.conv2d(_pad(layer, len(kernel) // 2), tf.constant(kernel), stride, 'VALID'))
+            layer = (style_layers.upsample_and_convolve(layer, kernel) if upsample else
+                     style_layers.convolve_widely(layer, kernel) if len(kernel) == 9 else
+                     style_layers.convolve(layer, kernel, stride))
             return layer if bias is None else tf.nn.bias_add(layer, tf.constant(bias))
 
     def normalize(layer, name, moments=None):
         if name not in scales_and_shifts:
             return layer
         scale, shift = scales_and_shifts[name]
-        mean, variance = moments or _moments(layer)
+        mean, variance = moments or style_layers.moments(layer)
         scale *= tf.rsqrt(variance + 1e-5)
         return layer * scale + (shift - mean * scale)
 
@@ -257,7 +258,7 @@ def paint(photographs, network, style):
         moments = end_points['moments'] = None
         if 'contract.0' in scales_and_shifts:
             moments = end_points['moments'] = [tf.placeholder_with_default(moment, [None, 1, 1, layer.shape[-1]])
-                                               for moment in _moments(layer)]
+                                               for moment in style_layers.moments(layer)]
         layer = convolve(tf.nn.relu(normalize(layer, 'contract.0', moments)), 'contract.1', stride=2)
         layer = end_points['contract.1'] = tf.placeholder_with_default(layer, [None, None, None, layer.shape[-1]])
         layer = convolve(tf.nn.relu(normalize(layer, 'contract.1')), 'contract.2', stride=2)
@@ -273,36 +274,6 @@ def paint(photographs, network, style):
         size = tf.shape(photographs)
         end_points['painted'] = layer[:, :size[1], :size[2]]
     return end_points
-
-
-def _moments(layer):
-    """Computes mean and variance of every channel of every image.
-
-    By rows first: float32 sums over a million positions, one after the other, would cost three digits.
-    """
-    def mean(values):
-        return tf.reduce_mean(tf.reduce_mean(values, 1, keepdims=True), 2, keepdims=True)
-    average = mean(layer)
-    return average, mean(tf.squared_difference(layer, average))
-
-
-def _pad(layer, margin, mode='REFLECT'):
-    return tf.pad(layer, [[0, 0], [margin, margin], [margin, margin], [0, 0]], mode)
-
-
-def _upsample_and_convolve(layer, kernel):
-    """Doubles rows and columns (nearest neighbor), then convolves with 3 x 3, padded by reflection: in one convolution.
-
-    A row of the doubled layer sees two rows of the layer itself, so that four convolutions of 2 x 2, one for each of
-    the four positions that come from one, give the same with fewer products, and nothing is doubled. The doubled
-    layer's first row is reflected onto the same row of the layer: symmetric padding.
-    """
-    _, _, depth, channels = kernel.shape
-    phases = np.zeros([3, 3, depth, 2, 2, channels], np.float32)
-    for row, column, y, x in np.ndindex(2, 2, 3, 3):
-        phases[(row + y + 1) // 2, (column + x + 1) // 2, :, row, column] += kernel[y, x]
-    phases = tf.constant(phases.reshape([3, 3, depth, 4 * channels]))
-    return tf.depth_to_space(tf.nn.conv2d(_pad(layer, 1, 'SYMMETRIC'), phases, 1, 'VALID'), 2)
 
 
 def predict(paintings, weights):
