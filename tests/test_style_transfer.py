@@ -391,6 +391,27 @@ def test_each_style_goes_into_its_region_and_the_rest_stays(recipe, pictures, tm
     assert runs.read_record(latest(tmp_path))['inputs'].keys() >= set(map(str, paths))
 
 
+def test_two_regions_take_the_colors_of_their_styles(recipe, pictures, tmp_path, monkeypatch, narrow_vgg16):
+    weights = narrow_vgg16.weights()  # each layer hands the colors on
+    weights['conv1_1'][1][:] += 130  # dark ones, too
+    monkeypatch.setattr(vgg, 'obtain_weights', lambda *unused, **named: ('vgg16', weights, 'narrow', '0' * 64))
+    checks = np.indices((48, 64)).sum(axis=0)[..., np.newaxis] // 4 % 2
+    halves, means = np.zeros((2, 48, 64)), []
+    halves[0, :, :32] = halves[1, :, 32:] = 255
+    for name, half, colors in zip(('warm', 'cold'), halves, (((196, 60, 40), (236, 170, 60)),
+                                                             ((30, 60, 140), (70, 150, 150)))):
+        style = np.where(checks, *map(np.array, colors))
+        images.save_image(tmp_path / f'{name}.png', style)
+        images.save_image(tmp_path / f'{name}_mask.png', np.stack([half] * 3, axis=-1))
+        means.append(style.mean(axis=(0, 1)))
+    assert recipe('--content', pictures[0], '--style', tmp_path / 'warm.png', tmp_path / 'cold.png', '--mask',
+                  tmp_path / 'warm_mask.png', tmp_path / 'cold_mask.png', '--style-layers', 'conv1_1', 'conv2_1',
+                  '--iterations', 60) == 0
+    result = images.load_image(latest(tmp_path) / 'photo_warm+cold.png')
+    for half, mean in zip((result[:, :30], result[:, 34:]), means):  # gray levels, in the worst channel
+        assert np.abs(half.mean(axis=(0, 1)) - mean).max() < 10
+
+
 def test_maps_and_everything_else_at_once(recipe, pictures, tmp_path):
     content, style = pictures
     for name in 'content', 'style':

@@ -95,6 +95,19 @@ class Source:
         yield from self.clip[start:]
 
 
+def test_the_fourth_frame_back_says_what_the_first_and_second_do_not(tmp_path):
+    squares = (64, 90), (64, 70), (30, 50), (30, 46), (30, 30)
+    clip = [moved(square=place) for place in squares]
+    for number in range(4):
+        images.save_image(film.frame_path(tmp_path, number), np.full_like(clip[0], 40 * number + 20))
+    number, _, past = next(consistency.walk(Source(clip), tmp_path, 4))
+    shown = past.target[past.weight[..., 0] > 0][:, 0].round()
+    behind = past.target[38:54, 66:74, 0].round()  # the square hid it one and two frames ago, neither three nor four
+    assert number == 4 and past.weight.max() == 1
+    assert (behind == 20).mean() > 0.8 and not (past.target.round() == 60).any()  # not of the third
+    assert (shown == 140).mean() > 0.8 and (past.target[10, 10] == 140).all()  # what the first shows, none else says
+
+
 def test_frames_after_a_cut_start_anew_and_resumed_ones_see_the_same(tmp_path):
     clip = [moved(0, step) for step in range(3)] + [texture(96, 128, 8)] * 3
     found = []
