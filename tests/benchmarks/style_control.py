@@ -1,23 +1,22 @@
 """How well style transfer keeps the drawing, regions apart and films calm: the figures of docs/style_transfer.md.
 
-    python tests/benchmarks/style_control.py drawing --size 160 --iterations 150
+    python tests/benchmarks/style_control.py drawing --size 160 --iterations 100
     python tests/benchmarks/style_control.py regions --size 160 --iterations 150
     python tests/benchmarks/style_control.py motion --size 128 --iterations 100
     python tests/benchmarks/style_control.py noise --size 128 --iterations 100
     python tests/benchmarks/style_control.py start --size 128 --iterations 60
 
-drawing: every photograph in every style (--contents and --styles, names of docs/samples or files), with and without
---laplacian-weight: the correlation of the result's gradient with the photograph's, and the style loss. regions: two
-styles of two colors each, in the left and the right half of a portrait: how far the mean color of each half is from its
-style's. motion: a photograph that moves by fractions of a pixel, a square over it: how far each painted frame is from
-the one before, warped by the true motion, where both show the same. noise: a photograph that stands still, under the
-noise of a camera: how far painted frames are from the ones before. Both beside the same frames painted one by one, at
-0.3 of the iterations (--film FILE: as filmed, as a film, one by one). start: how many iterations a frame takes from the
-painted frame before it, without and with the temporal loss, until its other losses add up to what they do from the
-photograph after all of them. Further options are passed on to the recipe.
+drawing: pairs of a photograph and a painting (--pairs CONTENT:STYLE ..., names of docs/samples or files), without and
+with each of --laplacian-weights: the correlation of the result's gradient with the photograph's, and the style loss.
+regions: two styles of two colors each, in the left and the right half of a portrait: how far the mean color of each
+half is from its style's. motion: a photograph that moves by fractions of a pixel, a square over it: how far each
+painted frame is from the one before, warped by the true motion, where both show the same. noise: a photograph that
+stands still, under the noise of a camera: how far painted frames are from the ones before. Both beside the same frames
+painted one by one, at 0.3 of the iterations (--film FILE: as filmed, as a film, one by one). start: how many iterations
+a frame takes from the painted frame before it, without and with the temporal loss, until its other losses add up to
+what they do from the photograph after all of them. Further options are passed on to the recipe.
 """
 import argparse
-import itertools
 import sys
 import tempfile
 from pathlib import Path
@@ -33,7 +32,8 @@ from common import film, images, runs  # noqa: E402
 from common.metrics import read_metrics  # noqa: E402
 from synthesis import consistency, motion, sizes  # noqa: E402
 
-CONTENTS, STYLES = ('hopper', 'tubingen', 'chelsea', 'astronaut'), ('starry_night', 'great_wave', 'the_scream')
+PAIRS = ('hopper:starry_night', 'tubingen:the_scream', 'chelsea:great_wave', 'astronaut:starry_night',
+         'flowers:the_scream', 'coffee:great_wave')
 COLORS = {'warm': ((196, 60, 40), (236, 170, 60)), 'cold': ((30, 60, 140), (70, 150, 150))}
 MARGIN = 8  # pixels beside the border between regions that are left out
 
@@ -57,26 +57,25 @@ def correlation(image, other):
     return np.corrcoef(*gradients)[0, 1]
 
 
-def drawing(folder, options, weight, contents, styles):
-    """Prints a line for each pair, and the medians."""
-    ratios, asked = [], ['--content', *map(sample, contents), '--style', *map(sample, styles), *options]
-    plain, steered = (paint(folder, *asked, *more) for more in ([], ['--laplacian-weight', weight]))
-    for (content, style), *records in zip(itertools.product(contents, styles), plain, steered):
-        found = []
-        for record in records:
+def drawing(folder, options, weights, pairs):
+    """Prints a line for each pair and weight, and the medians and ranges."""
+    found = {weight: [] for weight in [0, *weights]}
+    for content, style in (pair.split(':') for pair in pairs):
+        for weight, of_weight in found.items():
+            record, = paint(folder, '--content', sample(content), '--style', sample(style), *options,
+                            '--laplacian-weight', weight)
             result = images.load_image(record['path'])
             photo = images.resize_image(images.load_image(sample(content)), *result.shape[:2])
-            found.append((correlation(result, photo), record['style_loss']))
-        (before, style_before), (after, style_after) = found
-        ratios.append((after / before, style_after / style_before))
-        print(f'{Path(content).stem}, {Path(style).stem}: '
-              f'correlation {before:.3f} -> {after:.3f} ({after / before:.2f} x), style loss '
-              f'{style_before:.0f} -> {style_after:.0f} ({style_after / style_before:.3f} x)', flush=True)
-    medians = np.median(ratios, axis=0)
-    held = sum(gain >= 1.2 and more <= 1.05 for gain, more in ratios)
-    print(f'{held} of {len(ratios)} pairs: correlation at least 1.2 x at a style loss of at most 1.05 x')
-    print(f'medians: correlation {medians[0]:.2f} x, style loss {medians[1]:.3f} x; least correlation '
-          f'{np.min(ratios, axis=0)[0]:.2f} x, greatest style loss {np.max(ratios, axis=0)[1]:.3f} x')
+            of_weight.append((correlation(result, photo), record['style_loss']))
+            ratios = np.divide(of_weight[-1], found[0][-1])
+            print(f'{Path(content).stem}, {Path(style).stem}, weight {weight}: correlation {of_weight[-1][0]:.3f} '
+                  f'({ratios[0]:.2f} x), style loss {of_weight[-1][1]:.0f} ({ratios[1]:.3f} x)  {record["path"]}',
+                  flush=True)
+    for weight in weights:
+        gains, losses = np.divide(found[weight], found[0]).T
+        print(f'weight {weight}: correlation {np.median(gains):.2f} x ({gains.min():.2f} to {gains.max():.2f}), style '
+              f'loss {np.median(losses):.3f} x ({losses.min():.3f} to {losses.max():.3f}); '
+              f'{np.sum((gains >= 1.2) & (losses <= 1.05))} of {len(gains)} pairs: at least 1.2 x at at most 1.05 x')
 
 
 def write_two_colors(path, colors, size=256):
@@ -245,9 +244,8 @@ if __name__ == '__main__':
     parser.add_argument('what', choices=('drawing', 'regions', 'motion', 'noise', 'start'))
     parser.add_argument('--size', default='160')
     parser.add_argument('--iterations', default='150')
-    parser.add_argument('--laplacian-weight', default='0.5')
-    parser.add_argument('--contents', nargs='+', default=CONTENTS)
-    parser.add_argument('--styles', nargs='+', default=STYLES)
+    parser.add_argument('--laplacian-weights', nargs='+', type=float, default=[0.25, 0.5, 1.0])
+    parser.add_argument('--pairs', nargs='+', default=PAIRS)
     parser.add_argument('--film', type=Path)
     parser.add_argument('--output-dir', type=Path)
     args, more = parser.parse_known_args()
@@ -255,7 +253,7 @@ if __name__ == '__main__':
     folder.mkdir(parents=True, exist_ok=True)
     options = ['--size', args.size, '--iterations', args.iterations, *more]
     if args.what == 'drawing':
-        drawing(folder, options, args.laplacian_weight, args.contents, args.styles)
+        drawing(folder, options, args.laplacian_weights, args.pairs)
     elif args.what == 'regions':
         regions(folder, options)
     elif args.what == 'start':
