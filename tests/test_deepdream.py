@@ -603,6 +603,8 @@ def test_not_a_number_keeps_the_frames(dreams, picture, run_dir, monkeypatch, ca
     (['--content', '{picture}', '--graph', '{picture}'], 'pond.png: an image; expected a frozen GraphDef'),
     (['--content', '{picture}', '--input-name', 'x'], "no input 'x'; its placeholders are 'input'"),
     (['--content', '{picture}', '--graph', 'x.pb', '--network', 'vgg16'], 'does not go with --network vgg16'),
+    (['--content', '{picture}', '--labels', 'x.txt', '--network', 'vgg16'], 'does not go with --network vgg16'),
+    (['--content', '{picture}', '--feed', 'x=1', '--network', 'vgg16'], 'does not go with --network vgg16'),
     (['--content', '{picture}', '--mask', 'none.png'], 'none.png: no such file'),
     (['--content', '{picture}', '--guide', '{labels}'], 'not a picture'),
     (['--content', '{picture}', '--guide', '{picture}', '--objective', 'mixed4c:1'], '--guide needs whole layers'),

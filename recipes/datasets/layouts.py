@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Dict, NamedTuple, Tuple
 
 from common.errors import InputError
+from common.files import check_regular
 from common.images import IMAGE_EXTENSIONS
 from datasets import image_archives, label_table
 
@@ -67,6 +68,8 @@ def find(data_dir, quiet=False):
             raise InputError(f'{data_dir}: a file; expected a folder of images, or an archive '
                              f'({", ".join(image_archives.ENDINGS)})')
         return find(image_archives.unpack(data_dir, quiet), quiet)
+    if not os.path.isdir(str(data_dir)):  # a pipe or a device
+        check_regular(data_dir)
     _inside.cache_clear()  # folders change
     layout = _find_in_folder(data_dir, MAX_DEPTH, {})
     if layout:

@@ -70,9 +70,11 @@ def load(name, models_dir, graph=None, input_name=inception.INPUT_NAME, mean=inc
       UnavailableError: the weights cannot be downloaded.
     """
     if name in vgg.TITLES:
-        if graph:
-            raise InputError(f'--graph {graph}: a frozen graph does not go with --network {name}')
+        for option, value in (('--graph', graph), ('--labels', labels), ('--feed', ' '.join(feed))):
+            if value:
+                raise InputError(f'{option} {value}: for a frozen graph, which does not go with --network {name}')
         return _load_vgg(name, models_dir, quiet)
+    classes = labels and inception.load_labels(labels)
     try:
         path, source, sha256 = inception.obtain_graph(models_dir, graph, quiet)
     except UnavailableError as error:
@@ -80,14 +82,15 @@ def load(name, models_dir, graph=None, input_name=inception.INPUT_NAME, mean=inc
             raise
         print(f'warning: Inception is unavailable; using VGG-16, whose dreams look different. {error}', file=sys.stderr)
         return _load_vgg('vgg16', models_dir, quiet)
-    labels = labels or inception.find_labels(path)
+    beside = inception.find_labels(path)
+    classes = classes or beside and inception.load_labels(beside)
     build = partial(inception.inception, input_name=input_name, mean=mean, scale=scale, feed=feed,
                     graph_def=inception.load_graph_def(path, input_name))
     if graph and sha256 != inception.GRAPH_SHA256 and (mean, scale) == (inception.MEAN, inception.SCALE):
         note('input', f'{graph} gets pixels less {mean:g}, as inception5h wants them; others want '
              f'{inception.OTHER_INPUTS}')
     return Classifier(name='inception', build=build, grid=inception.GRID, objective=inception.DREAM_OBJECTIVE,
-                      noise_objective=inception.NOISE_OBJECTIVE, labels=labels and inception.load_labels(labels),
+                      noise_objective=inception.NOISE_OBJECTIVE, labels=classes,
                       source=source, sha256=sha256)
 
 

@@ -460,6 +460,9 @@ def test_paths_that_are_no_folder(tmp_path):
     for missing in (tmp_path / 'gone', tmp_path / 'a.jpg' / 'below'):
         with pytest.raises(InputError, match=f'{missing}: no such folder'):
             image_folder.load(missing)
+    os.mkfifo(str(tmp_path / 'pipe'))
+    with pytest.raises(InputError, match='pipe: not a regular file'):
+        image_folder.load(tmp_path / 'pipe')
 
 
 @pytest.mark.parametrize('closed', ['.', 'train', 'train/cats', 'validation/dogs'])
