@@ -173,8 +173,10 @@ PICTURES = {
     'dream_guided.jpg': Picture(f'python recipes/deepdream.py --content {samples("sky")} --size 640 '
                                 f'--guide {samples("flowers")}', draw_only('sky_dream.png')),
     'dream_noise.jpg': Picture('python recipes/deepdream.py --content noise --size 320', draw_only('noise_dream.png')),
-    'features_levels.jpg': Picture('python recipes/feature_visualization.py --channels conv2d0:0-5 mixed3a:0-5 '
-                                   'mixed4a:0-5 mixed4d:0-5 mixed5a:0-5 --size 96', draw_only('sheet.png', 700)),
+    **{f'features_{level}.jpg': Picture(f'python recipes/feature_visualization.py --channels {channels}',
+                                        draw_only('sheet.png', 560)) for level, channels in (
+        ('edges', 'conv2d0:0-11 --size 64'), ('textures', 'mixed3a:0-11 --size 96'),
+        ('patterns', 'mixed4a:0-11 --size 96'), ('parts', 'mixed4d:0-11'), ('objects', 'mixed5a:0-11'))},
     'features_channels.jpg': Picture('python recipes/feature_visualization.py --channels mixed4c:0-35',
                                      draw_only('sheet.png', 700)),
     'features_classes.jpg': Picture("python recipes/feature_visualization.py --classes goldfish tarantula tabby "

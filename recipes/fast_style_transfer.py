@@ -219,7 +219,7 @@ def learn(sess, graph, network, photographs, targets, record, *, num_steps, batc
 def learn_painting(args, network, started):
     """Learns a painting and saves its style; returns the exit code."""
     painting = images.fit(images.load_image(args.learn), PAINTING_SIZE * args.style_scale)
-    if painting.std() < 1:
+    if color.is_plain(painting):
         raise InputError(f'--learn {args.learn}: a picture of one color; there is no style to learn in it')
     paths = images.find_images(args.photos, '--photos') if args.photos else PHOTOGRAPHS
     photographs = [images.load_image(path) for path in paths]

@@ -256,10 +256,9 @@ def check_size(sess, graph, batches, objectives_of, size):
         picture = np.zeros((1, size, size, 3), np.float32)
         try:
             sess.run(objectives_of(batch).response, {**feed_of(graph, batch[:1]), graph.seen: picture})
-        except tf.errors.InvalidArgumentError as error:
-            raise InputError(f'--size {size}: does not suit {batch[0].terms[0].layer} '
-                             f'({str(error).splitlines()[0]:.120}); a network\'s classes need the size that it was '
-                             'trained with')
+        except tf.errors.InvalidArgumentError:
+            raise InputError(f'--size {size}: does not suit {batch[0].terms[0].layer}; a network\'s classes need the '
+                             'size that it was trained with')
 
 
 # ---- Attribution: which pixels an answer comes from ----

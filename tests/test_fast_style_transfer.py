@@ -112,7 +112,7 @@ def test_mistakes(recipe, photo, tmp_path, capsys, argv, said):
     ('flat.png', None, 'a picture of one color'), ('painting.png', 'empty', 'no picture in this folder'),
     ('missing.png', None, 'missing.png: no such file')])
 def test_nothing_to_learn(recipe, painting, tmp_path, capsys, learn, photos, said):
-    images.save_image(tmp_path / 'flat.png', np.full((70, 50, 3), 80))
+    images.save_image(tmp_path / 'flat.png', np.full((70, 50, 3), (80, 120, 30)))
     (tmp_path / 'empty').mkdir()
     assert recipe('--learn', tmp_path / learn, *(['--photos', tmp_path / photos] if photos else [])) == 2
     line = capsys.readouterr().err.splitlines()[-1]  # after the warnings that these are not the published weights

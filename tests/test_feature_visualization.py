@@ -325,7 +325,7 @@ def test_without_a_class_the_most_probable_is_explained(visualize, run_dir, phot
 
 @pytest.mark.parametrize('options, said', [
     (['--explain', 'none.jpg'], '--explain none.jpg: no such file'),
-    (['--explain', '{photograph}', '--classes', 'hem'], "--classes hem: no class 'hem'; did you mean 'hen'"),
+    (['--explain', '{photograph}', '--classes', 'hem'], "error: --classes hem: no class 'hem'; did you mean 'hen'"),
     (['--explain', '{photograph}', '--channels', 'mixed4c:1'], '--explain explains classes: leave --channels out'),
     (['--explain', '{photograph}', '--output', '{photograph}'], 'is also an input file'),
 ])

@@ -52,6 +52,11 @@ def finish(image, content_image, contrast=None, preserve_color=False, blend=1.0)
     return blend * image + (1 - blend) * content_image
 
 
+def is_plain(image):
+    """Tells whether an image, float32 [height, width, 3] in [0, 255], is of one color: no channel varies by a level."""
+    return bool(image.std(axis=(0, 1)).max() < 1)
+
+
 def gray(image):
     """Returns the image without its colors: float32 [height, width, 3], three times the luminance."""
     return np.repeat(luminance(image)[..., np.newaxis], 3, axis=-1)

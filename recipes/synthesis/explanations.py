@@ -21,6 +21,8 @@ def build_classifier(network, size, names):
     numbers = []
     try:
         return attribution.build(network.build, size, size, find_logits), numbers
+    except InputError:
+        raise
     except ValueError as error:  # of TensorFlow, while it builds the graph
         raise InputError(f'--size {size}: does not suit this network ({str(error).splitlines()[0]:.120})')
 

@@ -201,7 +201,7 @@ def read(styles, network):
             found[part] = style_networks.load_style(part, network)
         else:
             found[part] = images.load_image(part)
-            if found[part].std() < 1:
+            if color.is_plain(found[part]):
                 raise InputError(f'--style {part}: a picture of one color; there is no style in it')
     return found
 

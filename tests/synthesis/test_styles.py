@@ -16,7 +16,7 @@ def folder(tmp_path):
     random = np.random.RandomState(0)
     for name in 'a.png', 'b.png':
         images.save_image(tmp_path / name, random.uniform(0, 255, (40, 60, 3)))
-    images.save_image(tmp_path / 'flat.png', np.full((40, 60, 3), 99))
+    images.save_image(tmp_path / 'flat.png', np.full((40, 60, 3), (99, 20, 160)))
     (tmp_path / 'text.jpg').write_text('no image')
     for run, value in (('2026-01-01', 0), ('2026-01-02', 1)):
         (tmp_path / 'runs' / run).mkdir(parents=True)
