@@ -386,7 +386,7 @@ def main(argv=None):
         description = predictor and style_networks.predict(seen, predictor)
         tf_graph.finalize()
     run_dir = open_run(args, network, inputs, skipped, frames=source and source.facts())
-    summary.draw(run_dir / 'network.png', graph.images, graph.painted, 'The network, without its normalizations')
+    summary.draw(run_dir / 'network.png', graph.images, graph.painted, 'As computed, 9×9 for four columns at once')
 
     def predict(painting):
         shown = images.fit(painting, round(style_networks.PREDICTOR_SIZE * args.style_scale))
