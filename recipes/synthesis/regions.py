@@ -184,7 +184,8 @@ def read(masks, content_map, style_maps, styles, blend=None):
         return None
     option, paths = ('--mask', masks) if masks else ('--style-map', style_maps)
     if len(paths) != len(styles):
-        raise InputError(f'{option}: {len(paths)} files for {cli.plural(len(styles), "style")}; expected one for each')
+        raise InputError(f'{option}: {cli.plural(len(paths), "file")} for {cli.plural(len(styles), "style")}; expected '
+                         'one for each')
     if masks and blend:
         raise InputError('--mask and the weights of --style-blend: the masks say how much of each style goes where; '
                          'leave the weights out')

@@ -244,7 +244,7 @@ if __name__ == '__main__':
     parser.add_argument('what', choices=('drawing', 'regions', 'motion', 'noise', 'start'))
     parser.add_argument('--size', default='160')
     parser.add_argument('--iterations', default='150')
-    parser.add_argument('--laplacian-weights', nargs='+', type=float, default=[0.25, 0.5, 1.0])
+    parser.add_argument('--laplacian-weights', nargs='+', type=float, default=[0.25, 0.5])
     parser.add_argument('--pairs', nargs='+', default=PAIRS)
     parser.add_argument('--film', type=Path)
     parser.add_argument('--output-dir', type=Path)

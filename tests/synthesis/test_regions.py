@@ -117,7 +117,7 @@ def test_a_jpegs_colors_are_gathered(tmp_path):
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(masks=['a.png']), r'--mask: 1 files for 2 styles; expected one for each'),
+    (dict(masks=['a.png']), r'--mask: 1 file for 2 styles; expected one for each'),
     (dict(masks=['a.png'] * 3), r'--mask: 3 files for 2 styles'),
     (dict(masks=['a.png', 'black.png']), 'black.png: black everywhere'),
     (dict(masks=['a.png', 'missing.png']), 'missing.png: no such file'),
@@ -125,7 +125,7 @@ def test_a_jpegs_colors_are_gathered(tmp_path):
     (dict(masks=['a.png'] * 2, content_map='a.png'), '--mask and --content-map: masks or maps, not both'),
     (dict(content_map='a.png'), 'give both'),
     (dict(style_maps=['a.png'] * 2), 'give both'),
-    (dict(content_map='a.png', style_maps=['a.png']), '--style-map: 1 files for 2 styles'),
+    (dict(content_map='a.png', style_maps=['a.png']), '--style-map: 1 file for 2 styles'),
     (dict(content_map='a.png', style_maps=['a.png', 'black.png']),
      r'black.png: none of its colors \(#000000\) is in .*a.png \(#0000ff, #ff0000\)'),
     (dict(content_map='many.png', style_maps=['many.png'] * 2), 'many.png: 20 regions; expected at most 16')])
