@@ -290,7 +290,7 @@ def evaluate(sess, graph, data, run_dir, tta=False, shift=0):
 def classify_files(args):
     """Classifies a person's own images with a trained run, and draws what the network saw."""
     found, paths = classifier.find_trained_run(args.output_dir, RECIPE, args.run or args.run_dir), args.predict
-    inputs = np.stack([cifar10.prepare(images.load_image(path)) for path in paths])
+    inputs = np.stack(parallel.each(lambda path: cifar10.prepare(images.load_image(path)), paths))
     with classifier.trained_network(build_graph, found.folder, found.step, args.device, args.threads,
                                     network=found.settings['network']) as (sess, graph):
         predictions.show_predictions(found, paths, inputs, predict(sess, graph, inputs), cifar10.CLASS_NAMES)
@@ -371,8 +371,8 @@ def main(argv=None):
     """Runs the recipe; returns its exit code."""
     started = time.monotonic()
     args = parse_args(argv)
-    if args.predict or args.book:
-        parallel.check_alone('--predict' if args.predict else '--book')
+    if args.book:
+        parallel.check_alone('--book')
     if args.predict:
         return classify_files(args)
     say = (lambda *text: None) if args.quiet else print

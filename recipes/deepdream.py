@@ -41,7 +41,7 @@ from typing import Any, NamedTuple
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
-from common import cli, files, images, plotting, runs, session
+from common import cli, files, images, parallel, plotting, runs, session
 from common.errors import ComputationError, InputError
 from common.session import tf
 from networks import classifiers, summary
@@ -276,7 +276,7 @@ def parse_args(argv):
     group.add_argument('--channels', nargs='+', metavar='SPEC', help='what channels respond to')
     group.add_argument('--all-layers', action='store_true', help='what the channels of every layer respond to')
     args = cli.parse_args(parser, argv, RECIPE, free=('list_layers', 'output'), changeable=('save_every',),
-                          preset=preset)
+                          preset=preset, shared=True)
     check_args(args)
     return args
 
@@ -321,7 +321,7 @@ def open_inputs(args, load_image):
 
 def open_run(args, network, objective, skipped, is_film=False, **facts):
     """Makes the run's folder, or checks that what is to be resumed has not changed since; returns its Path."""
-    device = session.describe_device(args.device, args.threads)
+    device = parallel.describe_device(args.device, args.threads)
     run_dir = args.run_dir or runs.create(
         args.output_dir, RECIPE, settings=args.settings, seed=args.seed, device=device, objective=objective,
         source=network.source, film=is_film)
@@ -345,6 +345,7 @@ def main(argv=None):
         return classifiers.list_layers(load_network())
     load_image = partial(content.load, size=args.size, seed=args.seed, book=args.book)
     jobs, source, skipped = open_inputs(args, load_image)
+    parallel.check_jobs(len(jobs), 'a film' if source else 'one picture')
     files.check_no_input(args.output, [job.content for job in jobs] + [args.mask, args.guide, args.graph, args.labels],
                          '--output')
     mask, guide = args.mask and images.load_gray(args.mask), args.guide and objectives.load_guide(args.guide)

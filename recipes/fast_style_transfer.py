@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
-from common import checkpoints, cli, files, film, images, plotting, progress, runs, session
+from common import checkpoints, cli, files, film, images, parallel, plotting, progress, runs, session
 from common.errors import ComputationError, InputError
 from common.session import tf
 from networks import style_networks, summary, vgg
@@ -283,8 +283,7 @@ def paint_pictures(run, todo, sess, graph, vector_of, preserve_color):
             painted = paint(sess, graph, image, vector_of(job.style, photograph=photograph))
             run.record(1, painted, {})
             run.save(color.restore(painted, photograph, preserve_color))
-        if run.stop.requested and run.remaining(todo):
-            raise cli.Interrupted(f'after {len(run.pictures)} of {len(todo)} pictures, which are in {run.run_dir}')
+        run.check_stop()
 
 
 def paint_film(run, source, paint_frame, smooth):
@@ -333,7 +332,7 @@ def parse_args(argv):
     add('--style-weight', type=cli.real_number(0), default=5.0, metavar='W', help='higher: more of the painting')
     add('--tv-weight', type=cli.real_number(0), default=1.0, metavar='W', help='total variation; higher: smoother')
     add('--weights', type=Path, metavar='FILE', help="VGG-16's: .mat (MatConvNet), .h5, .keras, .onnx or .npz")
-    args = cli.parse_args(parser, argv, RECIPE, free=('export', 'output'))
+    args = cli.parse_args(parser, argv, RECIPE, free=('export', 'output'), shared=True)
     paints = [name for name in ('content', 'style', 'style_number', 'smooth') if getattr(args, name) is not None]
     if args.learn and paints:
         raise InputError(f'--learn and --{paints[0].replace("_", "-")}: learn the painting first, then paint with it')
@@ -346,7 +345,7 @@ def parse_args(argv):
 
 def open_run(args, network, inputs, skipped=(), **facts):
     """Makes the run's folder, or checks that what is to be resumed has not changed since; returns its Path."""
-    device = session.describe_device(args.device, args.threads)
+    device = parallel.describe_device(args.device, args.threads)
     run_dir = args.run_dir or runs.create(args.output_dir, RECIPE, settings=args.settings, device=device,
                                           source=network.source)
     runs.check_unchanged(run_dir, network=network.kind, weights=network.sha256,
@@ -371,9 +370,12 @@ def main(argv=None):
     started = time.monotonic()
     args = parse_args(argv)
     if args.learn:
+        parallel.check_alone('--learn')
         return learn_painting(args, style_networks.obtain('multistyle', args.models_dir, args.quiet)[0], started)
-    asked, kind = styles.find_styles(args.style_number, args.style, args.style_blend, args.output_dir / RECIPE)
+    asked, kind = styles.find_styles(args.style_number, args.style, args.style_blend,
+                                     parallel.from_first(args.output_dir) / RECIPE)
     todo, source, skipped = styles.find_photographs(args, asked, kind)
+    parallel.check_jobs(1 if source else len(todo), 'a film' if source else 'one picture')
     if args.export and len(asked) > 1:
         raise InputError(f'--export: a SavedModel paints in one style, and {len(asked)} are asked for')
     network, predictor = style_networks.obtain(kind, args.models_dir, args.quiet)

@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
-from common import cli, files, images, plotting, runs, session
+from common import cli, files, images, parallel, plotting, runs, session
 from common.errors import InputError
 from common.session import tf
 from datasets import handwriting
@@ -232,6 +232,7 @@ def make_sheet(args, network, started):
                                    args.objective or (), args.all_layers if anything else PER_LAYER, args.neurons,
                                    args.diversity, args.interpolate or ())
         batches = sheet_tiles.in_batches(tiles, graph.end_points, size, size, args.diversity)
+        parallel.check_jobs(len(batches), 'one batch of pictures')
         built = {}
         for batch in batches:
             sources = sheet_tiles.sources(batch[0], graph.end_points)
@@ -332,7 +333,7 @@ def parse_args(argv):
     group.add_argument('--basis', choices=parameterization.BASES, default='fourier', help='what the steps change')
     group.add_argument('--robustness', type=cli.real_number(0, 4), default=1.0, metavar='X',
                        help='strength of shifts, scaling and turns between steps; 0: none')
-    args = cli.parse_args(parser, argv, RECIPE, free=('list_layers', 'output'))
+    args = cli.parse_args(parser, argv, RECIPE, free=('list_layers', 'output'), shared=True)
     check_args(args)
     return args
 
@@ -359,7 +360,7 @@ def check_args(args):
 
 def open_run(args, network, objective):
     """Makes the run's folder, or checks that what is to be resumed has not changed since; returns its Path."""
-    device = session.describe_device(args.device, args.threads)
+    device = parallel.describe_device(args.device, args.threads)
     run_dir = args.run_dir or runs.create(args.output_dir, RECIPE, settings=args.settings, seed=args.seed,
                                           device=device, objective=objective, source=network.source)
     runs.check_unchanged(run_dir, network=network.name, weights=network.sha256)
@@ -374,6 +375,8 @@ def main(argv=None):
     """Runs the recipe; returns its exit code."""
     started = time.monotonic()
     args = parse_args(argv)
+    if args.explain:
+        parallel.check_alone('--explain')
     paths = images.find_images(args.explain, '--explain') if args.explain else []
     for path in paths:
         images.load_image(path)

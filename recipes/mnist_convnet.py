@@ -315,7 +315,6 @@ def main(argv=None):
     started = time.monotonic()
     args = parse_args(argv)
     if args.predict:
-        parallel.check_alone('--predict')
         found = classifier.find_trained_run(args.output_dir, RECIPE, args.run or args.run_dir, dataset=args.dataset)
         return classify_files(args.predict, found, args.device, args.threads)
     say = (lambda *text: None) if args.quiet else print

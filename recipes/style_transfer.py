@@ -28,7 +28,7 @@ from typing import Any, NamedTuple, Optional
 import common  # noqa: F401, first: without an environment, says in one line how to make it
 import numpy as np
 
-from common import cli, images, runs, session
+from common import cli, images, parallel, runs, session
 from common.errors import ComputationError, InputError
 from common.session import tf
 from networks import summary, vgg
@@ -309,7 +309,7 @@ def parse_args(argv):
     add('--tile-size', type=cli.whole_number(64), metavar='PIXELS', help='use tiles (default: if memory requires it)')
     add('--loss', choices=('mean', 'book'), default='mean', help="book: the cookbook's sums and weights")
     add('--book', action='store_true', help='the whole recipe of the TensorFlow 1.x Deep Learning Cookbook, ch. 4')
-    args = cli.parse_args(parser, argv, RECIPE, free=('output',), changeable=('save_every',),
+    args = cli.parse_args(parser, argv, RECIPE, free=('output',), changeable=('save_every',), shared=True,
                           preset=lambda asked: BOOK if asked.book else BOOK_LOSS if asked.loss == 'book' else {})
     if args.content_weight == args.style_weight == 0:
         raise InputError('--content-weight 0 --style-weight 0: nothing to paint; one of them must be above 0')
@@ -331,7 +331,7 @@ def loss_weights(args):
 
 def open_run(args, notes, skipped, **facts):
     """Makes the run's folder, or checks that what is to be resumed has not changed since; returns its Path."""
-    device = session.describe_device(args.device, args.threads)
+    device = parallel.describe_device(args.device, args.threads)
     run_dir = args.run_dir or runs.create(args.output_dir, RECIPE, settings=args.settings, device=device)
     runs.check_unchanged(run_dir, **facts)
     if not args.quiet:
@@ -354,6 +354,7 @@ def main(argv=None):
                                    args.stretch_style, opened)
     filmed = opened and painted_film.of_size(opened, todo)
     others = [*(args.mask or ()), args.content_map, *(args.style_map or ())]
+    parallel.check_jobs(len(todo), 'a film' if filmed else 'one picture')
     jobs.check_output(args.output, todo, others, opened)
     network, source = vgg.load_network(args.models_dir, weights.layers, args.network, args.weights, args.pooling,
                                        args.padding, args.quiet)

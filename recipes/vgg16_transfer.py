@@ -268,7 +268,7 @@ def evaluate(sess, stage, explainer, features, data, run_dir, *, seed=0, tta=Fal
 @contextlib.contextmanager
 def trained_model(trained, device='auto', threads=None):
     """Opens a session with a TrainedRun's weights; yields it, keras.Model, grad_cam.Explainer and class names."""
-    class_names = runs.recorded(trained.run_dir, 'classes')
+    class_names = parallel.from_first(None if parallel.rank() else runs.recorded(trained.run_dir, 'classes'))
     with vgg_keras.open_session(device, threads) as sess:
         model = build_model(len(class_names), **{name: trained.settings[name] for name in MODEL_OPTIONS})
         explainer, saver = vgg_keras.explain(model), tf.train.Saver(model.weights)
@@ -279,7 +279,6 @@ def trained_model(trained, device='auto', threads=None):
 
 def classify_files(args):
     """Classifies a person's own images with a trained run: a line each, a table (CSV) and heat maps."""
-    parallel.check_alone('--predict')
     paths = predictions.readable_images(args.predict)
     trained = classifier.find_trained_run(args.output_dir, RECIPE, args.run or args.run_dir)
     run_dir, size = trained.run_dir, trained.settings['size']

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_recipes
 
 from common import parallel
+from common.metrics import read_metrics
 from common.session import tf
 from training import optimization
 
@@ -106,6 +108,45 @@ def test_processes_that_find_no_mpi_end_in_one_line(names, tmp_path):
         assert done.stderr.startswith(expected)
 
 
+def test_each_process_of_a_machine_takes_a_card(monkeypatch, tmp_path):
+    for number in range(2):
+        (tmp_path / 'gpus' / str(number)).mkdir(parents=True)
+    (tmp_path / 'mpi4py').mkdir()
+    (tmp_path / 'mpi4py' / '__init__.py').touch()
+    (tmp_path / 'mpi4py' / 'MPI.py').write_text('class COMM_WORLD:\n    size, rank = 4, 0\n')
+    program = ('from pathlib import Path\nimport os, sys\nfrom common import parallel\n'
+               'parallel._GPUS = Path(sys.argv[1])\nparallel.join()\nprint(os.environ.get("CUDA_VISIBLE_DEVICES"))\n')
+
+    def cards(local_rank, folder='gpus', **more):
+        environ = dict(os.environ, PYTHONPATH=os.pathsep.join([str(tmp_path), str(RECIPES)]),
+                       OMPI_COMM_WORLD_SIZE='4', OMPI_COMM_WORLD_LOCAL_RANK=str(local_rank), **more)
+        environ = {name: value for name, value in environ.items() if name != 'CUDA_VISIBLE_DEVICES' or more}
+        return subprocess.run([sys.executable, '-c', program, str(tmp_path / folder)], env=environ, check=True,
+                              stdout=subprocess.PIPE, encoding='utf-8').stdout.strip()
+    assert [cards(0), cards(1), cards(2)] == ['0', '1', '0']
+    assert cards(1, CUDA_VISIBLE_DEVICES='5') == '5' and cards(1, 'none') == 'None'
+
+
+def test_folders_that_killed_processes_left_are_removed(monkeypatch, tmp_path):
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    monkeypatch.setattr(parallel._Processes, 'scratch', None)
+    names = 'left', 'in-use', 'new'
+    for name in names:
+        (tmp_path / f'recipes-process-{name}').mkdir()
+        if name != 'new':
+            os.utime(str(tmp_path / f'recipes-process-{name}'), (1, 1))
+    used = subprocess.Popen([sys.executable, '-c', 'import sys, filelock\nlock = filelock.FileLock(sys.argv[1])\n'
+                             'lock.acquire()\nprint(1, flush=True)\nsys.stdin.read()\n',
+                             str(tmp_path / 'recipes-process-in-use' / '.lock')], stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE)
+    used.stdout.readline()
+    os.utime(str(tmp_path / 'recipes-process-in-use'), (1, 1))
+    own = parallel.scratch()
+    used.communicate()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {own.name, 'recipes-process-in-use', 'recipes-process-new'}
+
+
 # ---- Several ----
 
 @needs_mpi
@@ -144,6 +185,82 @@ def test_two_processes_compute_what_one_does_in_other_recipes(tmp_path, name):
         assert code == 0, err
         run_dirs += (tmp_path / str(count) / 'output').glob('*/2*')
     assert 0 < difference(*run_dirs, pattern=r'(?!.*Adam).*(W|b|kernel|bias)') < 1e-4
+    features = [{path.relative_to(run_dir.parent): path.read_bytes() for path in run_dir.parent.rglob('features/*/*')}
+                for run_dir in run_dirs]
+    assert features[0] == features[1] and bool(features[0]) == (name == 'transfer')
+    pictures = [tiny_recipes.noise(tmp_path / f'{number}.png', 40, 40) for number in range(3)]
+    answers = [run(count, SHARED_RECIPE, name, tmp_path / '1', '--predict', *pictures) for count in (1, 2)]
+    assert answers[0][0] == 0 and answers[0][1].count('.png: ') == 3 and answers[0][1] == answers[1][1], answers
+
+
+def make(count, name, folder, *options):
+    """Makes pictures with a tiny network; returns (exit code, stdout, stderr, the run's folder)."""
+    code, out, err = run(count, SHARED_RECIPE, name, folder, *options)
+    return code, out, err, next((folder / 'output').glob('*/latest')).resolve()
+
+
+def same_files(one, other):
+    """Compares all pictures of two runs byte by byte, and the rows of their metrics but for the seconds."""
+    pictures = [{path.relative_to(run_dir): path.read_bytes() for path in run_dir.rglob('*.png')}
+                for run_dir in (one, other)]
+    rows = [[dict(row, seconds=0) for row in read_metrics(run_dir / 'metrics.csv')] for run_dir in (one, other)]
+    return pictures[0] == pictures[1] and rows[0] == rows[1] and len(pictures[0]) > 3 and len(rows[0]) > 3
+
+
+def photographs(folder, count=3):
+    """Writes photographs and a painting; returns the options that name them."""
+    files = [tiny_recipes.noise(folder / f'{number}.png', 80, 96 + 16 * number) for number in range(count)]
+    return ['--content', *files, '--style', tiny_recipes.noise(folder / 'painting.png', 70, 50)]
+
+
+@needs_mpi
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['style', 'dream', 'fast', 'features'])
+def test_processes_share_out_what_one_makes(tmp_path, name):
+    options = {'style': photographs(tmp_path), 'dream': photographs(tmp_path)[:4],
+               'fast': photographs(tmp_path)[:4]}.get(name, [])
+    (code, out, err, one), (_, out_of_two, _, two) = (
+        make(count, name, tmp_path / str(count), *options) for count in (1, 2))
+    assert code == 0, err
+    assert same_files(one, two) and out_of_two.count('this run: ') == out.count('this run: ') == 1
+    records = [json.loads((run_dir / 'run.json').read_text()) for run_dir in (one, two)]
+    assert records[1]['processes'] == 2 and len(records[0]['results']) == len(records[1]['results'])
+    for kind, field in (('pictures', 'name'), ('tiles', 'file')):
+        assert [row[field] for row in records[0].get(kind, [])] == [row[field] for row in records[1].get(kind, [])]
+
+
+@needs_mpi
+@pytest.mark.parametrize('recipe, options, message', [
+    ('style_transfer', [], 'one picture runs as one process, not as 2; start it without mpirun'),
+    ('deepdream', ['--frames', '2'], 'a film runs as one process, not as 2; start it without mpirun')])
+def test_what_cannot_be_split_is_refused_in_one_line(tmp_path, recipe, options, message):
+    code, out, err = run(2, RECIPES / f'{recipe}.py', '--output-dir', tmp_path, *options)
+    assert code == 2 and out == '' and message in err and err.count(f'{recipe}.py: error') == 1
+    assert not list(tmp_path.iterdir())
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_pictures_that_one_of_three_processes_leaves_are_made_by_two_and_by_one(tmp_path):
+    options = [*photographs(tmp_path, 5), '--iterations', '60']
+    code, _, err, whole = make(1, 'style', tmp_path / 'whole', *options)
+    assert code == 0, err
+    folder = tmp_path / 'stopped'
+    for count, number in ((3, signal.SIGKILL), (2, signal.SIGINT)):
+        before = {path: path.stat().st_mtime for path in folder.rglob('checkpoint-*.npz')}
+        process = start(count, SHARED_RECIPE, 'style', folder, *(options if count == 3 else ['--resume']))
+        while not any(path.stat().st_mtime != before.get(path) for path in folder.rglob('checkpoint-*.npz')):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        os.kill(int(subprocess.run(['pgrep', '-n', '-P', str(process.pid)], stdout=subprocess.PIPE).stdout), number)
+        ended = time.monotonic()
+        _, err = process.communicate(timeout=60)
+        assert process.returncode and time.monotonic() - ended < 10
+        assert 'results' not in json.loads(next((folder / 'output').glob('*/latest/run.json')).read_text())
+    assert err.count('style_transfer.py: ') == 1 and 'interrupted: after ' in err and 'mpirun -n 2' in err, err
+    code, _, err, run_dir = make(1, 'style', folder, '--resume')
+    assert code == 0, err
+    assert same_files(run_dir, whole) and not list(run_dir.glob('checkpoint-*.npz'))
 
 
 @needs_mpi
@@ -177,7 +294,7 @@ def test_one_of_three_ends_all_and_the_run_resumes(tmp_path, number, seconds):
 @pytest.mark.parametrize('options, message', [
     (['--batch-size', '1'], '--batch-size 1: 2 processes share a batch; give a larger one'),
     (['--steps', '0'], 'argument --steps: 0 given, expected a whole number of at least 1'),
-    (['--predict', 'digit.png'], '--predict runs as one process, not as 2; start it without mpirun')])
+    (['--predict', 'digit.png'], '; train one first: python recipes/mnist_convnet.py')])  # only the first looks
 def test_a_mistake_is_one_line(tmp_path, options, message):
     code, out, err = run(2, RECIPES / 'mnist_convnet.py', '--data-dir', tmp_path, '--output-dir', tmp_path, *options)
     assert code == 2 and out == '' and message in err and err.count('mnist_convnet.py: error') == 1

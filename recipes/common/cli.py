@@ -109,8 +109,14 @@ def _open_closed_streams():
 def _exit_code(main, argv, name):
     try:
         parallel.join()
-        return main(argv) or 0
+        code = main(argv) or 0
+        parallel.agree_to_end()
+        return code
     except SystemExit as error:  # argparse, after --help or its own message
+        if error.code:
+            parallel.speaker(name)  # the first has said it
+        else:
+            parallel.agree_to_end()
         return error.code or 0
     except (Interrupted, KeyboardInterrupt) as error:
         _ignore_signals()

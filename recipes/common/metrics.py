@@ -17,19 +17,23 @@ class MetricsLog:
     Args:
       path: Path.
       columns: sequence of str; the first is the step.
-      keep_until: int, when a run is resumed: rows of later steps are dropped, since these are computed again. None
-        starts a new file.
+      keep_until: int, when a run is resumed: rows of later steps are dropped, since these are computed again; or a
+        function of a row, which tells whether it is kept. None starts a new file.
     """
 
     def __init__(self, path, columns, keep_until=None):
-        self.columns = list(columns)
+        self.path, self.columns = Path(path), list(columns)
         kept = read_metrics(path, self.columns) if keep_until is not None and os.path.lexists(str(path)) else []
-        self.rows = [row for row in kept if row[self.columns[0]] <= keep_until]
-        with replacing(path) as beside, beside.open('w', newline='') as file:
+        self.rows = [row for row in kept if (
+            keep_until(row) if callable(keep_until) else row[self.columns[0]] <= keep_until)]
+        self._write()
+        self._file = self.path.open('a', newline='')
+
+    def _write(self):
+        with replacing(self.path) as beside, beside.open('w', newline='') as file:
             writer = csv.writer(file)
             writer.writerow(self.columns)
             writer.writerows([_cell(row.get(name)) for name in self.columns] for row in self.rows)
-        self._file = Path(path).open('a', newline='')
 
     def append(self, **row):
         """Adds a row; a column that is left out stays empty."""
@@ -38,9 +42,13 @@ class MetricsLog:
         self._file.flush()
 
     def close(self):
-        """Flushes the file to the disk and closes it."""
+        """Flushes the file to the disk and closes it. Rows of several processes are brought into the steps' order."""
         os.fsync(self._file.fileno())
         self._file.close()
+        ordered = sorted(self.rows, key=lambda row: row[self.columns[0]])
+        if ordered != self.rows:
+            self.rows = ordered
+            self._write()
 
     def __enter__(self):
         return self

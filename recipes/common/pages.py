@@ -98,7 +98,7 @@ def label(axes, title, xlabel, ylabel, width, pad=10):
 
 def save(path, figure):
     """Draws a Figure and writes it in the format of the path's extension, whole or not at all."""
-    if not parallel.rank():  # the others' would be the same
+    if not parallel.is_unseen(path):
         pictures.save_image(path, render(figure))
 
 

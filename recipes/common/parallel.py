@@ -8,6 +8,7 @@ their own, as if it were the run's. Started by itself a recipe is one process: n
 mpi4py is not imported.
 """
 import atexit
+import contextlib
 import importlib
 import os
 import shutil
@@ -17,11 +18,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, List
 
+import filelock
 import numpy as np
 
-from common import session
+from common import files, session
 from common.errors import InputError, UnavailableError
 from common.session import tf
 
@@ -32,7 +34,8 @@ _RANKS = 'OMPI_COMM_WORLD_RANK', 'PMI_RANK', 'SLURM_PROCID'
 _LOCAL_RANKS = 'OMPI_COMM_WORLD_LOCAL_RANK', 'MPI_LOCALRANKID', 'SLURM_LOCALID'
 _GPUS = Path('/proc/driver/nvidia/gpus')  # of this machine, a folder each
 SECONDS_FOR_THE_FIRST = 3.0  # that another process gives process 0 to say what is wrong with all of them
-_RESUMED = 'run.json', 'checkpoints/state.json'  # what the others need of a run that is resumed
+_RESUMED = 'run.json', 'metrics.csv', 'checkpoints/state.json'  # what the others need of a run that is resumed
+_SCRATCH, _SECONDS_TO_LOCK = 'recipes-process-', 60  # a temporary folder's name; more than its lock takes to come
 _MOVING = 'moving_mean', 'moving_variance'  # variables of batch normalization
 
 
@@ -42,8 +45,11 @@ class _Processes:
     rank, size = 0, 1
     stderr: Any = None       # of a process that is not the first
     scratch: Any = None      # Path of its folder
+    lock: Any = None         # of that
+    place: Any = None        # Path of the folder that all put results in
+    sent: List[Any] = []     # messages under way
     stop_wanted = False      # by this process
-    stop_agreed = False      # by all, with the last step
+    end_agreed = False       # all come to the end: of main, or, with the last step, to a stop
 
 
 def rank():
@@ -89,14 +95,19 @@ def _of_launcher(names, default):
     return int(found[0]) if found else default
 
 
+def agree_to_end():
+    """Says that all processes come to an end, each in its place, so that `end` waits instead of ending them."""
+    _Processes.end_agreed = True
+
+
 def end(code):
-    """Ends all processes where this one ends early: the others would wait for it. Returns `code` otherwise."""
-    if size() > 1 and code and not _Processes.stop_agreed:
+    """Ends all processes where this one ends early, which they would wait for; else waits for all. Returns `code`."""
+    if size() > 1:
         sys.stdout.flush()
         sys.stderr.flush()
-        _Processes.world.Abort(code)
-    if size() > 1 and code:
-        _Processes.world.Barrier()  # the first has saved
+        if not _Processes.end_agreed:
+            _Processes.world.Abort(code)
+        _Processes.world.Barrier()  # the launcher ends the others with the first that has a code
     return code
 
 
@@ -104,7 +115,7 @@ def speaker(name):
     """Returns the name under which this process says why it ends early; None where process 0 says it."""
     if not rank():
         return name
-    if not _Processes.stop_agreed:
+    if not _Processes.end_agreed:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # with which process 0 ends this one, without a word
         time.sleep(SECONDS_FOR_THE_FIRST)  # where all have the same reason it ends this one meanwhile
         sys.stderr = _Processes.stderr
@@ -121,8 +132,14 @@ def threads():
     """Returns how many threads a process may use: those of its processors, divided among the processes on these."""
     if size() == 1:
         return session.num_cpus()
-    mine = socket.gethostname(), sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else None
-    return min(_Processes.world.allgather(max(1, session.num_cpus() // _Processes.world.allgather(mine).count(mine))))
+    mine = sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else None
+    return min(_Processes.world.allgather(max(1, session.num_cpus() // sharers(mine))))
+
+
+def sharers(of=None):
+    """Returns how many processes share this machine or, of it, what this one names, such as its processors."""
+    mine = socket.gethostname(), of
+    return 1 if size() == 1 else _Processes.world.allgather(mine).count(mine)
 
 
 def describe_device(device='auto', threads=None):
@@ -136,9 +153,44 @@ def describe_device(device='auto', threads=None):
 def scratch():
     """Returns the Path of this process's temporary folder, where one that is not the first keeps its run."""
     if not _Processes.scratch:
-        _Processes.scratch = Path(tempfile.mkdtemp(prefix='recipes-process-'))
+        for left in Path(tempfile.gettempdir()).glob(f'{_SCRATCH}*'):  # by processes that were killed
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime > _SECONDS_TO_LOCK and _lock(left):
+                    shutil.rmtree(str(left), ignore_errors=True)
+        _Processes.scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH))
+        _Processes.lock = _lock(_Processes.scratch)
         atexit.register(shutil.rmtree, str(_Processes.scratch), ignore_errors=True)
     return _Processes.scratch
+
+
+def _lock(folder):
+    """Locks a temporary folder until this process ends, however it does; returns None where another one has it."""
+    lock = filelock.FileLock(str(folder / '.lock'))
+    return lock if files.try_lock(lock) and lock.is_locked else None
+
+
+def is_unseen(path):
+    """Tells whether a file is not to be written: the first process writes it, too, but for what goes to its place."""
+    return rank() > 0 and _Processes.place not in Path(path).parents
+
+
+def shared_place(run_dir):
+    """Returns the Path of the run in process 0, in which the others put results, too.
+
+    Args:
+      run_dir: Path of the run; of a process that is not the first, in its own folder.
+
+    Raises:
+      InputError: this process does not see it.
+    """
+    if size() == 1:
+        return run_dir
+    place = from_first(run_dir.resolve())
+    if not place.is_dir():
+        raise InputError(f'{place}: not to be seen from {socket.gethostname()}; --output-dir has to be a folder that '
+                         'all machines share')
+    _Processes.place = place
+    return place
 
 
 def place_of(run_dir, recipe):
@@ -180,6 +232,12 @@ def check_alone(what):
         raise InputError(f'{what} runs as one process, not as {size()}; start it without mpirun')
 
 
+def check_jobs(count, what):
+    """Raises InputError where several processes would share out a single job, `what`, which cannot be split."""
+    if count == 1:
+        check_alone(what)
+
+
 def part(rows):
     """Returns this process's part of what all share: every size-th of an array's rows or a list's items."""
     return rows[rank()::size()]
@@ -194,6 +252,38 @@ def each(function, items):
     return [parts[k % size()][k // size()] for k in range(len(items))]
 
 
+def rounds(function, items):
+    """Computes function(item) for a list of items, each process its part, and hands the results to the first.
+
+    Yields:
+      (item, result) for each item in turn, in the first process; nothing in the others.
+    """
+    for start in range(0, len(items), size()):
+        among = items[start:start + size()]
+        found = [function(item) for item in part(among)]
+        if size() > 1:
+            found = [one for of_one in _Processes.world.gather(found) or [] for one in of_one]
+        yield from zip(among, found)
+
+
+def tell(message, to=None):
+    """Sends a message, which `told` returns there, and does not wait until it is read.
+
+    Args:
+      message: what pickle takes.
+      to: int, the number of the process; None for all others.
+    """
+    receivers = [to] if to is not None else [other for other in range(size()) if other != rank()]
+    _Processes.sent = [request for request in _Processes.sent if not request.test()[0]] + [
+        _Processes.world.isend(message, receiver) for receiver in receivers]
+
+
+def told():
+    """Yields the messages that have come since the last time."""
+    while size() > 1 and _Processes.world.iprobe():
+        yield _Processes.world.recv()
+
+
 def agreed(requested):
     """Tells whether all processes stop after this step, as one of them was asked to: with the step, so that all know.
 
@@ -201,7 +291,7 @@ def agreed(requested):
       requested: bool, whether this one was asked to.
     """
     _Processes.stop_wanted = requested
-    return requested if size() == 1 else _Processes.stop_agreed
+    return requested if size() == 1 else _Processes.end_agreed
 
 
 def broadcast_variables(sess):
@@ -272,5 +362,5 @@ def _sum(flat):
     for one in received[1:]:
         total += one
     _Processes.world.Allgather(total, pieces)
-    _Processes.stop_agreed = bool(pieces.ravel()[len(flat)])
+    _Processes.end_agreed = bool(pieces.ravel()[len(flat)])
     return pieces.ravel()[:len(flat)]

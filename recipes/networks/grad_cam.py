@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 
-from common import plotting
+from common import parallel, plotting
 from common.images import resize_image
 from common.session import tf
 
@@ -91,12 +91,15 @@ def draw(path, sess, explainer, image_paths, load_images, class_names, at_once, 
       float32 [len(image_paths), num_classes], probabilities.
     """
     probabilities, shown, captions = [], [], []
-    for start in range(0, len(image_paths), at_once):
+
+    def look_at(start):
         part = list(image_paths[start:start + at_once])
-        images = load_images(part)
+        images, count = load_images(part), max(0, MAX_ON_SHEET - start)
         found, heat_maps = sess.run([explainer.probabilities, explainer.heat_maps], {explainer.images: images})
+        return part[:count], images[:count], found, heat_maps[:count]
+    for part, images, found, heat_maps in parallel.each(look_at, range(0, len(image_paths), at_once)):
         probabilities.extend(found)
-        for name, image, row, heat_map in list(zip(part, images, found, heat_maps))[:max(0, MAX_ON_SHEET - start)]:
+        for name, image, row, heat_map in zip(part, images, found, heat_maps):
             shown += [image, overlay(image, heat_map)]
             captions += [f'{name.name}: {class_names[np.argmax(row)]} {100 * row.max():.1f}\u00a0%', '']
     with writing or contextlib.nullcontext():

@@ -17,15 +17,15 @@ import time
 
 import numpy as np
 
-from common import cli, images, plotting, runs
+from common import cli, images, parallel, plotting, runs
 from common.errors import ComputationError
-from synthesis.picture_run import InterruptibleRun
+from synthesis.shared_run import InterruptibleRun, find_states, remove_state, state_path
 
 COLUMNS = 9                             # pictures in a row, at most
 SHEET_WIDTH, SHEET_HEIGHT = 1400, 1800  # pixels of a sheet, about, at most
 SMALLEST_SHOWN, LARGEST_SHOWN = 96, 300  # pixels of a side: smaller ones are enlarged, larger ones shrunk
 GAP = 10                                # pixels between pictures
-PICTURES, STATE = 'pictures', 'state.npz'  # the folder in a run for the pictures; what --resume needs
+PICTURES, STATE = 'pictures', 'state'  # the folder in a run for the pictures; the file that --resume needs, .npz
 SECONDS_BETWEEN_STATES = 10.0
 METRICS = ('step', 'batch', 'seconds', 'objective')
 
@@ -50,28 +50,41 @@ class SheetRun(InterruptibleRun):
           InputError: the run's batches were others.
         """
         runs.check_unchanged(run_dir, batches=[len(batch) for batch in batches])
-        record = runs.read_record(run_dir)
-        self.folder, self.num_steps = run_dir / PICTURES, num_steps
+        record, place = runs.read_record(run_dir), parallel.shared_place(run_dir)
+        self.folder, self.num_steps = place / PICTURES, num_steps
         self.folder.mkdir(exist_ok=True)
-        self.tiles = record.get('tiles', [])
+        self.names = _file_names(batches)
         self.ends = np.cumsum([len(batch) for batch in batches])  # tiles up to the end of each batch
-        self.number = int(np.searchsorted(self.ends, len(self.tiles), side='right'))  # of the batch in work
-        state = runs.load_arrays(run_dir / STATE) if (run_dir / STATE).exists() else None
-        self.saved, self.step, self.last = None, 0, None
-        if state and int(state.pop('batch')) == self.number:
-            self.step = int(state.pop('step'))
-            self.saved = state
-        done = self.number * num_steps + self.step
-        super().__init__(run_dir, METRICS, len(batches) * num_steps, done, quiet=quiet)
+        tiles = {tile['file']: tile for tile in record.get('tiles', [])}
+        self.done = {number: [tiles[name] for name in names] for number, names in enumerate(self.names)
+                     if set(names) <= set(tiles)}
+        self.states = {number: state for number, state in find_states(place, STATE, 'batch', 'step').items()
+                       if number not in self.done}
+        done = len(self.done) * num_steps + sum(steps for steps, _, _ in self.states.values())
+        super().__init__(run_dir, METRICS, len(batches) * num_steps, done, quiet=quiet, keep=self._was_taken)
         self.saved_at = self.began = time.monotonic()
-        self.seconds_resumed = self.log.rows[-1]['seconds'] if self.log.rows else 0.0
+        self.seconds_resumed = max((row['seconds'] for row in self.log.rows), default=0.0)
         self.recorded_seconds = done == len(batches) * num_steps and record.get('seconds')
 
+    def _was_taken(self, row):
+        number = row['batch'] - 1
+        steps = self.states[number][0] if number in self.states else 0
+        return number in self.done or row['step'] - number * self.num_steps <= steps
+
+    @property
+    def tiles(self):
+        """What run.json records of every picture that is finished: list of dict."""
+        return [tile for number in sorted(self.done) for tile in self.done[number]]
+
     def remaining(self, batches):
-        """Yields the batches that are not done."""
-        for batch in batches[self.number:]:
+        """Yields the batches that are not done, of which this process does its part."""
+        for batch in self.share_out(batches):
+            self.step, self.saved, self.last = 0, None, None
+            if self.number in self.states:
+                self.step, path, _ = self.states[self.number]
+                self.saved = {name: array for name, array in runs.load_arrays(path).items()
+                              if name not in ('batch', 'step')}
             yield batch
-            self.number, self.step, self.saved, self.last = self.number + 1, 0, None, None
 
     def record(self, objective, state):
         """Takes note of a step.
@@ -88,19 +101,24 @@ class SheetRun(InterruptibleRun):
             raise ComputationError(f'the objective is not a finite number in step {self.step + 1}; try a smaller '
                                    f'--learning-rate; the pictures so far are in {self.folder}')
         self.step, self.last = self.step + 1, state
-        self.progress.update({f'pictures {len(self.tiles) + 1}-{self.ends[self.number]} of': str(self.ends[-1]),
-                              'objective': objective})
-        self.log.append(step=self.progress.done, batch=self.number + 1, objective=objective,
-                        seconds=round(self.seconds_resumed + time.monotonic() - self.began, 3))
+        row = {'step': self.number * self.num_steps + self.step, 'batch': self.number + 1, 'objective': objective,
+               'seconds': round(self.seconds_resumed + time.monotonic() - self.began, 3)}
+        first, last = self.ends[self.number] - len(self.names[self.number]) + 1, self.ends[self.number]
+        self.tell_first('_note_row', row, {f'pictures {first}-{last} of': str(self.ends[-1]), 'objective': objective})
         if self.stop.requested and self.progress.done < self.progress.total:
             self._save_state()
-            raise cli.Interrupted(f'after {self.progress.done} of {self.progress.total} steps; the {len(self.tiles)} '
-                                  f'pictures that are done are in {self.folder}')
+            self.wait_for_others()
+            raise cli.Interrupted(self.what_is_done())
         if time.monotonic() - self.saved_at > SECONDS_BETWEEN_STATES:
             self._save_state()
 
+    def what_is_done(self):
+        """Returns how far all processes have come, in words."""
+        return (f'after {self.progress.done} of {self.progress.total} steps; the {len(self.tiles)} pictures that are '
+                f'done are in {self.folder}')
+
     def _save_state(self):
-        runs.save_arrays(self.run_dir / STATE, batch=self.number, step=self.step, **self.last)
+        runs.save_arrays(state_path(self.run_dir, STATE, self.number), batch=self.number, step=self.step, **self.last)
         self.saved_at = time.monotonic()
 
     def save(self, batch, pictures, responses):
@@ -111,15 +129,17 @@ class SheetRun(InterruptibleRun):
           pictures: float32 [batch, height, width, 3] in [0, 255].
           responses: float [batch], the objective of each as it is; 0 marks it as inactive.
         """
-        for tile, picture, response in zip(batch, pictures, responses):
-            name = tile.file_name()
-            taken = {other['file'] for other in self.tiles}
-            numbered = (name.replace('.png', f'-{number}.png') for number in itertools.count(2))
-            name = next(free for free in itertools.chain([name], numbered) if free not in taken)
+        tiles = []
+        for tile, name, picture, response in zip(batch, self.names[self.number], pictures, responses):
             images.save_image(self.folder / name, picture)
-            self.tiles.append({'layer': tile.heading, 'channel': tile.channel, 'caption': tile.caption, 'file': name,
-                               'response': float(response), 'inactive': not response})
-        runs.write_record(self.run_dir, tiles=self.tiles)
+            tiles.append({'layer': tile.heading, 'channel': tile.channel, 'caption': tile.caption, 'file': name,
+                          'response': float(response), 'inactive': not response})
+        self.tell_first('_note_batch', self.number, tiles)
+
+    def _note_batch(self, number, tiles):
+        self.done[number] = tiles
+        runs.write_record(self.own_dir, tiles=self.tiles)
+        remove_state(self.run_dir, STATE, number)
 
     def conclude(self, title, output, started):
         """Draws the sheets, records the results and prints them.
@@ -132,6 +152,8 @@ class SheetRun(InterruptibleRun):
         Returns:
           int, the exit code: 0.
         """
+        if parallel.rank():
+            return 0
         paths = draw_sheets(self.run_dir, title)
         inactive = [':'.join(filter(None, (tile['layer'], tile['caption']))) for tile in self.tiles if tile['inactive']]
         if inactive:
@@ -147,6 +169,19 @@ class SheetRun(InterruptibleRun):
                           results={'pictures': len(self.tiles), 'inactive': inactive, 'seconds': seconds})
         print(f'{len(self.tiles)} pictures in {seconds:.0f} s: {", ".join(map(str, paths))}')
         return 0
+
+
+def _file_names(batches):
+    """Names the pictures of each batch; a second one of the same name gets a number."""
+    taken, names = set(), []
+    for batch in batches:
+        names.append([])
+        for tile in batch:
+            name = tile.file_name()
+            numbered = (name.replace('.png', f'-{number}.png') for number in itertools.count(2))
+            names[-1].append(next(free for free in itertools.chain([name], numbered) if free not in taken))
+            taken.add(names[-1][-1])
+    return names
 
 
 # ---- Drawing ----

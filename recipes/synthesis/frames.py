@@ -11,7 +11,7 @@ from common.metrics import curve
 from synthesis import content, motion
 from synthesis.objectives import warn_if_inactive
 from synthesis.octaves import scale_steps
-from synthesis.picture_run import InterruptibleRun
+from synthesis.shared_run import InterruptibleRun
 
 OPTIONS = ('zoom', 'rotate', 'frames', 'frame_blend', 'fps')
 ZOOM, NUM_FRAMES = 1.05, 100    # of a film that begins with an image

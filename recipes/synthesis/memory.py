@@ -6,7 +6,7 @@ from typing import NamedTuple, Optional
 
 import psutil
 
-from common import runs, session
+from common import parallel, runs, session
 from common.errors import UnavailableError
 from networks import vgg
 from synthesis import tiles
@@ -52,22 +52,23 @@ def choose_tiles(size, network, weights, layers, optimizer, tile_size=None, run_
       masked: names of layers whose Gram matrices are masked, once for each region.
 
     Returns:
-      Tiling.
+      Tiling; in several processes that of the first, since tiles change the last digits.
 
     Raises:
       UnavailableError: memory does not suffice even for the smallest tiles.
     """
     # How far to each side an interior's activations depend on pixels: the receptive field less the position's own.
     halo = max((vgg.halo(layer, network) - vgg.stride(layer, network)) // 2 for layer in layers)
-    free, longer_side = available(), max(size)
+    free, longer_side = available() // parallel.sharers(), max(size)
     choices = [tile_size] if tile_size else [None, *(pixels for pixels in TILE_SIZES if pixels < longer_side)]
     begun = runs.read_record(run_dir) if run_dir else {}
     for tile_size in [begun['tile_size']] if 'tile_size' in begun else choices:
         needed = estimate(size, weights, optimizer, halo, tile_size, masked)
         how = f'tiles of {tile_size} px' if tile_size and tile_size < longer_side else 'no tiles'
         if needed <= free * USABLE:
-            return Tiling(tile_size=tile_size, halo=halo, bytes_needed=needed,
-                          reason=f'memory: about {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free: {how}')
+            return parallel.from_first(Tiling(
+                tile_size=tile_size, halo=halo, bytes_needed=needed,
+                reason=f'memory: about {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free: {how}'))
     raise UnavailableError(f'an image of {longer_side} px needs about {needed / 1e9:.1f} GB of memory with {how}, and '
                            f'{free / 1e9:.1f} GB are free; choose a smaller --size')
 

@@ -12,58 +12,23 @@ The loops stay in the recipe:
     return run.conclude('painted')
 """
 import contextlib
+import io
 import sys
 import time
 
-from common import cli, images, progress, runs
+from common import cli, images, parallel, runs
 from common.errors import ComputationError, InputError
-from common.metrics import MetricsLog, curve
+from common.metrics import curve
+from synthesis.shared_run import InterruptibleRun, find_states, remove_state, state_path
 
 SECONDS_BETWEEN_CHECKPOINTS = 10
 CHECKPOINT_FRACTION = 0.05  # of the time, at most: a large picture's state takes seconds to write
-
-
-class InterruptibleRun:
-    """What the runs of pictures, films and sheets share. A context manager: within it, Ctrl-C waits for the step's end.
-
-    Attributes:
-      run_dir: Path, the run's folder with its run.json.
-      progress: progress.Progress, over all steps.
-      log: MetricsLog, metrics.csv.
-      stop: its `requested` tells, after each step, whether the user has pressed Ctrl-C.
-    """
-
-    def __init__(self, run_dir, columns, num_steps, num_done=0, unit='step', quiet=False):
-        """Opens a new run, or one that is resumed.
-
-        Args:
-          run_dir: Path, the run's folder with its run.json.
-          columns: names of the columns of metrics.csv; the first counts the steps.
-          num_steps: int, in all.
-          num_done: int, those that were taken before; later rows of metrics.csv are dropped, since they come again.
-          unit: str, what a step is called.
-          quiet: bool, show no progress.
-        """
-        self.run_dir, self.unit = run_dir, unit
-        self.progress = progress.Progress(num_steps, num_done, unit, quiet)
-        self.log = MetricsLog(run_dir / 'metrics.csv', columns, num_done)
-
-    def __enter__(self):
-        self.stopping = cli.stop_requested()
-        self.stop = self.stopping.__enter__()
-        return self
-
-    def __exit__(self, *exception):
-        self.stopping.__exit__(*exception)
-        self.progress.close()
-        self.log.close()
 
 
 class PictureRun(InterruptibleRun):
     """A run over pictures, one after the other.
 
     Attributes:
-      pictures: list of dict, what run.json records of every picture that is finished or has failed.
       finish: function of the picture in work, float32 [height, width, 3] in [0, 255], to what is saved of it on the
         way: the same, unless the recipe sets another within `keeping`.
     """
@@ -85,28 +50,38 @@ class PictureRun(InterruptibleRun):
           InputError: run.json lacks some of that.
         """
         record = runs.read_record(run_dir)
-        self.num_steps, self.pictures = num_steps, record.get('pictures', [])
+        self.num_steps = num_steps
+        self.done = {picture.get('number', place): picture for place, picture in enumerate(record.get('pictures', []))}
+        self.numbered = parallel.size() > 1 or any('number' in picture for picture in self.pictures)
         for picture in self.finished:
             missing = [name for name in ('name', 'path', *results) if name not in picture]
             if missing:
                 raise InputError(f'{run_dir / runs.RECORD}: damaged: a picture without {missing[0]}; start a new run')
         self.shown = shown or {name: name for name in columns}
         self.save_every, self.output = save_every, output
-        self.checkpoint_path = run_dir / 'checkpoint.npz'
-        checkpoint = runs.load_arrays(self.checkpoint_path) if self.checkpoint_path.exists() else None
-        self.checkpoint = checkpoint if checkpoint and int(checkpoint['picture']) == len(self.pictures) else None
+        self.states = {number: state for number, state in find_states(
+            parallel.shared_place(run_dir), 'checkpoint', 'picture', 'total').items() if number not in self.done}
         self.started = started or time.monotonic()
         # A run that was finished before repeats its result.
-        self.recorded_seconds = record.get('seconds') if len(self.pictures) == len(num_steps) else None
-        self.seconds_resumed = sum(picture.get('seconds', 0.0) for picture in self.pictures) + (
-            float(self.checkpoint['seconds']) if self.checkpoint else 0.0)
-        num_done = self._steps_before() + (int(self.checkpoint['total']) if self.checkpoint else 0)
+        self.recorded_seconds = record.get('seconds') if len(self.done) == len(num_steps) else None
+        self.seconds_resumed = (sum(picture.get('seconds', 0.0) for picture in self.pictures) + sum(
+            seconds for _, _, seconds in self.states.values())) / parallel.size()  # those that work side by side
+        num_done = sum(num_steps[number] for number in self.done) + sum(steps for steps, _, _ in self.states.values())
         columns = ['step', 'picture', 'height', 'width', 'seconds', *columns]
-        super().__init__(run_dir, columns, sum(num_steps), num_done, unit, quiet)
+        super().__init__(run_dir, columns, sum(num_steps), num_done, unit, quiet, self._was_taken)
+
+    def _was_taken(self, row):
+        steps = self.states[row['picture']][0] if row['picture'] in self.states else 0
+        return row['picture'] in self.done or row['step'] - self._steps_before(row['picture']) <= steps
+
+    @property
+    def pictures(self):
+        """What run.json records of every picture that is finished or has failed: list of dict."""
+        return [self.done[number] for number in sorted(self.done)]
 
     def remaining(self, jobs):
-        """Returns those of the jobs, one for each picture, that are not done."""
-        return jobs[len(self.pictures):]
+        """Yields those of the jobs, one for each picture, that this process is to do."""
+        return self.share_out(jobs)
 
     @contextlib.contextmanager
     def keeping(self, name, alpha=None, **facts):
@@ -128,23 +103,31 @@ class PictureRun(InterruptibleRun):
         """
         self.name, self.facts, self.image, self.finish = name, dict(facts), None, lambda image: image
         self.alpha = alpha
-        checkpoint, self.checkpoint = self.checkpoint, None
+        saved = self.states.get(self.number)
+        checkpoint = runs.load_arrays(saved[1]) if saved else None
         self.began = self.saved_at = time.monotonic()
-        self.seconds_before = float(checkpoint['seconds']) if checkpoint else 0.0
-        self.steps_here, self.save_seconds, self.last = 0, 0.0, None
-        try:
-            yield checkpoint
-            self.facts['seconds'] = self.picture_seconds()
-        except cli.StopBetweenTiles:
-            self._interrupt()
-        except (ComputationError, InputError) as error:
-            kept = '' if self.image is None else f'; the last good picture: {self.save(self.finish(self.image))}'
-            if len(self.num_steps) == 1:
-                raise type(error)(f'{error}{kept}')
-            print(f'failed: {name}: {error}{kept}', file=sys.stderr)
-            self.facts = dict(facts, error=str(error))
-        self.pictures.append(dict(name=name, **self.facts))
-        runs.write_record(self.run_dir, pictures=self.pictures)
+        self.seconds_before = saved[2] if saved else 0.0
+        self.steps_here, self.save_seconds, self.last, said = 0, 0.0, None, io.StringIO()
+        with contextlib.redirect_stderr(said) if parallel.rank() else contextlib.nullcontext():
+            try:
+                yield checkpoint
+                self.facts['seconds'] = self.picture_seconds()
+            except cli.StopBetweenTiles:
+                self._interrupt()
+            except (ComputationError, InputError) as error:
+                kept = '' if self.image is None else f'; the last good picture: {self.save(self.finish(self.image))}'
+                if len(self.num_steps) == 1:
+                    raise type(error)(f'{error}{kept}')
+                print(f'failed: {name}: {error}{kept}', file=sys.stderr)
+                self.facts = dict(facts, error=str(error))
+        numbered = {'number': self.number} if self.numbered else {}
+        self.tell_first('_note_picture', self.number, dict(name=name, **numbered, **self.facts), said.getvalue())
+
+    def _note_picture(self, number, picture, said):
+        self.done[number] = picture
+        runs.write_record(self.own_dir, pictures=self.pictures)
+        remove_state(self.run_dir, 'checkpoint', number)
+        print(said, end='', file=sys.stderr)
 
     def record(self, step, image, state, **figures):
         """Takes note of a step.
@@ -161,13 +144,13 @@ class PictureRun(InterruptibleRun):
         self.image, self.last = image, (step, state)
         self.steps_here += 1
         height, width = image.shape[:2]
-        self.log.append(step=self._steps_before() + step, picture=len(self.pictures), height=height, width=width,
-                        seconds=round(self.picture_seconds(), 3), **figures)
-        which = {'image': f'{len(self.pictures) + 1}/{len(self.num_steps)}'} if len(self.num_steps) > 1 else {}
+        row = dict(figures, step=self._steps_before(self.number) + step, picture=self.number, height=height,
+                   width=width, seconds=round(self.picture_seconds(), 3))
+        which = {'image': f'{self.number + 1}/{len(self.num_steps)}'} if len(self.num_steps) > 1 else {}
         shown = {label: figures[column] for label, column in self.shown.items()}
-        self.progress.update({**which, 'size': f'{width}x{height}', **shown})
+        self.tell_first('_note_row', row, {**which, 'size': f'{width}x{height}', **shown})
         self.save_step(step, image)
-        total = self.num_steps[len(self.pictures)]
+        total = self.num_steps[self.number]
         if self.stop.requested and step < total:  # else nothing of this picture is missing
             self._interrupt()
         pause = max(SECONDS_BETWEEN_CHECKPOINTS, self.save_seconds / CHECKPOINT_FRACTION)
@@ -181,16 +164,30 @@ class PictureRun(InterruptibleRun):
 
     def _interrupt(self):
         if self.last is None:  # not one step since this picture was begun or resumed
+            self.wait_for_others()
             raise cli.Interrupted
         step, state = self.last
         self._save_checkpoint(step, state)
-        raise cli.Interrupted(f'after {step} of {self.num_steps[len(self.pictures)]} {self.unit}s; the picture so far '
-                              f'is in {self.save(self.finish(self.image))}')
+        path = self.save(self.finish(self.image))
+        self.wait_for_others()
+        raise cli.Interrupted(self.what_is_done() if parallel.size() > 1 else f'after {step} of '
+                              f'{self.num_steps[self.number]} {self.unit}s; the picture so far is in {path}')
+
+    def check_stop(self):
+        """Ends the run after Ctrl-C, between two pictures.
+
+        Raises:
+          cli.Interrupted: pictures are missing.
+        """
+        if self.stop.requested and len(self.done) < len(self.num_steps):
+            self.wait_for_others()
+            raise cli.Interrupted(f'after {len(self.done)} of {len(self.num_steps)} pictures, which are in '
+                                  f'{self.run_dir}')
 
     def _save_checkpoint(self, step, state):
         started = time.monotonic()
-        runs.save_arrays(self.checkpoint_path, picture=len(self.pictures), total=step, seconds=self.picture_seconds(),
-                         **state)
+        runs.save_arrays(state_path(self.run_dir, 'checkpoint', self.number), picture=self.number, total=step,
+                         seconds=self.picture_seconds(), **state)
         self.saved_at, self.save_seconds = time.monotonic(), time.monotonic() - started
 
     def save(self, image, **facts):
@@ -223,12 +220,12 @@ class PictureRun(InterruptibleRun):
 
     def rows(self):
         """Returns what was noted of the picture in work: list of dict, one a step, steps counted from 1."""
-        return [dict(row, step=row['step'] - self._steps_before()) for row in self.log.rows
-                if row['picture'] == len(self.pictures)]
+        return [dict(row, step=row['step'] - self._steps_before(self.number)) for row in self.log.rows
+                if row['picture'] == self.number]
 
-    def _steps_before(self):
-        """Returns the steps that the pictures before the one in work take."""
-        return sum(self.num_steps[:len(self.pictures)])
+    def _steps_before(self, number):
+        """Returns the steps that the pictures before one take."""
+        return sum(self.num_steps[:number])
 
     def curves(self, columns):
         """Returns a dict from each of the columns to its (steps, values) of the picture in work."""
@@ -259,7 +256,7 @@ class PictureRun(InterruptibleRun):
         """
         seconds = self.seconds()
         if self.recorded_seconds is None:
-            runs.write_record(self.run_dir, seconds=seconds, left_out=list(skipped), versions=runs.versions(),
+            runs.write_record(self.own_dir, seconds=seconds, left_out=list(skipped), versions=runs.versions(),
                               results=dict(results, pictures=len(self.finished), seconds=seconds))
         elif self.output and self.only_result:
             images.copy_image(self.run_dir / f'{self.only_result["name"]}.png', self.output)

@@ -10,10 +10,11 @@ import json
 import shutil
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from common import files
+from common import files, parallel
 from common.errors import UnavailableError
 from common.progress import Progress
 from common.session import tf
@@ -26,6 +27,14 @@ LARGEST = np.finfo(DTYPE).max  # 65,504
 KEY, INDEX, ROWS = 'key.json', 'index', 'rows'
 ROWS_AT_A_TIME = 64  # are checked: what a memory map has touched counts as memory until it is closed
 _ENTRY = np.dtype([('sha256', 'S64'), ('crc32', '<u4')])  # of the image, of the row
+
+
+class _Batch(NamedTuple):
+    """Images whose features are computed at once."""
+    copy: str
+    sha256: list  # of str
+    paths: list
+    absent: dict  # layer to those of them, list of int, that it has no row of
 
 
 class BottleneckFeatures:
@@ -47,7 +56,8 @@ class BottleneckFeatures:
     def compute(self, parts, device='auto', say=print, quiet=False):
         """Computes and stores what is missing, batch by batch: what a kill leaves need not be computed again.
 
-        One process at a time; others wait, and then find the features.
+        One run at a time; others wait, and then find the features. Of several processes of a run each computes its
+        part, and the first stores them.
 
         Args:
           parts: sequence of (image_folder.Split, the names of the copies of its images that are needed).
@@ -62,23 +72,32 @@ class BottleneckFeatures:
         if not self.layers:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        with files.one_at_a_time(self.folder / '.lock', f'computes features in {self.folder}', quiet):
-            files.sweep(self.folder)
-            copies = dict.fromkeys(copy for _, copies in parts for copy in copies)
-            self._stored = {(layer, copy): self._open(layer, copy) for layer in self.layers for copy in copies}
-            missing = self._missing(parts, copies)
-            for stored in self._stored.values():
-                if stored.problem:
-                    say(f'features in {stored.folder}: {stored.problem}; recomputed')
-            say(f'features of {" and ".join(self.layers)}: {sum(len(sha256) for _, sha256, _ in missing)} images and '
-                f'copies to compute, in {self.folder}')
+        copies = dict.fromkeys(copy for _, copies in parts for copy in copies)
+        with contextlib.nullcontext() if parallel.rank() else files.one_at_a_time(
+                self.folder / '.lock', f'computes features in {self.folder}', quiet):
+            missing = parallel.from_first(None if parallel.rank() else self._look(parts, copies, say))
             if missing:
-                self._check_space(missing)
                 with vgg_keras.open_session(device, self.threads) as sess:
                     model = vgg_keras.vgg16(self.size)
                     sess.run(tf.global_variables_initializer())
                     vgg_keras.set_weights(model, self.weights)
                     self._compute(missing, sess, model, quiet)
+        parallel.from_first(None)  # when it has stored everything
+        if parallel.rank():
+            self._stored = {(layer, copy): self._open(layer, copy) for layer in self.layers for copy in copies}
+
+    def _look(self, parts, copies, say):
+        """Opens what is stored, and says and returns what is missing; see _missing."""
+        files.sweep(self.folder)
+        self._stored = {(layer, copy): self._open(layer, copy) for layer in self.layers for copy in copies}
+        missing = self._missing(parts, copies)
+        for stored in self._stored.values():
+            if stored.problem:
+                say(f'features in {stored.folder}: {stored.problem}; recomputed')
+        say(f'features of {" and ".join(self.layers)}: {sum(len(batch.sha256) for batch in missing)} images and copies '
+            f'to compute, in {self.folder}')
+        self._check_space(missing)
+        return missing
 
     def _open(self, layer, copy):
         weights = vgg_keras.fingerprint(self.weights)
@@ -87,40 +106,43 @@ class BottleneckFeatures:
                            vgg_keras.feature_shape(layer, self.size))
 
     def _missing(self, parts, copies):
-        """Returns list of (copy, sha256, paths), batch by batch, in an order that does not change."""
+        """Returns list of _Batch, in an order that does not change."""
         missing, at_once = [], vgg_keras.images_at_once(self.size)
         for copy in copies:
             paths = {sha256: path for images, needed in parts if copy in needed
                      for path, sha256 in zip(images.paths, images.sha256)}
-            absent = {sha256 for layer in self.layers for sha256 in self._stored[layer, copy].missing(list(paths))}
-            todo = [sha256 for sha256 in paths if sha256 in absent]
+            absent = {layer: set(self._stored[layer, copy].missing(list(paths))) for layer in self.layers}
+            todo = [sha256 for sha256 in paths if any(sha256 in of_layer for of_layer in absent.values())]
             for start in range(0, len(todo), at_once):
                 batch = todo[start:start + at_once]
-                missing.append((copy, batch, [paths[sha256] for sha256 in batch]))
+                missing.append(_Batch(copy, batch, [paths[sha256] for sha256 in batch], {
+                    layer: [k for k, one in enumerate(batch) if one in absent[layer]]
+                    for layer in self.layers if absent[layer].intersection(batch)}))
         return missing
 
     def _check_space(self, missing):
-        needed = sum(self._stored[layer, copy].row_bytes for copy, batch, _ in missing for sha256 in batch
-                     for layer in self.layers if sha256 not in self._stored[layer, copy])
+        needed = sum(len(rows) * self._stored[layer, batch.copy].row_bytes
+                     for batch in missing for layer, rows in batch.absent.items())
         free = shutil.disk_usage(str(self.folder)).free
         if needed > free:
-            num_images = sum(len(batch) for _, batch, _ in missing)
+            num_images = sum(len(batch.sha256) for batch in missing)
             raise UnavailableError(f'{self.folder}: the features of {num_images:,} images take {needed:,} bytes, but '
                                    f'only {free:,} are free there; name another folder with --features-dir')
 
     def _compute(self, missing, sess, model, quiet):
         outputs = {layer: model.get_layer(layer).output for layer in self.layers}
         loaded = prefetch(lambda batch: augmented_copies.load_copies(
-            batch[2], batch[1], [batch[0]] * len(batch[1]), self.size, self.threads), missing)
+            batch.paths, batch.sha256, [batch.copy] * len(batch.sha256), self.size, self.threads),
+            parallel.part(missing))
+
+        def activate(batch):
+            found = sess.run({layer: outputs[layer] for layer in batch.absent}, {model.input: next(loaded)})
+            return {layer: rows[batch.absent[layer]] for layer, rows in found.items()}
         with Progress(len(missing), unit='batch', quiet=quiet) as progress, contextlib.closing(loaded):
-            for (copy, sha256, _), images in zip(missing, loaded):
-                absent = {layer: [k for k, one in enumerate(sha256) if one not in self._stored[layer, copy]]
-                          for layer in self.layers}
-                found = sess.run({layer: outputs[layer] for layer in self.layers if absent[layer]},
-                                 {model.input: images})
+            for batch, found in parallel.rounds(activate, missing):
                 for layer, rows in found.items():
-                    self._stored[layer, copy].append([sha256[k] for k in absent[layer]], rows[absent[layer]])
-                progress.update({'copy': copy})
+                    self._stored[layer, batch.copy].append([batch.sha256[k] for k in batch.absent[layer]], rows)
+                progress.update({'copy': batch.copy})
 
     def load_images(self, paths):
         """Reads images as the network sees them; see image_folder.load_images."""

@@ -151,7 +151,7 @@ class TrainedRun(NamedTuple):
 
 
 def find_trained_run(output_dir, recipe, chosen=None, **wanted):
-    """Finds the run that --predict takes.
+    """Finds the run that --predict takes; in several processes the first does.
 
     Args:
       output_dir: Path.
@@ -165,6 +165,8 @@ def find_trained_run(output_dir, recipe, chosen=None, **wanted):
     Raises:
       InputError: there is no such run, or it has no trained weights yet.
     """
+    if parallel.rank():
+        return parallel.from_first(None)
     option = '--run' if chosen else '--predict'
     run_dir = runs.locate(output_dir, recipe, chosen or True, option)
     settings = runs.read_record(run_dir).get('settings', {})
@@ -180,7 +182,8 @@ def find_trained_run(output_dir, recipe, chosen=None, **wanted):
         raise InputError(f'{option}: the run in {run_dir} has no trained weights yet; train one first: python '
                          f'recipes/{recipe}.py, or name another run with --run DIR')
     _, folder, step = max(trained)
-    return TrainedRun(run_dir=run_dir, folder=folder, step=step, settings=recorded_settings(run_dir))
+    return parallel.from_first(TrainedRun(run_dir=run_dir, folder=folder, step=step,
+                                          settings=recorded_settings(run_dir)))
 
 
 def export(run_dir, sess, inputs, probabilities, class_names):

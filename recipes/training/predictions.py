@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from common import files, plotting
+from common import files, parallel, plotting
 from common.errors import InputError
 from common.images import find_images, load_image
 from networks import grad_cam
@@ -28,15 +28,21 @@ def read_images(arguments, read):
     Raises:
       InputError: the only file named cannot be read, or none of them.
     """
-    paths, found = [], []
-    for path in find_images(arguments, '--predict'):
+    def attempt(path):
         try:
-            found.append(read(path))
-            paths.append(path)
+            return read(path)
         except InputError as error:
-            if arguments == [path]:
-                raise
-            print(f'skipped: {error}', file=sys.stderr)
+            return error
+    paths, found, named = [], [], find_images(arguments, '--predict')
+    parallel.check_same(named, 'the images that --predict names')
+    for path, one in zip(named, parallel.each(attempt, named)):
+        if not isinstance(one, InputError):
+            found.append(one)
+            paths.append(path)
+        elif arguments == [path]:
+            raise one
+        else:
+            print(f'skipped: {one}', file=sys.stderr)
     if not paths:
         raise InputError('--predict: none of the images can be read')
     return paths, found
@@ -129,6 +135,8 @@ def write_predictions(path, image_paths, probabilities, class_names, labels=None
       class_names: sequence of str.
       labels: int [num_images], for a column with the true classes.
     """
+    if parallel.is_unseen(path):
+        return
     with files.replacing(path) as beside, beside.open('w', newline='', encoding='utf-8', errors='surrogateescape') as f:
         writer = csv.writer(f)
         writer.writerow(['file', *(['true_class'] if labels is not None else []), 'class', 'probability',
