@@ -248,7 +248,7 @@ def test_pictures_that_one_of_three_processes_leaves_are_made_by_two_and_by_one(
     folder = tmp_path / 'stopped'
     for count, number in ((3, signal.SIGKILL), (2, signal.SIGINT)):
         before = {path: path.stat().st_mtime for path in folder.rglob('checkpoint-*.npz')}
-        process = start(count, SHARED_RECIPE, 'style', folder, *(options if count == 3 else ['--resume']))
+        process = start(count, SHARED_RECIPE, 'style', folder, *options, *['--resume'] * (count == 2))
         while not any(path.stat().st_mtime != before.get(path) for path in folder.rglob('checkpoint-*.npz')):
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
@@ -258,7 +258,7 @@ def test_pictures_that_one_of_three_processes_leaves_are_made_by_two_and_by_one(
         assert process.returncode and time.monotonic() - ended < 10
         assert 'results' not in json.loads(next((folder / 'output').glob('*/latest/run.json')).read_text())
     assert err.count('style_transfer.py: ') == 1 and 'interrupted: after ' in err and 'mpirun -n 2' in err, err
-    code, _, err, run_dir = make(1, 'style', folder, '--resume')
+    code, _, err, run_dir = make(1, 'style', folder, *options, '--resume')
     assert code == 0, err
     assert same_files(run_dir, whole) and not list(run_dir.glob('checkpoint-*.npz'))
 
