@@ -232,17 +232,7 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None, shared
     if not shared:
         parallel.check_alone(recipe)
     if args.resume:
-        if not parallel.rank():
-            args.run_dir = runs.locate(args.output_dir, recipe, args.resume)
-            runs.hold(args.run_dir)
-        args.run_dir = parallel.place_of(args.run_dir, recipe)
-        runs.check_stack(args.run_dir)
-        recorded = options.recorded_settings(args.run_dir)
-        options.refuse_changes(args, recorded, given - set(changeable), free)
-        for name in set(recorded) - given:
-            setattr(args, name, recorded[name])
-        if 'seconds' in runs.read_record(args.run_dir) and not args.quiet:
-            print(f'{args.run_dir} is finished; this repeats its result')
+        _take_up(args, recipe, given, changeable, free)
     if parallel.rank():
         args.output_dir = parallel.scratch()
     args.settings = {name: value for name, value in vars(args).items() if name not in free + ('run_dir', 'settings')}
@@ -250,6 +240,21 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None, shared
     _resume_options[:] = options.spelled(parser, args, given & {*free, *(changeable if args.resume else ())} - {
         'resume', 'output_dir', 'predict', 'run'})
     return args
+
+
+def _take_up(args, recipe, given, changeable, free):
+    """Finds the run to resume, and takes over the settings of it that were not given again."""
+    if not parallel.rank():
+        args.run_dir = runs.locate(args.output_dir, recipe, args.resume)
+        runs.hold(args.run_dir)
+    args.run_dir = parallel.place_of(args.run_dir, recipe)
+    runs.check_stack(args.run_dir)
+    recorded = options.recorded_settings(args.run_dir)
+    options.refuse_changes(args, recorded, given - set(changeable), free)
+    for name in set(recorded) - given:
+        setattr(args, name, recorded[name])
+    if 'seconds' in runs.read_record(args.run_dir) and not args.quiet:
+        print(f'{args.run_dir} is finished; this repeats its result')
 
 
 def plural(count, noun):
