@@ -167,7 +167,7 @@ class SheetRun(InterruptibleRun):
         seconds = self.recorded_seconds or time.monotonic() - started + self.seconds_resumed
         runs.write_record(self.run_dir, seconds=seconds, sheets=paths, versions=runs.versions(),
                           results={'pictures': len(self.tiles), 'inactive': inactive, 'seconds': seconds})
-        print(f'{len(self.tiles)} pictures in {seconds:.0f} s: {", ".join(map(str, paths))}')
+        print(f'{cli.plural(len(self.tiles), "picture")} in {seconds:.0f} s: {", ".join(map(str, paths))}')
         return 0
 
 

@@ -307,5 +307,5 @@ class FilmRun(InterruptibleRun):
                       fps=float(self.source.fps))
         runs.write_record(self.run_dir, pictures=[record], left_out=skipped, seconds=seconds, versions=runs.versions(),
                           results=dict(figures, pictures=1, seconds=seconds))
-        print(f'{self.source.num_frames} frames {done}, {per_frame:.2f} s each: {path}')
+        print(f'{cli.plural(self.source.num_frames, "frame")} {done}, {per_frame:.2f} s each: {path}')
         return 2 if skipped else 0

@@ -261,6 +261,7 @@ class PictureRun(InterruptibleRun):
         elif self.output and self.only_result:
             images.copy_image(self.run_dir / f'{self.only_result["name"]}.png', self.output)
         line = (f'{done} in {seconds:.0f} s; {detail}: {self.output or self.only_result["path"]}' if detail else
-                f'{len(self.finished)} images {done} in {seconds:.0f} s, {len(skipped)} skipped: {self.run_dir}')
+                f'{cli.plural(len(self.finished), "image")} {done} in {seconds:.0f} s, {len(skipped)} skipped: '
+                f'{self.run_dir}')
         print(line)
         return 1 if len(self.finished) < len(self.pictures) else 2 if skipped else 0
