@@ -243,7 +243,7 @@ def make_sheet(args, network, started):
         def objectives_of(batch):
             return built[sheet_tiles.sources(batch[0], graph.end_points)]
         check_size(sess, graph, batches, objectives_of, size)
-        run_dir = open_run(args, network, [f'{len(tiles)} pictures'])
+        run_dir = open_run(args, network, [cli.plural(len(tiles), 'picture')])
         summary.draw(run_dir / 'network.png', graph.seen, [source[0] for sources in built for source in sources])
         with SheetRun(run_dir, batches, args.steps, args.quiet) as run:
             visualize(run, batches, sess, graph, objectives_of, basis=args.basis, num_steps=args.steps,
@@ -273,7 +273,7 @@ def explain(args, network, paths, started):
         tf_graph.finalize()
     jobs = [(path, photograph, number) for path, photograph in zip(paths, photographs) for number in classes or [None]]
     with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess:
-        run_dir = open_run(args, network, [f'{len(jobs)} answers explained'])
+        run_dir = open_run(args, network, [f'{cli.plural(len(jobs), "answer")} explained'])
         summary.draw(run_dir / 'network.png', graph.images, graph.probabilities)
         rows, facts = explanations.explain(run_dir, attribution.Explainer(sess, graph), jobs, network.labels, args.seed,
                                            args.quiet)
@@ -284,7 +284,7 @@ def explain(args, network, paths, started):
     seconds = runs.total_seconds(run_dir, started)
     runs.write_record(run_dir, seconds=seconds, versions=runs.versions(),
                       results={'explained': facts, 'seconds': seconds})
-    print(f'{len(facts)} answers explained in {seconds:.0f} s: {args.output or sheet}')
+    print(f'{cli.plural(len(facts), "answer")} explained in {seconds:.0f} s: {args.output or sheet}')
     return 0
 
 
