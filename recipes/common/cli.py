@@ -19,7 +19,6 @@ PROJECT_DIR = Path(__file__).resolve().parents[2]
 # Options that a resumed run may be given again: where things are and how it reports, nothing that changes the result.
 _FREE = ('data_dir', 'models_dir', 'output_dir', 'device', 'resume', 'quiet')
 
-
 _stop_requests = []  # those of the loops that run, the innermost last
 _resume_options = []  # those a resumed run needs again, as a command line has them; parse_args finds them
 

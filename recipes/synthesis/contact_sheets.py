@@ -78,7 +78,7 @@ class SheetRun(InterruptibleRun):
 
     def remaining(self, batches):
         """Yields the batches that are not done, of which this process does its part."""
-        for batch in self.share_out(batches):
+        for batch in super().remaining(batches):
             self.step, self.saved, self.last = 0, None, None
             if self.number in self.states:
                 self.step, path, _ = self.states[self.number]

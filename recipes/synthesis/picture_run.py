@@ -79,10 +79,6 @@ class PictureRun(InterruptibleRun):
         """What run.json records of every picture that is finished or has failed: list of dict."""
         return [self.done[number] for number in sorted(self.done)]
 
-    def remaining(self, jobs):
-        """Yields those of the jobs, one for each picture, that this process is to do."""
-        return self.share_out(jobs)
-
     @contextlib.contextmanager
     def keeping(self, name, alpha=None, **facts):
         """Works on one picture; at the end, run.json records it.

@@ -52,8 +52,8 @@ class InterruptibleRun:
         self.progress.close()
         self.log.close()
 
-    def share_out(self, jobs):
-        """Yields the jobs that are this process's to do; ends when all processes have done theirs.
+    def remaining(self, jobs):
+        """Yields the jobs that are not done and this process's to do; ends when all processes have done theirs.
 
         Raises:
           cli.Interrupted: after Ctrl-C, at another process while this one waited.
