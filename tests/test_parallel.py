@@ -95,6 +95,17 @@ def test_parts_of_a_batch_drop_what_the_whole_batch_drops(monkeypatch, size):
     assert 0.5 < np.mean(whole > 0) < 0.7
 
 
+def test_layers_after_dropout_begin_with_the_same_weights(monkeypatch):
+    weights = []
+    for size in (1, 2, 3):
+        monkeypatch.setattr(parallel._Processes, 'size', size)
+        with tf.Graph().as_default(), tf.Session() as sess:
+            tf.set_random_seed(5)
+            optimization.dropout(tf.ones([6, 4]), 0.6, [3, 11])
+            weights.append(sess.run(tf.get_variable('kernel', [4, 2]).initialized_value()).tolist())
+    assert weights[0] == weights[1] == weights[2]
+
+
 @pytest.mark.parametrize('names', [('OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_RANK'), ('PMI_SIZE', 'PMI_RANK'),
                                    ('SLURM_STEP_NUM_TASKS', 'SLURM_PROCID')])
 def test_processes_that_find_no_mpi_end_in_one_line(names, tmp_path):

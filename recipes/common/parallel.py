@@ -305,18 +305,24 @@ def broadcast_variables(sess):
 
 # ---- Training ----
 
-def draw(function, shape):
-    """Draws random numbers for a part of a batch: the rows of those that the whole batch has in one process.
+def draw(shape, seed):
+    """Draws random numbers in [0, 1) for a part of a batch: the rows of those that the whole batch has in one process.
 
-    A stateless draw of more rows begins with the same ones, so that the size of the whole does not matter.
+    A stateless draw of more begins with the same numbers. TensorFlow 1.15 seeds the initializers that come after by
+    the number of operations before them: several processes take as many as one.
 
     Args:
-      function: of a shape, int32 [rank], to a tensor of that shape.
-      shape: int32 [rank], of this process's part.
+      shape: int32 [2], rows and columns of this process's part.
+      seed: int32 [2].
+
+    Returns:
+      float32 [rows, columns].
     """
     if size() == 1:
-        return function(shape)
-    return function(tf.concat([shape[:1] * size(), shape[1:]], axis=0))[rank()::size()]
+        return tf.random.stateless_uniform(shape, seed)
+    # a row of each process side by side
+    whole = tf.raw_ops.StatelessRandomUniform(shape=shape * [1, size()], seed=seed)
+    return tf.split(whole, size(), axis=1)[rank()]
 
 
 def average(gradients, figures, labels):

@@ -1,6 +1,4 @@
 """What resumes with the step: learning rates, dropout; and weight decay, class weights."""
-from functools import partial
-
 import numpy as np
 
 from common import parallel
@@ -72,7 +70,7 @@ def dropout(layer, keep_prob, seed):
     Source: Srivastava et al. 2014, Dropout, Journal of Machine Learning Research 15.
     """
     with tf.name_scope('dropout'):
-        kept = parallel.draw(partial(tf.random.stateless_uniform, seed=seed), tf.shape(layer)) < keep_prob
+        kept = parallel.draw(tf.shape(layer), seed) < keep_prob
         kept.set_shape(layer.shape)
         return layer * tf.cast(kept, tf.float32) / keep_prob
 
