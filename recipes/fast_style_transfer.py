@@ -37,7 +37,7 @@ from common import checkpoints, cli, files, film, images, parallel, plotting, pr
 from common.errors import ComputationError, InputError
 from common.session import tf
 from networks import style_networks, summary, vgg
-from synthesis import color, content, frames, large_pictures, memory, motion, styles
+from synthesis import color, content, crops, frames, large_pictures, memory, motion, styles
 from synthesis.optimizers import Adam
 from synthesis.picture_run import PictureRun
 
@@ -72,12 +72,15 @@ def build_graph(network, style=None):
     return Graph(images=photographs, style=style, painted=end_points['painted'], end_points=end_points)
 
 
-def paint(sess, graph, image, style):
-    """Paints an image: float32 [height, width, 3] in [0, 255] and a style's vector, float32 [length]."""
+def paint(sess, graph, photograph, style, preserve_color='no'):
+    """Paints a photograph, float32 [height, width, 3] in [0, 255], in the style of a vector, float32 [length]."""
+    height, width, _ = photograph.shape
+    image = color.gray(photograph) if preserve_color == 'luminance' else photograph
     feed = {graph.images: image[np.newaxis], graph.style: style}
-    if image.shape[0] * image.shape[1] > large_pictures.LARGE:
+    if height * width > large_pictures.LARGE:
         feed = large_pictures.second_layer(sess, graph, image, style)
-    return sess.run(graph.end_points['whole'], feed)[0, :image.shape[0], :image.shape[1]]
+    painted = sess.run(graph.end_points['whole'], feed)[0, :height, :width]
+    return color.restore(painted, photograph, preserve_color)
 
 
 # ---- Loss: what makes a style the painting's ----
@@ -146,24 +149,6 @@ def style_targets(sess, graph, painting):
 
 # ---- Learning ----
 
-def draw_crops(photographs, count, size, random):
-    """Draws square crops, each mirrored or not, of photographs that are scaled to between once and twice their size.
-
-    Args:
-      photographs: list of float32 [height, width, 3].
-      count, size: how many, and their side in pixels.
-      random: np.random.RandomState.
-    """
-    for _ in range(count):
-        photograph = photographs[random.randint(len(photographs))]
-        height, width = photograph.shape[:2]
-        scale = random.uniform(1, 2) * size / min(height, width)
-        photograph = images.resize_image(photograph, *(max(size, round(scale * side)) for side in (height, width)))
-        top, left = (random.randint(side - size + 1) for side in photograph.shape[:2])
-        crop = photograph[top:top + size, left:left + size]
-        yield crop[:, ::-1] if random.randint(2) else crop
-
-
 def mean_losses(sess, graph, crops, targets, style):
     """Returns (Losses, float32 [length], their gradient), the means over crops."""
     results = [sess.run([graph.losses, graph.gradient], {
@@ -200,7 +185,8 @@ def learn(sess, graph, network, photographs, targets, record, *, num_steps, batc
       ComputationError: the loss is not finite.
     """
     def crops_of(step, count=batch_size):
-        return list(draw_crops(photographs, count, crop_size, np.random.RandomState([seed, step])))
+        random = np.random.RandomState([seed, step])
+        return [crops.draw_crop(photographs, crop_size, random) for _ in range(count)]
 
     first = {graph.painting.images: crops_of(0, 1), **targets}
     start = network.styles[0] if checkpoint else nearest_style(sess, graph, network, first, quiet)
@@ -218,11 +204,9 @@ def learn(sess, graph, network, photographs, targets, record, *, num_steps, batc
 
 def learn_painting(args, network, started):
     """Learns a painting and saves its style; returns the exit code."""
-    painting = images.fit(images.load_image(args.learn), PAINTING_SIZE * args.style_scale)
-    if color.is_plain(painting):
-        raise InputError(f'--learn {args.learn}: a picture of one color; there is no style to learn in it')
+    painting = styles.load_painting(args.learn, '--learn', round(PAINTING_SIZE * args.style_scale))
     paths = images.find_images(args.photos, '--photos') if args.photos else PHOTOGRAPHS
-    photographs = [images.load_image(path) for path in paths]
+    photographs = crops.load_photographs(paths)
     proof_of, *others = [images.fit(images.load_image(path), 2 * args.crop_size) for path in HELD_OUT]
     _, weights, source, sha256 = vgg.obtain_weights(args.models_dir, 'vgg16', args.weights, quiet=args.quiet)
     with tf.Graph().as_default() as tf_graph:
@@ -263,15 +247,14 @@ def learn_painting(args, network, started):
 
 # ---- Painting ----
 
-def paint_pictures(run, todo, sess, graph, vector_of, preserve_color):
+def paint_pictures(run, todo, paint_image, vector_of):
     """Paints one photograph after the other.
 
     Args:
       run: PictureRun.
       todo: list of styles.Job.
-      sess, graph: tf.Session on a Graph.
-      vector_of: function of a Style and a photograph, float32 [height, width, 3], to the style's vector.
-      preserve_color: see color.prepare.
+      paint_image: function of a photograph, float32 [height, width, 3] in [0, 255], and a style's vector; see `paint`.
+      vector_of: function of a Style and a photograph to the style's vector.
 
     Raises:
       cli.Interrupted: after Ctrl-C; the pictures so far are saved.
@@ -279,22 +262,23 @@ def paint_pictures(run, todo, sess, graph, vector_of, preserve_color):
     for job in run.remaining(todo):
         with run.keeping(job.name, alpha=images.load_alpha(job.content), content=job.content):
             photograph = images.resize_image(images.load_image(job.content), *job.size)
-            image = color.gray(photograph) if preserve_color == 'luminance' else photograph
-            painted = paint(sess, graph, image, vector_of(job.style, photograph=photograph))
+            painted = paint_image(photograph, vector_of(job.style, photograph=photograph))
             run.record(1, painted, {})
-            run.save(color.restore(painted, photograph, preserve_color))
+            run.save(painted)
         run.check_stop()
 
 
-def paint_film(run, source, paint_frame, smooth):
+def paint_film(run, source, paint_image, style):
     """Paints the frames of a film that are not saved yet.
+
+    A fraction of the frame before as it was painted, source.blend, is carried along with optical flow; it is dropped
+    where the film does not match the frame before.
 
     Args:
       run: frames.FilmRun.
       source: frames.VideoSource.
-      paint_frame: function of a frame, float32 [height, width, 3] in [0, 255], to what is painted of it.
-      smooth: fraction of the frame before as it was painted, warped with optical flow; it is dropped where the film
-        does not match the frame before.
+      paint_image: see paint_pictures.
+      style: float32 [length].
 
     Raises:
       cli.Interrupted: after Ctrl-C; the frames so far are saved.
@@ -304,12 +288,12 @@ def paint_film(run, source, paint_frame, smooth):
     old = next(filmed) if first else None
     for number in range(first, source.num_frames):
         began, new = time.monotonic(), next(filmed)
-        painted = paint_frame(new)
-        if number and smooth:
+        painted = paint_image(new, style)
+        if number and source.blend:
             last = images.load_image(film.frame_path(run.folder, number - 1))
             everywhere = np.full([*last.shape[:2], 1], 255, np.float32)
             carried = motion.warp_change(np.concatenate([last, everywhere], axis=-1), old, new)
-            painted = painted + np.float32(smooth) * (carried[..., :3] - carried[..., 3:] / 255 * painted)
+            painted = painted + np.float32(source.blend) * (carried[..., :3] - carried[..., 3:] / 255 * painted)
         old = new
         run.save_frame(number, painted, time.monotonic() - began)
 
@@ -376,8 +360,6 @@ def main(argv=None):
                                      parallel.from_first(args.output_dir) / RECIPE)
     todo, source, skipped = styles.find_photographs(args, asked, kind)
     parallel.check_jobs(1 if source else len(todo), 'a film' if source else 'one picture')
-    if args.export and len(asked) > 1:
-        raise InputError(f'--export: a SavedModel paints in one style, and {len(asked)} are asked for')
     network, predictor = style_networks.obtain(kind, args.models_dir, args.quiet)
     found = styles.read(asked, network)
     paintings = [part for part in found if isinstance(part, Path)]
@@ -396,20 +378,18 @@ def main(argv=None):
     vector_of = partial(styles.vector, found=found, predict=predict, strength=args.strength,
                         match_colors=args.preserve_color == 'histogram')
     with session.open_session(tf_graph, args.device, args.threads, args.xla == 'on') as sess:
+        paint_image = partial(paint, sess, graph, preserve_color=args.preserve_color)
         if args.export:
             photograph = source.first if source else images.load_image(todo[0].content)
             print(f'exported: {export(run_dir, network, vector_of(asked[0], photograph=photograph))}')
         if source:
             with frames.FilmRun(run_dir, source, args.quiet, columns=('frame', 'seconds')) as run:
-                style = vector_of(asked[0], photograph=source.first)
-                paint_film(run, source, lambda frame: color.restore(paint(
-                    sess, graph, color.gray(frame) if args.preserve_color == 'luminance' else frame, style), frame,
-                    args.preserve_color), source.blend)
-            name = f'{source.path.stem}_{asked[0].name}.mp4'
-            return run.conclude(args.output or run_dir / name, skipped, started, 'painted')
+                paint_film(run, source, paint_image, vector_of(asked[0], photograph=source.first))
+            output = args.output or run_dir / f'{source.path.stem}_{asked[0].name}.mp4'
+            return run.conclude(output, skipped, started, 'painted')
         with PictureRun(run_dir, [1] * len(todo), columns=(), unit='picture',
                         output=args.output if len(todo) == 1 else None, quiet=args.quiet, started=started) as run:
-            paint_pictures(run, todo, sess, graph, vector_of, args.preserve_color)
+            paint_pictures(run, todo, paint_image, vector_of)
             styles.draw_sheet(run_dir, todo, args.output)
     detail = run.only_result and f'peak memory {memory.peak() / 1e9:.1f} GB'
     return run.conclude('painted', skipped, detail, **dict(run.only_result or {}, peak_memory=memory.peak()))

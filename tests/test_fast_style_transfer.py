@@ -6,11 +6,12 @@ import pytest
 import fast_style_transfer
 import tiny_networks
 import tiny_recipes
-from common import film, images, runs
+from common import film, images, runs, session
+from common.errors import UnavailableError
 from common.metrics import read_metrics
 from common.session import tf
 from networks import style_networks, vgg
-from synthesis import frames, large_pictures
+from synthesis import frames, large_pictures, memory
 
 
 @pytest.fixture(scope='module')
@@ -91,6 +92,28 @@ def test_a_large_picture_in_tiles_is_the_same(models_dir, monkeypatch, kind):
     np.testing.assert_allclose(tiled, whole, atol=0.02)
 
 
+@pytest.mark.parametrize('pixels', [2048 ** 2, 2048 ** 2 + 2048], ids=['whole', 'in tiles'])
+def test_memory_that_does_not_suffice(monkeypatch, pixels):
+    monkeypatch.setattr(memory, 'current', lambda: 5 * 10 ** 8)
+    fixed, per_pixel = (large_pictures.WHOLE if pixels == 2048 ** 2 else large_pictures.IN_TILES)[session.stack()]
+    needed = fixed + per_pixel * pixels
+    assert 0.9e9 < needed < 3e9  # at 4096 x 3072, three times the pixels, below 4 GB are reached
+    monkeypatch.setattr(memory, 'available', lambda: needed - 5 * 10 ** 8 + 1)
+    large_pictures.check_memory(pixels // 2048, 2048)
+    monkeypatch.setattr(memory, 'available', lambda: needed - 5 * 10 ** 8 - 1)
+    with pytest.raises(UnavailableError, match=f'2048 x {pixels // 2048} pixels needs about {needed / 1e9:.1f} GB'):
+        large_pictures.check_memory(pixels // 2048, 2048)
+
+
+def test_a_picture_too_large_for_memory_is_refused_before_the_work(recipe, photo, clip, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(memory, 'available', lambda: 8 * 10 ** 9)
+    for options in ['--content', photo], ['--content', clip, '--frames', 2]:
+        assert recipe(*options, '--style-number', 7, '--size', 20000, '--upscale') == 3
+        line, = capsys.readouterr().err.splitlines()
+        assert 'an image of 20000 x 15000 pixels needs about 4' in line and 'choose a smaller --size' in line
+    assert not (tmp_path / 'out').exists()
+
+
 @pytest.mark.parametrize('argv, said', [
     (['--style-number', '30'], 'expected numbers from 0 to 25'),
     (['--strength', '0.5'], '--strength needs a painting'),
@@ -109,10 +132,13 @@ def test_mistakes(recipe, photo, tmp_path, capsys, argv, said):
 
 
 @pytest.mark.parametrize('learn, photos, said', [
-    ('flat.png', None, 'a picture of one color'), ('painting.png', 'empty', 'no picture in this folder'),
+    ('flat.png', None, 'a picture of one color'), ('painting.png', 'flat.png', 'flat.png: a picture of one color'),
+    ('small.png', None, 'small.png: 30 x 40 pixels as it is seen; the shorter side must have at least 32'),
+    ('painting.png', 'empty', 'no picture in this folder'),
     ('missing.png', None, 'missing.png: no such file')])
 def test_nothing_to_learn(recipe, painting, tmp_path, capsys, learn, photos, said):
     images.save_image(tmp_path / 'flat.png', np.full((70, 50, 3), (80, 120, 30)))
+    tiny_recipes.noise(tmp_path / 'small.png', 40, 30)
     (tmp_path / 'empty').mkdir()
     assert recipe('--learn', tmp_path / learn, *(['--photos', tmp_path / photos] if photos else [])) == 2
     line = capsys.readouterr().err.splitlines()[-1]  # after the warnings that these are not the published weights
@@ -135,14 +161,6 @@ def test_the_gradient_is_that_of_the_loss(models_dir, tiny_vgg_weights):
         # what is painted like the painting has no style loss
         found = sess.run(graph.losses.style, {graph.painting.painted: image[np.newaxis, ::-1] / 2, **targets})
         assert found < 1e-6
-
-
-def test_crops_depend_on_their_generator_alone():
-    photographs = [np.random.RandomState(k).uniform(0, 255, (70, 90, 3)).astype(np.float32) for k in range(3)]
-    first, again, other = (list(fast_style_transfer.draw_crops(photographs, 4, 64, np.random.RandomState(seed)))
-                           for seed in (1, 1, 2))
-    assert all(crop.shape == (64, 64, 3) for crop in first)
-    assert (np.array(first) == np.array(again)).all() and (np.array(first) != np.array(other)).any()
 
 
 LEARN = '--steps', 6, '--crop-size', 64, '--batch-size', 1

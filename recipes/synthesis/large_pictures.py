@@ -1,10 +1,23 @@
 """The first layer of a feed-forward style network in tiles: a large picture's memory would be nine tenths its own."""
 import numpy as np
 
+from common import parallel, session
+from common.errors import UnavailableError
 from networks import style_networks
-from synthesis import tiles
+from synthesis import memory, tiles
 
 LARGE, TILE_SIZE = 2048 ** 2, 512  # pixels of an image above which tiles are used; their side
+# Fitted to the process's peaks at 0.8 to 27 megapixels: bytes at least and per pixel, of the whole image and in tiles.
+WHOLE, IN_TILES = {'tf1': (3.6e8, 280), 'tf2': (6.2e8, 520)}, {'tf1': (3.6e8, 148), 'tf2': (12.4e8, 136)}
+
+
+def check_memory(height, width):
+    """Raises UnavailableError where an image of this size, in pixels, needs more memory than is free."""
+    fixed, per_pixel = (IN_TILES if height * width > LARGE else WHOLE)[session.stack()]
+    needed, free = fixed + per_pixel * height * width, memory.available() // parallel.sharers() + memory.current()
+    if needed > free:
+        raise UnavailableError(f'an image of {width} x {height} pixels needs about {needed / 1e9:.1f} GB of memory, '
+                               f'and {free / 1e9:.1f} GB are free; choose a smaller --size')
 
 
 def second_layer(sess, graph, image, style):

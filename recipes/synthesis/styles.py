@@ -9,7 +9,7 @@ from matplotlib import cbook
 from common import cli, film, images, plotting
 from common.errors import InputError
 from networks import style_networks
-from synthesis import color, frames, sizes
+from synthesis import color, frames, large_pictures, sizes
 
 SUFFIX = '.style.npz'  # of a learned style's file, after the painting's name
 SMOOTH = 0.7  # of a film, if nothing else is asked for
@@ -155,6 +155,8 @@ def find_photographs(args, asked, kind):
     if kind == 'multistyle' and (args.strength != 1 or args.preserve_color == 'histogram'):
         option = '--strength' if args.strength != 1 else '--preserve-color histogram'
         raise InputError(f'{option} needs a painting: --style FILE')
+    if args.export and len(asked) > 1:
+        raise InputError(f'--export: a SavedModel paints in one style, and {len(asked)} are asked for')
     path = (args.content or [None])[0]
     is_film = path and (film.is_video(path) or path.is_dir() and (args.smooth or args.frames or args.fps))
     if is_film:
@@ -165,6 +167,7 @@ def find_photographs(args, asked, kind):
                           '--output' if args.output else '--output-dir')
         opened = film.open_film(path, args.fps, args.frames)
         size = args.size if args.upscale else min(args.size or 10 ** 6, max(opened.height, opened.width))
+        large_pictures.check_memory(*images.fit_size(opened.height, opened.width, size, upscale=True))
         return [], frames.VideoSource(opened, SMOOTH if args.smooth is None else args.smooth, size), opened.problems
     if args.smooth or args.frames or args.fps:
         raise InputError(f'--{"smooth" if args.smooth else "frames" if args.frames else "fps"} needs a video or a '
@@ -172,6 +175,7 @@ def find_photographs(args, asked, kind):
     portrait = Path(cbook.get_sample_data('grace_hopper.jpg', asfileobj=False))  # US Navy, public domain
     contents = images.find_images(args.content, '--content') if args.content else [portrait]
     todo, skipped = plan_jobs(contents, asked, args.size, args.upscale)
+    large_pictures.check_memory(*max((job.size for job in todo), key=np.prod))
     if args.output and len({job.content for job in todo}) > 1:
         raise InputError(f'--output {args.output}: one file for {len(todo)} images; leave it out: they are saved in '
                          "the run's folder")
@@ -200,10 +204,22 @@ def read(styles, network):
         elif network.kind == 'multistyle':
             found[part] = style_networks.load_style(part, network)
         else:
-            found[part] = images.load_image(part)
-            if color.is_plain(found[part]):
-                raise InputError(f'--style {part}: a picture of one color; there is no style in it')
+            found[part] = load_painting(part, '--style')
     return found
+
+
+def load_painting(path, option, longer_side=None):
+    """Reads a painting, float32 [height, width, 3], scaled down if asked to; InputError where no style is in it."""
+    painting = images.load_image(path)
+    if longer_side:
+        painting = images.fit(painting, longer_side)
+    height, width = painting.shape[:2]
+    if min(height, width) < sizes.SMALLEST_SIDE:
+        raise InputError(f'{option} {path}: {width} x {height} pixels{" as it is seen" if longer_side else ""}; the '
+                         f'shorter side must have at least {sizes.SMALLEST_SIDE}')
+    if color.is_plain(painting):
+        raise InputError(f'{option} {path}: a picture of one color; there is no style in it')
+    return painting
 
 
 def vector(style, found, predict, photograph=None, strength=1.0, match_colors=False):
