@@ -49,6 +49,9 @@ SAMPLES = Path(__file__).resolve().parent.parent / 'docs' / 'samples'
 PHOTOGRAPHS = [SAMPLES / f'{name}.jpg' for name in ('astronaut', 'chelsea', 'coffee', 'flowers', 'sky', 'tubingen')]
 HELD_OUT = [SAMPLES / 'hopper.jpg', content.RACCOON]
 PAINTING_SIZE = 384  # pixels of the longer side of the painting that is learned
+# A photograph is flat where neighboring pixels differ by less than so many gray levels on average, over squares of so
+# many pixels; how much more than elsewhere what is painted may not vary there.
+FLAT_CONTRAST, FLAT_SIZE, FLAT_WEIGHT = 2.0, 9, 10.0
 PROOFS = (0.25, 0.5)  # of the steps, after which a proof picture is saved; another follows at the end
 Tensor = Any
 
@@ -108,13 +111,32 @@ def gram_matrix(activations):
     return tf.matmul(features, features, transpose_a=True) / tf.cast(tf.shape(features)[0], tf.float32)
 
 
-def build_learning_graph(network, vgg_weights, *, content_weight=1.0, style_weight=5.0, tv_weight=1.0):
+def variation_loss(painted, photographs):
+    """Computes how much neighboring pixels differ, above all where the photographs are flat.
+
+    What Gram matrices ask for has no place: without that weight a sky is covered with a weave.
+
+    Args:
+      painted, photographs: float32 [batch, height, width, 3], RGB in [0, 255].
+
+    Returns:
+      float32, the mean of squared differences as a fraction of a gray level's range squared, times 100. They count once
+      where there is something in the photograph, and up to 1 + FLAT_WEIGHT times where its pixels hardly differ.
+    """
+    def differences(batch):
+        return batch[:, 1:, :-1] - batch[:, :-1, :-1], batch[:, :-1, 1:] - batch[:, :-1, :-1]
+    contrast = tf.reduce_mean(tf.abs(tf.concat(differences(photographs), axis=-1)), axis=-1, keepdims=True)
+    flat = 1 / (1 + (tf.nn.avg_pool2d(contrast, FLAT_SIZE, 1, 'SAME') / FLAT_CONTRAST) ** 4)
+    squares = tf.add_n([tf.square(part) for part in differences(painted)])
+    return 100 * tf.reduce_mean((1 + FLAT_WEIGHT * flat) * squares) / 255 ** 2
+
+
+def build_learning_graph(network, vgg_weights, *, content_weight=1.0, style_weight=3.0, tv_weight=1.0):
     """Adds the network that paints, the losses and their gradient to the default graph; returns a LearningGraph.
 
     Every part of the loss is relative, so that one set of weights serves all paintings. Style: the squared difference
     of the Gram matrices, as a fraction of the painting's own squares, summed over the four layers. Content: the squared
-    difference of CONTENT_LAYER, as a fraction of the photograph's own squares. Variation: the squared differences
-    between neighboring pixels of the result, as a fraction of a gray level's range squared, times 100.
+    difference of CONTENT_LAYER, as a fraction of the photograph's own squares. Variation: see variation_loss.
 
     Args:
       network: style_networks.StyleNetwork.
@@ -132,9 +154,7 @@ def build_learning_graph(network, vgg_weights, *, content_weight=1.0, style_weig
                           / tf.reduce_sum(tf.square(targets[layer])) for layer, gram in grams.items()])
         content_loss = (tf.reduce_sum(tf.squared_difference(seen[CONTENT_LAYER], wanted))
                         / tf.reduce_sum(tf.square(wanted)))
-        down, across = (painting.painted[:, 1:] - painting.painted[:, :-1],
-                        painting.painted[:, :, 1:] - painting.painted[:, :, :-1])
-        variation = 100 * (tf.reduce_mean(tf.square(down)) + tf.reduce_mean(tf.square(across))) / 255 ** 2
+        variation = variation_loss(painting.painted, painting.images)
         total = content_weight * content_loss + style_weight * style + tv_weight * variation
     gradient, = tf.gradients(total, painting.style)
     return LearningGraph(painting=painting, grams=grams, targets=targets, gradient=gradient,
@@ -313,7 +333,7 @@ def parse_args(argv):
     add('--batch-size', type=cli.whole_number(1, 64), default=2, metavar='N', help='crops per step')
     add('--crop-size', type=cli.whole_number(64, 512), default=160, metavar='PIXELS', help='their side')
     add('--content-weight', type=cli.real_number(0), default=1.0, metavar='W', help='higher: more of the photograph')
-    add('--style-weight', type=cli.real_number(0), default=5.0, metavar='W', help='higher: more of the painting')
+    add('--style-weight', type=cli.real_number(0), default=3.0, metavar='W', help='higher: more of the painting')
     add('--tv-weight', type=cli.real_number(0), default=1.0, metavar='W', help='total variation; higher: smoother')
     add('--weights', type=Path, metavar='FILE', help="VGG-16's: .mat (MatConvNet), .h5, .keras, .onnx or .npz")
     args = cli.parse_args(parser, argv, RECIPE, free=('export', 'output'), shared=True)

@@ -145,6 +145,20 @@ def test_nothing_to_learn(recipe, painting, tmp_path, capsys, learn, photos, sai
     assert said in line and not (tmp_path / 'out').exists()
 
 
+def test_what_varies_counts_more_where_the_photograph_is_flat():
+    photograph = np.zeros((1, 33, 65, 3), np.float32)
+    photograph[:, :, 40:] = 100 * (np.indices((33, 25)).sum(axis=0) % 2)[..., np.newaxis]
+    weave = np.zeros_like(photograph)
+    weave[:, :, 10:20] = weave[:, :, 50:60] = 2.55 * (np.arange(33) % 2)[:, np.newaxis, np.newaxis]
+    left = np.arange(65)[:, np.newaxis] < 32
+    with tf.Session() as sess:
+        flat, busy = (sess.run(fast_style_transfer.variation_loss(
+            tf.constant(np.where(half, weave, 0), tf.float32), tf.constant(photograph))) for half in (left, ~left))
+    # 1 % of the range squared, between all rows of ten of 64 columns, and at the columns' ends of every other row
+    assert busy == pytest.approx(100 * 1e-4 * (10 + 1) / 64, rel=1e-3)
+    assert flat == pytest.approx(busy * (1 + fast_style_transfer.FLAT_WEIGHT), rel=1e-3)
+
+
 def test_the_gradient_is_that_of_the_loss(models_dir, tiny_vgg_weights):
     network, _ = style_networks.obtain('multistyle', models_dir, quiet=True)
     graph = fast_style_transfer.build_learning_graph(network, tiny_vgg_weights)
@@ -153,7 +167,7 @@ def test_the_gradient_is_that_of_the_loss(models_dir, tiny_vgg_weights):
     with tf.Session() as sess:
         targets = fast_style_transfer.style_targets(sess, graph, image[::-1] / 2)
         losses, gradient = fast_style_transfer.mean_losses(sess, graph, [image], targets, network.styles[0])
-        assert losses.total == pytest.approx(losses.content + 5 * losses.style + losses.variation, rel=1e-5)
+        assert losses.total == pytest.approx(losses.content + 3 * losses.style + losses.variation, rel=1e-5)
         step = 1e-2 * gradient / np.linalg.norm(gradient)
         ahead, behind = (fast_style_transfer.mean_losses(sess, graph, [image], targets, network.styles[0] + sign * step)
                          [0].total for sign in (1, -1))
