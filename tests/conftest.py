@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import tiny_networks
+import tiny_recipes
 
 
 def pytest_configure(config):
@@ -95,6 +96,14 @@ def loopback_only(monkeypatch):
 
     monkeypatch.setattr(socket.socket, 'connect', guarded_connect)
     monkeypatch.setattr(socket, 'getaddrinfo', guarded_look_up)
+
+
+@pytest.fixture(scope='session')
+def forks():
+    """The process whose forks run tiny recipes and other programs, TensorFlow imported."""
+    made = tiny_recipes.Server()
+    yield made
+    made.close()
 
 
 @pytest.fixture

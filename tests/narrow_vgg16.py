@@ -1,9 +1,4 @@
-"""VGG-16 four channels wide with random weights, for tests of what is built on it: a whole network in milliseconds.
-
-As a program, it runs the transfer recipe on that network: `python narrow_vgg16.py OPTIONS`, recipes/ on PYTHONPATH.
-"""
-import sys
-
+"""VGG-16 four channels wide with random weights, for tests of what is built on it: a whole network in milliseconds."""
 import numpy as np
 
 WIDTH = 4
@@ -41,9 +36,3 @@ def patch(set_attribute):
     set_attribute(vgg_keras, 'vgg16', build)
     set_attribute(vgg_keras, 'CHANNELS', dict.fromkeys(vgg_keras.CHANNELS, WIDTH))
     set_attribute(vgg, 'obtain_weights', lambda *unused: ('vgg16', weights(), 'nowhere', ''))
-
-
-if __name__ == '__main__':
-    import vgg16_transfer
-    patch(setattr)
-    sys.exit(vgg16_transfer.main(sys.argv[1:]))

@@ -1,10 +1,6 @@
 """The CIFAR-10 recipe, on a few images of plain colors; the airbench network narrow, where it is trained."""
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +16,6 @@ from datasets import augmentation, cifar10
 from networks import airbench
 from training import classifier
 
-TESTS = Path(__file__).resolve().parent
 TINY = ['--epochs', '2', '--batch-size', '24']
 STEPS = 10  # of TINY
 LOAD = cifar10.load  # the true one
@@ -358,26 +353,26 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path, trained, capsys, n
 LIMIT = 'import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000000, 2000000))\n'  # as a disk that is full
 
 
-def run_limited(code, argv):
-    """Runs code, and then the recipe, in a process of its own that is to end in one line; returns the line."""
-    code = ('import sys, small_cifar10, cifar10_tflearn as recipe; small_cifar10.patch(setattr)\n' + code
-            + 'sys.exit(recipe.main(sys.argv[1:]))')
-    done = subprocess.run([sys.executable, '-c', code] + argv, cwd=str(TESTS),
-                          env=dict(os.environ, PYTHONPATH=str(Path(recipe.__file__).parent)),
-                          capture_output=True, timeout=120)
-    lines = done.stderr.decode().splitlines()
-    assert done.returncode == 3 and not any('Traceback' in line for line in lines), done.stderr
-    return lines[-1]
+@pytest.fixture
+def run_limited(forks, tmp_path):
+    """Function of code and options that runs them in a process that is to end in one line; returns the line."""
+    def run(code, argv):
+        code = ('import sys, small_cifar10, cifar10_tflearn as recipe; small_cifar10.patch(setattr)\n' + code
+                + 'sys.exit(recipe.main(sys.argv[1:]))')
+        status, _, err = forks.run(code, *argv, folder=tmp_path)
+        assert status == 3 and 'Traceback' not in err, err
+        return err.splitlines()[-1]
+    return run
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_up_in_the_chapters_way(tmp_path):
+def test_a_disk_that_fills_up_in_the_chapters_way(tmp_path, run_limited):
     assert 'cannot write the checkpoint' in run_limited(LIMIT, arguments(tmp_path, '--quiet', '--book'))
     assert checkpoints.load_state(latest(tmp_path)) is None
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_up_while_exporting(tmp_path):
+def test_a_disk_that_fills_up_while_exporting(tmp_path, run_limited):
     code = ('export = recipe.classifier.export\n'
             f'def limited(*args):\n    {LIMIT}    return export(*args)\n'
             'recipe.classifier.export = limited\n')

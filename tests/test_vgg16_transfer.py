@@ -24,7 +24,8 @@ from training import run as training_run
 from training.bottleneck_features import BottleneckFeatures
 
 SCRIPT = Path(recipe.__file__)
-DRIVER = Path(__file__).with_name('narrow_vgg16.py')
+PROGRAM = 'import sys, narrow_vgg16, vgg16_transfer as recipe; narrow_vgg16.patch(setattr)\n'
+MAIN = 'sys.exit(recipe.main(sys.argv[1:]))'
 TINY = ['--size', '32', '--batch-size', '8', '--head-epochs', '3', '--epochs', '2', '--early-stopping', '0']
 NUM_TRAIN, NUM_VALIDATION = 10, 8  # of each class; half of the latter becomes test
 PICTURES = 'plot_curves', 'plot_image_grid', 'plot_confusion_matrix'
@@ -106,19 +107,14 @@ def finished(tmp_path_factory, data_dir):
 
 
 @pytest.fixture(scope='module')
-def trained(tmp_path_factory, data_dir):
+def trained(tmp_path_factory, data_dir, forks):
     """Folder with one finished run that has learned something, exported."""
     folder = tmp_path_factory.mktemp('trained')
-    subprocess.check_call([sys.executable, str(DRIVER)] + TINY + [
-        '--data-dir', str(data_dir), '--output-dir', str(folder), '--head-epochs', '30',
-        '--head-learning-rate', '0.01', '--export', '--quiet', '--tta'],
-        env=dict(os.environ, PYTHONPATH=str(SCRIPT.parent)))
+    status, _, err = forks.run(
+        PROGRAM + MAIN, *TINY, '--data-dir', data_dir, '--output-dir', folder, '--head-epochs', '30',
+        '--head-learning-rate', '0.01', '--export', '--quiet', '--tta', folder=folder)
+    assert status == 0, err
     return folder
-
-
-def run_as_a_program(command, **options):
-    return subprocess.Popen([sys.executable, str(DRIVER)] + command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            env=dict(os.environ, PYTHONPATH=str(SCRIPT.parent)), **options)
 
 
 # The graph, without a command line
@@ -407,13 +403,12 @@ def test_own_images_are_classified(tmp_path, trained, capsys):
     assert images.load_image(latest(trained) / 'predictions.png').std() > 5
 
 
-def test_a_file_name_that_is_no_text(tmp_path, trained):
+def test_a_file_name_that_is_no_text(tmp_path, trained, forks):
     images.save_image(tmp_path / 'red.png', noisy_image('red', 1))
     os.rename(os.fsencode(str(tmp_path / 'red.png')), os.fsencode(str(tmp_path)) + b'/caf\xe9.png')
-    process = run_as_a_program(['--predict', str(tmp_path), '--output-dir', str(trained)])
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err.decode()
-    assert b'caf\\udce9.png: ' in out
+    status, out, err = forks.run(PROGRAM + MAIN, '--predict', tmp_path, '--output-dir', trained, folder=trained)
+    assert status == 0, err
+    assert 'caf\\udce9.png: ' in out
     assert b'caf\xe9.png' in (latest(trained) / 'predictions.csv').read_bytes()
 
 
@@ -532,31 +527,24 @@ def test_a_run_of_an_earlier_version_is_refused_in_one_line(tmp_path, capsys):
     assert args.tta is False
 
 
-def test_weights_of_another_network(tmp_path, arguments):
+def test_weights_of_another_network(tmp_path, arguments, forks):
     (tmp_path / 'weights.h5').write_text('text')
-    code = ('import sys, vgg16_transfer; sys.exit(vgg16_transfer.main(sys.argv[1:]))')
-    done = subprocess.run([sys.executable, '-c', code] + arguments('out', '--weights', str(tmp_path / 'weights.h5')),
-                          cwd=str(SCRIPT.parent), capture_output=True, timeout=120)
-    assert done.returncode == 2 and b'weights.h5: a file that is neither' in done.stderr
-    assert b'Traceback' not in done.stderr and not (tmp_path / 'out').exists()
+    code = 'import sys, vgg16_transfer as recipe\n' + MAIN  # the real network
+    status, _, err = forks.run(code, *arguments('out', '--weights', str(tmp_path / 'weights.h5')), folder=tmp_path)
+    assert status == 2 and 'weights.h5: a file that is neither' in err
+    assert 'Traceback' not in err and not (tmp_path / 'out').exists()
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_up_with_features(tmp_path, arguments):
-    code = ('import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n'
-            'sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__")')
-    command = [sys.executable, '-c', code, str(DRIVER)] + arguments('out', '--quiet', '--size', '128')
-    done = subprocess.run(command, env=dict(os.environ, PYTHONPATH=str(SCRIPT.parent)), timeout=120,
-                          capture_output=True)
-    lines = done.stderr.decode().splitlines()
-    assert done.returncode == 3 and 'features' in lines[-1], done.stderr
-    assert not any('Traceback' in line for line in lines)
+def test_a_disk_that_fills_up_with_features(tmp_path, arguments, forks):
+    limit = 'import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n'
+    status, _, err = forks.run(PROGRAM + limit + MAIN, *arguments('out', '--quiet', '--size', '128'), folder=tmp_path)
+    assert status == 3 and 'features' in err.splitlines()[-1] and 'Traceback' not in err, err
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_up_while_exporting(tmp_path, arguments):
-    code = ('import resource, sys, narrow_vgg16, vgg16_transfer as recipe\n'
-            'narrow_vgg16.patch(setattr)\n'
+def test_a_disk_that_fills_up_while_exporting(tmp_path, arguments, forks):
+    code = ('import resource\n'
             'export, save = recipe.classifier.export, recipe.tf.saved_model.simple_save\n'
             'def limit(size):\n    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))\n'
             'def limited_export(*args):\n    limit(2000)\n    return export(*args)\n'
@@ -568,11 +556,10 @@ def test_a_disk_that_fills_up_while_exporting(tmp_path, arguments):
             'codes.append(recipe.main(["--resume", *sys.argv[1:]]))\n'
             'limit(resource.RLIM_INFINITY)\n'
             'print(codes)')
-    done = subprocess.run([sys.executable, '-c', code] + arguments('out', '--quiet', '--export', '--fine-tune', 'none'),
-                          env=dict(os.environ, PYTHONPATH=f'{SCRIPT.parent}:{DRIVER.parent}'), timeout=120,
-                          capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == '[3, 3]' and 'Traceback' not in done.stderr, done.stderr
-    saved_model, h5 = [line for line in done.stderr.splitlines() if 'cannot write' in line]
+    _, out, err = forks.run(PROGRAM + code, *arguments('out', '--quiet', '--export', '--fine-tune', 'none'),
+                             folder=tmp_path)
+    assert out.splitlines()[-1] == '[3, 3]' and 'Traceback' not in err, err
+    saved_model, h5 = [line for line in err.splitlines() if 'cannot write' in line]
     assert 'SavedModel' in saved_model and 'model.h5' in h5
     assert not (latest(tmp_path / 'out') / 'model.h5').exists()
     assert not list(latest(tmp_path / 'out').glob('.*part*'))

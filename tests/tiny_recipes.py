@@ -1,8 +1,8 @@
 """Every recipe on a tiny network and tiny data, run as a user runs it: by a command line, in a process of its own.
 
 As a program, `python tiny_recipes.py` answers lines of JSON on stdin: [name, folder] prepares a recipe, in a fork of
-the program; what follows are its runs, each in a fork of that, and null ends with the recipe. So TensorFlow is imported
-once for all, and no run sees another's session.
+the program; what follows are its runs, each in a fork of that, and null ends with the recipe. {"code": ...} is a
+program of its own, in a fork, too. So TensorFlow is imported once for all, and no run sees another's session.
 """
 import json
 import os
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, List, NamedTuple, Tuple
 
 import numpy as np
@@ -45,11 +46,11 @@ class Subject(NamedTuple):
 # ---- The recipes: functions of a folder for their files to a Subject ----
 
 def concepts(folder):
-    """Three of the ideas: numbers alone, learned filters, an animation; test_concepts.py has them all."""
+    """Three of the ideas, learned filters among them; test_concepts.py has them all."""
     import concepts
     concepts.IDEAS = {idea: concepts.IDEAS[idea] for idea in (
-        concepts.convolution, concepts.kernels_and_filters, concepts.sliding_kernel)}
-    return Subject(concepts, [], [], '--content', len(concepts.IDEAS), (20000, 'convolution.png'))
+        concepts.output_sizes, concepts.kernels_and_filters, concepts.layouts)}
+    return Subject(concepts, [], [], '--content', len(concepts.IDEAS), (20000, 'output_sizes.png'))
 
 
 def mnist(folder):
@@ -192,19 +193,29 @@ def noise(path, height, width):
 # ---- The server ----
 
 def serve():
-    """Prepares the recipes that stdin asks for, one after the other, each in a fork of this process."""
+    """Prepares the recipes and runs the programs that stdin asks for, one after the other, each in a fork."""
     warm_up()
     for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            try:
-                serve_recipe(*json.loads(line))
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
-        print('null', flush=True)
+        request = json.loads(line)
+        if isinstance(request, dict):
+            print(forked(run_program, **request), flush=True)
+        else:
+            forked(serve_recipe, *request)
+            print('null', flush=True)
+
+
+def forked(function, *args, **named):
+    """Calls a function in a fork of this process; returns its exit code, of a signal minus its number."""
+    child = os.fork()
+    if not child:
+        try:
+            function(*args, **named)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
 def serve_recipe(name, folder):
@@ -215,11 +226,7 @@ def serve_recipe(name, folder):
         request = json.loads(line)
         if request is None:
             break
-        child = os.fork()
-        if not child:
-            run(subject.module, **request)
-        _, status = os.waitpid(child, 0)
-        print(-os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status), flush=True)
+        print(forked(run, subject.module, **request), flush=True)
 
 
 def warm_up():
@@ -230,8 +237,17 @@ def warm_up():
     tf.float32
 
 
+def run_program(code, argv, out, err, environ):
+    """Runs a program's text in this process, which ends with it; see `run`."""
+    def main(argv):
+        exec(compile(code, 'program', 'exec'), {'__name__': '__main__'})
+
+    os.environ.update(environ)
+    run(SimpleNamespace(main=main, __file__='program'), argv, out, err)
+
+
 def run(module, argv, out, err, stop=None, limit=None, draws=True):
-    """Runs the recipe in this process, which ends with it.
+    """Runs a recipe in this process, which ends with it.
 
     Args:
       module: the recipe.
@@ -253,7 +269,9 @@ def run(module, argv, out, err, stop=None, limit=None, draws=True):
         if limit:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         sys.argv = [module.__file__, *argv]
-        code = module.main(argv)
+        code = module.main(argv) or 0
+    except SystemExit as end:
+        code = end.code or 0
     except BaseException:
         traceback.print_exc()
     finally:
@@ -290,6 +308,16 @@ class Server:
         self.process.stdin.write(json.dumps(request) + '\n')
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
+
+    def run(self, code, *argv, folder, **environ):
+        """Runs a program's text, with `argv` and variables of the environment; returns (exit code, stdout, stderr).
+
+        What it prints goes through files in `folder`.
+        """
+        out, err = Path(folder) / 'stdout', Path(folder) / 'stderr'
+        found = self.ask({'code': code, 'argv': [*map(str, argv)], 'out': str(out), 'err': str(err),
+                          'environ': environ})
+        return found, out.read_text(), err.read_text()
 
     def close(self):
         """Ends the program."""

@@ -22,32 +22,31 @@ def test_the_import_of_the_module_does_not_import_tensorflow():
     assert done.stdout == 'False\n' and done.stderr == ''
 
 
-def test_tensorflow_keras_and_the_device_are_quiet():
-    done = run_python('from common import session; from common.session import keras, tf\n'
-                      'tf.float32; keras.layers.Dense\n'
+def test_an_import_is_quiet_leaves_nothing_in_the_home_and_obeys_nothing_there(tmp_path):
+    (tmp_path / '.keras').mkdir()
+    (tmp_path / '.keras/keras.json').write_text('{"floatx": "float64"}')
+    done = run_python('from common import session; from common.session import keras, tf, tflearn\n'
+                      'tf.float32; keras.layers.Dense; print(keras.backend.floatx())\n'
                       'with session.open_session(device="cpu") as sess: print(sess.run(tf.constant(2) + 3))\n'
-                      'session.describe_device()')
-    assert (done.returncode, done.stdout, done.stderr) == (0, '5\n', '')
+                      'session.describe_device()\n'
+                      'with tf.Graph().as_default() as graph: tflearn.conv_2d; print(len(graph.get_operations()))',
+                      HOME=str(tmp_path), KERAS_HOME='')
+    assert (done.returncode, done.stdout, done.stderr) == (0, 'float32\n5\n0\n', '')
+    assert [path.name for path in tmp_path.rglob('*') if path.is_file()] == ['keras.json']
 
 
 @pytest.mark.skipif(session.stack() == 'tf1', reason='TensorFlow 1.15 has no such switch')
 @pytest.mark.parametrize('environ, expected', [({}, 'True'), ({'TF_DETERMINISTIC_OPS': '0'}, 'False')],
                          ids=['as it is', 'left out'])
-def test_a_gpu_computes_the_same_in_every_run(environ, expected):
+def test_a_gpu_computes_the_same_in_every_run(forks, tmp_path, environ, expected):
     """Keras's VGG-16 can be built then: its initial weights need a seed, though others take their place."""
-    done = run_python('from common import session; from networks import vgg_keras\n'
+    done = forks.run('from common import session; from networks import vgg_keras\n'
                       'session._gpu_descriptions = lambda threads: ["a card"]\n'
                       'assert session.describe_device() == "CUDA GPU found: a card"\n'
                       'with vgg_keras.open_session(): vgg_keras.vgg16(32)\n'
                       'from tensorflow.python.framework import config\n'
-                      'print(config.is_op_determinism_enabled())', **environ)
-    assert (done.returncode, done.stdout, done.stderr) == (0, f'{expected}\n', '')
-
-
-def test_tflearn_is_quiet_and_adds_nothing_to_the_graph():
-    done = run_python('from common.session import tf, tflearn\n'
-                      'with tf.Graph().as_default() as graph: tflearn.conv_2d; print(len(graph.get_operations()))')
-    assert (done.returncode, done.stdout, done.stderr) == (0, '0\n', '')
+                      'print(config.is_op_determinism_enabled())', folder=tmp_path, **environ)
+    assert done == (0, f'{expected}\n', '')
 
 
 def test_real_errors_still_show():
@@ -64,15 +63,6 @@ def test_the_stack_is_known_without_an_import_and_is_the_one_that_runs():
     assert done.stdout == f'{session.stack()} False\n'
     from common.session import tf
     assert tf.version.VERSION.startswith({'tf1': '1.15.', 'tf2': '2.'}[session.stack()])
-
-
-def test_nothing_is_left_in_the_home_and_nothing_there_is_obeyed(tmp_path):
-    (tmp_path / '.keras').mkdir()
-    (tmp_path / '.keras/keras.json').write_text('{"floatx": "float64"}')
-    done = run_python('from common.session import keras; print(keras.backend.floatx())',
-                      HOME=str(tmp_path), KERAS_HOME='')
-    assert (done.stdout, done.stderr) == ('float32\n', '')
-    assert [path.name for path in tmp_path.rglob('*') if path.is_file()] == ['keras.json']
 
 
 @pytest.mark.filterwarnings('ignore:ANTIALIAS')
