@@ -171,8 +171,7 @@ def make_odd_files(folder):
             path = folder / (name + suffix)
             if suffix:
                 path.symlink_to(name)
-            if (suffix, name) not in (('.txt', 'text'), ('.txt', 'concat')):
-                bad.append(path)
+            bad.append(path)
         for name, target in (('zero', '/dev/zero'), ('loop', 'loop' + suffix), ('dangling', 'nowhere'),
                              ('full', '/dev/full'), ('null', '/dev/null')):
             path = folder / (name + suffix)
@@ -202,12 +201,8 @@ def value_of(action, random, bad, odd):
             return [random.choice(bad)], False  # tiny_recipes has weights of its own in their place
         if WRITTEN & set(action.option_strings):
             return [random.choice(odd)], False
-        value, nonsense = random.choice(bad), True
-        if '--labels' in action.option_strings:  # any text is a list of names, whatever it is called
-            nonsense = Path(value).name.split('.')[0] not in ('text', 'concat')
-        if action.nargs == '+' and random.random() < 0.2:
-            return [value, random.choice(bad)], True
-        return [value], nonsense
+        more = action.nargs == '+' and random.random() < 0.2
+        return [random.choice(bad) for _ in range(1 + more)], True
     if kind and action.type is not str:
         is_whole = False
         with contextlib.suppress(Exception):

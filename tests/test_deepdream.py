@@ -609,6 +609,7 @@ def test_not_a_number_keeps_the_frames(dreams, picture, run_dir, monkeypatch, ca
     (['--content', '{picture}', '--guide', '{labels}'], 'not a picture'),
     (['--content', '{picture}', '--guide', '{picture}', '--objective', 'mixed4c:1'], '--guide needs whole layers'),
     (['--content', '{picture}', '--labels', 'none.txt', '--objective', 'softmax2:hen'], 'none.txt: cannot be read'),
+    (['--content', '{picture}', '--labels', '{text}'], 'no layer of the graph has a channel for each of its 3'),
     (['--content', '{picture}', '--steps', '1,2,3'], '3 numbers for 2 octaves'),
     (['--content', '{picture}', '--steps', '0'], '0 given, expected a whole number of at least 1'),
     (['--content', '{picture}', '--step-size', 'nan'], 'nan given, expected a number'),
@@ -634,8 +635,9 @@ def test_not_a_number_keeps_the_frames(dreams, picture, run_dir, monkeypatch, ca
 def test_one_line_and_nothing_written(dreams, picture, tmp_path, tiny_inception_path, capsys, options, said):
     (tmp_path / 'folder').mkdir()
     (tmp_path / 'video.mp4').write_bytes(b'not a video')
+    (tmp_path / 'text.txt').write_text('not\na\nlist\n')
     places = {'picture': picture, 'folder': tmp_path / 'folder', 'labels': tiny_inception_path.parent / 'labels.txt',
-              'video': tmp_path / 'video.mp4'}
+              'text': tmp_path / 'text.txt', 'video': tmp_path / 'video.mp4'}
     before = sorted(tmp_path.rglob('*'))
     assert dreams(*(option.format(**places) for option in options)) == 2
     message = capsys.readouterr().err

@@ -86,12 +86,21 @@ def load(name, models_dir, graph=None, input_name=inception.INPUT_NAME, mean=inc
     classes = classes or beside and inception.load_labels(beside)
     build = partial(inception.inception, input_name=input_name, mean=mean, scale=scale, feed=feed,
                     graph_def=inception.load_graph_def(path, input_name))
+    if labels:
+        build = partial(_build_labeled, build, labels, classes)
     if graph and sha256 != inception.GRAPH_SHA256 and (mean, scale) == (inception.MEAN, inception.SCALE):
         note('input', f'{graph} gets pixels less {mean:g}, as inception5h wants them; others want '
              f'{inception.OTHER_INPUTS}')
     return Classifier(name='inception', build=build, grid=inception.GRID, objective=inception.DREAM_OBJECTIVE,
                       noise_objective=inception.NOISE_OBJECTIVE, labels=classes,
                       source=source, sha256=sha256)
+
+
+def _build_labeled(build, path, labels, images):
+    end_points = build(images)
+    if not any(inception.are_logits_of(layer.shape, labels) for layer in end_points.values()):
+        raise InputError(f'--labels {path}: no layer of the graph has a channel for each of its {len(labels)} lines')
+    return end_points
 
 
 def _load_vgg(name, models_dir, quiet):

@@ -97,6 +97,15 @@ def load_labels(path):
     return [label.strip() for label in labels]
 
 
+def are_logits_of(shape, labels):
+    """Tells whether a layer of this TensorShape, [batch, channels], can have a channel for each class of a list.
+
+    Lists begin with a class for nothing ('background', 'dummy') that some networks lack, and some layers have a few
+    channels more than there are names: 1,008 for 1,001 in inception5h.
+    """
+    return shape.rank == 2 and len(labels) - 1 <= shape.as_list()[-1] <= 1.01 * len(labels)
+
+
 def find_labels(graph_path):
     """Returns the Path of a list of labels that lies beside the graph (inception5h's own first), or None."""
     folder = Path(graph_path).parent

@@ -13,6 +13,7 @@ import numpy as np
 from common import images
 from common.errors import InputError, did_you_mean
 from common.session import tf
+from networks import inception
 
 FORMS = 'LAYER, LAYER:CHANNEL, LAYER:CHANNEL@Y,X, LAYER:CLASS NAME or LAYER:mean, with *WEIGHT or without'
 GUIDE_SIZE = 512    # pixels of a guide's longer side, at most: larger things than a tile are never seen
@@ -126,20 +127,19 @@ def check_layer(asked, layer, end_points):
 def _find_class(objective, shape, labels):
     """Finds the number of the class that an objective names.
 
-    A label may hold several names, separated by commas; case does not matter. Lists begin with a class for nothing
-    ('background', 'dummy') that some networks lack.
+    A label may hold several names, separated by commas; case does not matter.
     """
     text, layer, name, _, _ = objective
     num_channels = shape.as_list()[-1]
     if not labels:
         raise InputError(f'--objective {text}: the channel {name!r} is not a number, and no list of labels lies beside '
                          'the graph; give the class by its number, or a list with --labels FILE')
-    if len(labels) == num_channels + 1:
-        labels = labels[1:]
-    if shape.rank != 2 or not len(labels) <= num_channels < len(labels) + 10:  # inception5h: 1,008 logits, 1,001 labels
+    if not inception.are_logits_of(shape, labels):
         everywhere = ' at every position' if shape.rank != 2 else ''
         raise InputError(f'--objective {text}: the channel {name!r} is not a number, and {layer} is no layer of '
                          f'classes: it has {num_channels} channels{everywhere}, for {len(labels)} labels')
+    if len(labels) == num_channels + 1:  # of the class for nothing
+        labels = labels[1:]
     numbers = {}
     for number, label in enumerate(labels):
         for synonym in [label] + label.split(','):

@@ -78,7 +78,10 @@ def test_a_class_without_labels():
 
 def test_labels_with_more_logits_than_names():
     term = objectives.parse('softmax2:newt')  # as inception5h has it: the class for nothing counts
-    assert objectives.resolve(term, {'softmax2': tf.zeros([1, 8])}, LABELS).channel == 5
+    labels = [*LABELS, *map(str, range(995))]
+    assert objectives.resolve(term, {'softmax2': tf.zeros([1, 1008])}, labels).channel == 5
+    with pytest.raises(InputError, match='for 6 labels'):
+        objectives.resolve(term, {'softmax2': tf.zeros([1, 8])}, LABELS)
 
 
 def worth(text, activations, tile_shape, positions=((0, 0),), guides=None):
