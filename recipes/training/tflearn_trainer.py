@@ -1,6 +1,7 @@
 """tflearn's own trainer, DNN.fit, with our progress bar and records in place of the lines it prints at every step."""
 import contextlib
 import os
+import queue
 import random
 import sys
 import time
@@ -13,6 +14,8 @@ from common.metrics import MetricsLog
 from common.progress import Progress
 from common.session import tf, tflearn
 from training.run import METRICS, NEW_STATE
+
+STARTS_OVER = "tflearn's trainer saves nothing before its end; a resumed run starts over"
 
 
 def seed_all(seed):
@@ -39,28 +42,47 @@ def fit(build_model, data, num_epochs, batch_size, seed, run_id, metrics_path, q
       dict of array by the name of the trained variable.
 
     Raises:
-      ComputationError: the loss of an epoch is not finite.
+      ComputationError: the loss of an epoch, or a weight in the end, is not finite.
       cli.Interrupted: Ctrl-C.
     """
     training, validation = ((part / np.float32(255), np.eye(len(data.class_names))[labels]) for part, labels in (
         (data.train_images, data.train_labels), (data.validation_images, data.validation_labels)))
+    stdout = sys.stdout
     num_steps = num_epochs * -(-len(training[0]) // batch_size)
     with tf.Graph().as_default(), Progress(num_steps, 0, 'step', quiet) as progress, \
             open(os.devnull, 'w') as nowhere, MetricsLog(metrics_path, METRICS) as metrics:
         tf.set_random_seed(seed)
         with session.without_noise():
             model = build_model()
+        tflearn.data_flow.FeedDictFlow.clear_queues = _clear_queues
         seed_all(seed)
-        log = _log(metrics, progress, num_epochs, sys.stdout)
         try:
-            with contextlib.redirect_stdout(nowhere):
+            with contextlib.redirect_stdout(nowhere), cli.stop_requested() as stop:
+                log = _log(metrics, progress, num_epochs, stdout, stop)
                 model.fit(*training, n_epoch=num_epochs, shuffle=True, show_metric=True, batch_size=batch_size,
                           validation_set=validation, run_id=run_id, callbacks=log)
-            return {variable.op.name: model.get_weights(variable) for variable in tf.trainable_variables()}
+            return _check_weights({variable.op.name: model.get_weights(variable)
+                                   for variable in tf.trainable_variables()})
         except KeyboardInterrupt:
-            raise cli.Interrupted("tflearn's trainer saves nothing before its end; a resumed run starts over")
+            raise cli.Interrupted(STARTS_OVER)
         finally:
             model.trainer.close_session()
+
+
+def _clear_queues(flow):
+    """Empties a FeedDictFlow at its end; tflearn's own waits forever if a thread takes the last item before it can."""
+    for waiting in (flow.feed_dict_queue, flow.batch_ids_queue):
+        with contextlib.suppress(queue.Empty):
+            while True:
+                waiting.get_nowait()
+
+
+def _check_weights(weights):
+    broken = [name for name, values in weights.items() if not np.isfinite(values).all()]
+    if broken:  # the loss need not show it: it is measured before the weights change, and may clip
+        raise ComputationError(f'the weights of {broken[0]} are not finite after the training; tflearn\'s trainer '
+                               f'saves nothing before its end; try a smaller --learning-rate')
+    return weights
 
 
 def save(run_dir, sess, saver, weights, step, started, validate):
@@ -80,7 +102,7 @@ def save(run_dir, sess, saver, weights, step, started, validate):
     return state
 
 
-def _log(metrics, progress, num_epochs, stdout):
+def _log(metrics, progress, num_epochs, stdout, stop):
     """Makes the callback; its base class is tflearn's, so there is none before tflearn is imported."""
     class Log(tflearn.callbacks.Callback):
         sums = np.zeros(3)  # of loss and accuracy over the epoch, and how many
@@ -90,6 +112,8 @@ def _log(metrics, progress, num_epochs, stdout):
             with contextlib.redirect_stdout(stdout):
                 progress.update({'epoch': f'{training_state.epoch}/{num_epochs}',
                                  'loss': training_state.loss_value})
+            if stop.requested:  # not within the step: an exception between tflearn's threads can leave a queue locked
+                raise cli.Interrupted(STARTS_OVER)
 
         def on_epoch_end(self, training_state):
             loss, accuracy = self.sums[:2] / self.sums[2]

@@ -1,13 +1,20 @@
 """training/tflearn_trainer.py: tflearn's trainer, on points that a line divides."""
 import argparse
+import contextlib
+import os
+import queue
 import random
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
 
+from common import cli
 from common.errors import ComputationError
 from common.metrics import read_metrics
-from common.session import tflearn
+from common.session import tf, tflearn
 from training import tflearn_trainer
 
 
@@ -51,6 +58,72 @@ def test_a_loss_that_is_no_number_is_an_error(tmp_path):
 
     with pytest.raises(ComputationError, match='not finite in epoch 1'):
         tflearn_trainer.fit(build_model, data, 2, 10, 0, 'points', tmp_path / 'metrics.csv', quiet=True)
+
+
+def test_weights_that_are_no_numbers_are_an_error_whatever_the_loss(tmp_path):
+    points, labels = np.ones([20, 2], np.float32), np.arange(20) % 2
+    data = argparse.Namespace(train_images=points, train_labels=labels, validation_images=points,
+                              validation_labels=labels, class_names=('a', 'b'))
+
+    def build_model():
+        layer = tflearn.fully_connected(tflearn.input_data([None, 2]), 2, activation='softmax')
+        tf.get_variable('unseen', initializer=np.float32([1, np.inf]))  # by the loss
+        return tflearn.DNN(tflearn.regression(layer, trainable_vars=tf.trainable_variables()[:2]),
+                           tensorboard_dir=str(tmp_path / 'tensorboard'))
+
+    with pytest.raises(ComputationError, match='the weights of unseen are not finite after the training'):
+        tflearn_trainer.fit(build_model, data, 2, 10, 0, 'points', tmp_path / 'metrics.csv', quiet=True)
+
+
+def test_a_thread_that_takes_the_last_batch_first_does_not_keep_the_training_from_its_end(tmp_path, monkeypatch):
+    points, labels = np.ones([20, 2], np.float32), np.arange(20) % 2
+    data = argparse.Namespace(train_images=points, train_labels=labels, validation_images=points,
+                              validation_labels=labels, class_names=('a', 'b'))
+
+    class Stolen(queue.Queue):
+        def empty(self):
+            is_empty = super().empty()
+            for _ in range(5):  # those that wait to put something go on
+                with contextlib.suppress(queue.Empty):
+                    while True:
+                        self.get_nowait()
+                time.sleep(0.02)
+            return is_empty
+
+    def build_model():
+        layer = tflearn.fully_connected(tflearn.input_data([None, 2]), 2, activation='softmax')
+        return tflearn.DNN(tflearn.regression(layer), tensorboard_dir=str(tmp_path / 'tensorboard'))
+
+    def fit():
+        ended.append(tflearn_trainer.fit(build_model, data, 1, 10, 0, 'points', tmp_path / 'metrics.csv', quiet=True))
+
+    tflearn.DNN  # the import is the main thread's
+    monkeypatch.setattr(queue, 'Queue', Stolen)
+    ended, thread = [], threading.Thread(target=fit, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert [sorted(weights) for weights in ended] == [['FullyConnected/W', 'FullyConnected/b']]
+
+
+def test_ctrl_c_waits_for_the_end_of_the_step(tmp_path, monkeypatch):
+    points, labels = np.ones([40, 2], np.float32), np.arange(40) % 2
+    data = argparse.Namespace(train_images=points, train_labels=labels, validation_images=points,
+                              validation_labels=labels, class_names=('a', 'b'))
+
+    def build_model():
+        layer = tflearn.fully_connected(tflearn.input_data([None, 2]), 2, activation='softmax')
+        return tflearn.DNN(tflearn.regression(layer), tensorboard_dir=str(tmp_path / 'tensorboard'))
+
+    def take(flow, timeout=None):
+        os.kill(os.getpid(), signal.SIGTERM)
+        taken.append(flow)  # an exception here could leave the queue locked
+        return next_batch(flow, timeout)
+
+    taken, next_batch = [], tflearn.data_flow.FeedDictFlow.next
+    monkeypatch.setattr(tflearn.data_flow.FeedDictFlow, 'next', take)
+    with pytest.raises(cli.Interrupted, match='saves nothing before its end'):
+        tflearn_trainer.fit(build_model, data, 2, 10, 0, 'points', tmp_path / 'metrics.csv', quiet=True)
+    assert len(taken) == 1
 
 
 def test_seeds_reach_both_generators():
