@@ -32,7 +32,8 @@ from common import cli, images, parallel, runs, session
 from common.errors import ComputationError, InputError
 from common.session import tf
 from networks import summary, vgg
-from synthesis import frames, jobs, memory, optimizers, painted_film, painted_pictures, regions, sizes, tiles
+from synthesis import (frames, jobs, memory, optimizers, painted_film, painted_pictures, regions, sizes, tiles,
+                       transport)
 from synthesis.optimizers import LBFGS, Adam
 from synthesis.picture_run import PictureRun
 from synthesis.pixel_losses import POOLS, laplacian, total_variation
@@ -57,7 +58,7 @@ class LossWeights(NamedTuple):
     content_weight: float = 5.0
     style_weight: float = 500.0
     tv_weight: float = 1.0
-    loss: str = 'mean'  # or 'book'
+    loss: str = 'mean'  # or 'wasserstein', 'book'
     laplacian_weight: float = 0.0
     laplacian_pools: tuple = (1,)  # pixels, averaged before edges are compared
 
@@ -111,11 +112,11 @@ def content_loss(squares, positions, num_channels, loss='mean'):
     Args:
       squares: float32, the squared differences summed over positions and channels.
       positions, num_channels: M and N of the layer in the whole image.
-      loss: 'mean' or 'book'.
+      loss: 'mean', 'wasserstein' or 'book'.
 
     Source: eq. 1, there half of the sum. A mean does not grow with the image; the book divides by 4 N M.
     """
-    return squares / ({'mean': 1.0, 'book': 4.0}[loss] * positions * num_channels)
+    return squares / ((4.0 if loss == 'book' else 1.0) * positions * num_channels)
 
 
 def style_loss(gram, target, positions, loss='mean'):
@@ -125,11 +126,14 @@ def style_loss(gram, target, positions, loss='mean'):
       gram: float32 [channels, channels], summed over positions.
       target: float32 of the same shape, per position: style images of another size can be compared.
       positions: M of the layer in the whole image, or of a region.
-      loss: 'mean' or 'book'.
+      loss: 'mean', 'wasserstein' or 'book'.
 
     Source: eq. 4, the sum over 4 N² M². That weighs a layer of 512 channels 64 times as much as one of 64, so 'mean' is
-      the mean square of the matrices divided by N M, as in most programs since; 'book' is eq. 4.
+      the mean square of the matrices divided by N M, as in most programs since; 'book' is eq. 4. 'wasserstein' has
+      matrices of its own; see transport.
     """
+    if loss == 'wasserstein':
+        return transport.transport_loss(gram / positions, target)
     num_channels = float(int(gram.shape[0]))
     difference = gram / positions - target
     if loss == 'book':
@@ -184,8 +188,9 @@ class StyleGraph(NamedTuple):
     masks: dict  # style layer to a placeholder, float32 [1, height, width, regions] of the interior; empty without
     areas: Optional[Tensor]  # placeholder, float32 [grams], the sums of the whole image's masks; None without regions
     grams: dict  # (style layer, region) to float32 [channels, channels], summed over the interior
+    as_target: Any  # function of a style's Gram matrix, float64, per position, to what results are compared with
     features: dict  # content layer or pool size to float32 [1, height, width, channels] of the interior
-    style_targets: dict  # (style layer, region) to its placeholder, as `grams`, but per position
+    style_targets: dict  # (style layer, region) to its placeholder, as `grams`, but from `as_target`
     content_targets: dict  # content layer to its placeholder, as `features`
     tile_totals: list  # all that the losses are made of, summed over the interior
     image_totals: list  # the same for the whole image: fed where there are several tiles
@@ -207,7 +212,9 @@ def build_graph(network, weights=LossWeights(), tiled=False, num_regions=0):
         inside = {layer: interior_of(end_points[layer], interior, vgg.stride(layer)) for layer in weights.layers}
         masks = {layer: tf.placeholder(tf.float32, [1, None, None, num_regions])
                  for layer in weights.style_layers if num_regions}
-        grams = {(layer, region): gram_matrix(inside[layer], masks[layer][..., region] if masks else None)
+        bordered = {layer: transport.with_constant(inside[layer]) if weights.loss == 'wasserstein' else inside[layer]
+                    for layer in weights.style_layers}
+        grams = {(layer, region): gram_matrix(bordered[layer], masks[layer][..., region] if masks else None)
                  for layer in weights.style_layers for region in range(num_regions or 1)}
         areas = tf.placeholder(tf.float32, [len(grams)], name='areas') if masks else None
         features = {layer: inside[layer] for layer in weights.content_layers}
@@ -224,6 +231,7 @@ def build_graph(network, weights=LossWeights(), tiled=False, num_regions=0):
     with tf.name_scope('gradient'):  # the chain rule, cut where the sums over tiles come in
         gradient, = tf.gradients(tile_totals, image, grad_ys=tf.gradients(losses.total, image_totals))
     return StyleGraph(image=image, size=size, interior=interior, masks=masks, areas=areas, grams=grams,
+                      as_target=transport.root_of_covariance if weights.loss == 'wasserstein' else np.asarray,
                       features=features, style_targets=style_targets, content_targets=content_targets,
                       tile_totals=tile_totals, image_totals=image_totals, losses=losses, gradient=gradient)
 
@@ -307,7 +315,8 @@ def parse_args(argv):
     add('--scales', type=cli.whole_number(1, 20), metavar='N',
         help=f'sizes from coarse to fine (default: as many as start at {sizes.COARSEST} pixels)')
     add('--tile-size', type=cli.whole_number(64), metavar='PIXELS', help='use tiles (default: if memory requires it)')
-    add('--loss', choices=('mean', 'book'), default='mean', help="book: the cookbook's sums and weights")
+    add('--loss', choices=('mean', 'wasserstein', 'book'), default='mean',
+        help="wasserstein: style by transport of features; book: the cookbook's sums and weights")
     add('--book', action='store_true', help='the whole recipe of the TensorFlow 1.x Deep Learning Cookbook, ch. 4')
     args = cli.parse_args(parser, argv, RECIPE, free=('output',), changeable=('save_every',), shared=True,
                           preset=lambda asked: BOOK if asked.book else BOOK_LOSS if asked.loss == 'book' else {})
@@ -321,7 +330,7 @@ def parse_args(argv):
 
 def loss_weights(args):
     """Returns the LossWeights that the options ask for."""
-    content_layers, style_layers = (jobs.parse_layers(asked, args.network, args.loss == 'mean')
+    content_layers, style_layers = (jobs.parse_layers(asked, args.network, args.loss != 'book')
                                     for asked in (args.content_layers, args.style_layers))
     return LossWeights(content_layers=content_layers, style_layers=style_layers, content_weight=args.content_weight,
                        style_weight=args.style_weight, tv_weight=args.tv_weight, loss=args.loss,
@@ -358,16 +367,16 @@ def main(argv=None):
     jobs.check_output(args.output, todo, others, opened)
     network, source = vgg.load_network(args.models_dir, weights.layers, args.network, args.weights, args.pooling,
                                        args.padding, args.quiet)
-    memory_before = memory.current()
+    memory_before, num_regions = memory.current(), guide.count if guide else 0
     tiling = memory.choose_tiles(max((job.size for job in todo), key=np.prod), network.name, network.weights,
                                  weights.layers, args.optimizer, args.tile_size, args.run_dir,
-                                 [*weights.style_layers] * (guide.count if guide else 0))
+                                 [*weights.style_layers] * (num_regions + (args.loss == 'wasserstein')))
     run_dir = open_run(
         args, [tiling.reason, *jobs.note_small(todo, args.size), *(guide.notes_for(todo) if guide else ())], skipped,
         weights=source, inputs=jobs.fingerprints(todo, others), tile_size=tiling.tile_size,
         **(painted_film.facts(filmed) if filmed else {}))
     with tf.Graph().as_default() as tf_graph:
-        graph = build_graph(network, weights, tiling.tile_size is not None, guide.count if guide else 0)
+        graph = build_graph(network, weights, tiling.tile_size is not None, num_regions)
         tf_graph.finalize()
     summary.draw(run_dir / 'network.png', graph.image, [*graph.grams.values(), *graph.features.values()])
     make_optimizer = LBFGS if args.optimizer == 'lbfgs' else partial(Adam, learning_rate=args.learning_rate)

@@ -118,6 +118,20 @@ def test_style_loss_agrees_with_equation_4():
     assert both[1] == pytest.approx(np.mean((gram / 60 - target / 60) ** 2), rel=1e-4)
 
 
+def test_styles_that_are_blended_are_taken_as_one_distribution(network):
+    def moments(target):  # means, and mean products
+        root, mean = target[:-1, :-1], target[-1, :-1]
+        return mean, root @ root - target[-1, -1] * np.eye(len(mean)) + np.outer(mean, mean)
+
+    picture, styles = random_image(48, 64, 0), [random_image(64, 64, 1), random_image(64, 64, 2) / 3]
+    with session_for(network, loss_weights('wasserstein')) as prepare:
+        targets = [style_transfer.compute_targets(prepare.sess, prepare.graph, picture, of_styles)[0].values()
+                   for of_styles in (styles, styles[:1], styles[1:])]
+    for blended, one, other in zip(*(map(moments, of_layers) for of_layers in targets)):
+        for found, *parts in zip(blended, one, other):
+            np.testing.assert_allclose(found, np.mean(parts, axis=0), rtol=1e-4, atol=1e-6 * np.abs(found).max())
+
+
 def test_losses_do_not_depend_on_the_size_of_the_picture(network):
     small, large = random_image(64, 64, 0), np.tile(random_image(64, 64, 0), (3, 3, 1))
     shallow = loss_weights(content_layers={'conv2_1': 1.0})._replace(style_layers={'conv1_1': 0.5, 'conv2_1': 0.5})
@@ -138,11 +152,13 @@ def test_a_picture_that_is_its_own_target_has_no_loss(network):
 
 @pytest.mark.parametrize('options', [
     dict(loss='mean'), dict(loss='book'), dict(laplacian_weight=3.0, laplacian_pools=(1, 4, 16)),
-    dict(guide=soft_masks()), dict(guide=color_maps())])
+    dict(guide=soft_masks()), dict(guide=color_maps()), dict(loss='wasserstein'),
+    dict(loss='wasserstein', guide=color_maps())])
 def test_the_gradient_agrees_with_finite_differences(network, options):
     picture = random_image(40, 48, 0)
     _, gradient = evaluate_once(network, picture, **options)
     direction = np.random.RandomState(3).randn(*picture.shape).astype(np.float32)
+    direction += gradient.reshape(picture.shape) / np.sqrt(np.mean(np.square(gradient)))
     up, down = (evaluate_once(network, picture + step * direction, **options)[0].total for step in (0.05, -0.05))
     assert gradient @ direction.ravel() == pytest.approx((up - down) / 0.1, rel=1e-2)
 
@@ -197,7 +213,8 @@ def test_a_region_is_compared_with_its_own_part_of_the_style(network):
 @pytest.mark.parametrize('size, padding, options', [
     ((160, 144), 'zero', {}), ((157, 131), 'zero', dict(content_layers={'conv5_1': 0.5, 'conv2_2': 0.5})),
     ((157, 131), 'reflect', {}), ((157, 131), 'zero', dict(laplacian_weight=30.0, laplacian_pools=(1, 2, 16))),
-    ((157, 131), 'zero', dict(guide=soft_masks())), ((160, 144), 'reflect', dict(guide=color_maps()))])
+    ((157, 131), 'zero', dict(guide=soft_masks())), ((160, 144), 'reflect', dict(guide=color_maps())),
+    ((157, 131), 'zero', dict(loss='wasserstein')), ((157, 131), 'zero', dict(loss='wasserstein', guide=soft_masks()))])
 def test_tiled_and_untiled_gradients_agree(network, size, padding, options):
     picture = random_image(*size, 0)
     network = network._replace(padding=padding)
@@ -218,8 +235,9 @@ def test_one_tile_is_the_whole_picture_to_the_bit(network):
 def test_tiled_and_untiled_gradients_agree_with_real_weights(real_vgg):
     name, weights = real_vgg
     network, picture = vgg.Network(name=name, weights=weights), random_image(176, 160, 0)
-    gradients = [evaluate_once(network, picture, tile_size)[1] for tile_size in (None, 96)]
-    assert np.linalg.norm(gradients[1] - gradients[0]) / np.linalg.norm(gradients[0]) < 1e-4
+    for loss in 'mean', 'wasserstein':
+        gradients = [evaluate_once(network, picture, tile_size, loss=loss)[1] for tile_size in (None, 96)]
+        assert np.linalg.norm(gradients[1] - gradients[0]) / np.linalg.norm(gradients[0]) < 1e-4
 
 
 # Starts.
@@ -236,21 +254,22 @@ def test_starting_images():
 
 # The loop.
 
-def stylize(network, iterations=8, **options):
-    with session_for(network, loss_weights()) as prepare:
+def stylize(network, iterations=8, loss='mean', **options):
+    with session_for(network, loss_weights(loss)) as prepare:
         content, style = random_image(64, 48, 0), random_image(70, 90, 1)
         return style_transfer.stylize(prepare.sess, prepare.graph, content, [style],
                                       sizes.plan_scales(64, 48, iterations, 2), **options)
 
 
-def test_the_loss_falls_within_five_steps(network):
+@pytest.mark.parametrize('loss', ['mean', 'wasserstein'])
+def test_the_loss_falls_within_five_steps(network, loss):
     totals = []
-    stylize(network, 16, record=lambda step, image, state, total, **others: totals.append(total))
+    stylize(network, 16, loss, record=lambda step, image, state, total, **others: totals.append(total))
     assert totals[4] < totals[0] / 2
 
 
-@pytest.mark.parametrize('stop_after', [1, 5, 6])
-def test_stopped_and_resumed_equals_never_stopped(network, stop_after):
+@pytest.mark.parametrize('stop_after, loss', [(1, 'mean'), (5, 'mean'), (6, 'mean'), (6, 'wasserstein')])
+def test_stopped_and_resumed_equals_never_stopped(network, stop_after, loss):
     kept = []  # after 5 iterations the first of two scales is done
 
     def stop(step, image, state, **losses):
@@ -259,9 +278,9 @@ def test_stopped_and_resumed_equals_never_stopped(network, stop_after):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        stylize(network, record=stop)
-    picture, losses = stylize(network, checkpoint=kept[0])
-    whole_picture, whole_losses = stylize(network)
+        stylize(network, loss=loss, record=stop)
+    picture, losses = stylize(network, loss=loss, checkpoint=kept[0])
+    whole_picture, whole_losses = stylize(network, loss=loss)
     assert picture.tobytes() == whole_picture.tobytes() and losses == whole_losses
 
 
@@ -312,10 +331,10 @@ def test_a_run_leaves_picture_sheet_curves_and_record(recipe, pictures, tmp_path
 
 
 @pytest.mark.parametrize('options', [
-    ['--book'], ['--loss', 'book'], ['--optimizer', 'adam'], ['--preserve-color', 'luminance'],
-    ['--preserve-color', 'histogram'], ['--init', 'noise'], ['--init', 'style', '--noise-ratio', '0.3'],
-    ['--pooling', 'max', '--padding', 'reflect'], ['--style-scale', '0.7'], ['--laplacian-weight', '3'],
-    ['--tile-size', '64', '--size', '96', '--upscale'],
+    ['--book'], ['--loss', 'book'], ['--loss', 'wasserstein', '--style-blend'], ['--optimizer', 'adam'],
+    ['--preserve-color', 'luminance'], ['--preserve-color', 'histogram'], ['--init', 'noise'],
+    ['--init', 'style', '--noise-ratio', '0.3'], ['--pooling', 'max', '--padding', 'reflect'],
+    ['--style-scale', '0.7'], ['--laplacian-weight', '3'], ['--tile-size', '64', '--size', '96', '--upscale'],
     ['--content-layers', 'conv3_1:2', 'conv4_2', '--style-layers', 'conv2_1'], ['--style-weight', '0'],
     ['--content-weight', '0', '--tv-weight', '0', '--scales', '3']])
 def test_options_give_a_picture(recipe, pictures, tmp_path, options):
@@ -421,7 +440,7 @@ def test_maps_and_everything_else_at_once(recipe, pictures, tmp_path):
     assert recipe('--content', content, content, '--style', style, '--content-map', tmp_path / 'content_map.png',
                   '--style-map', tmp_path / 'style_map.png', '--tile-size', 64, '--size', 96, '--upscale',
                   '--iterations', 4, '--preserve-color', 'luminance', '--laplacian-weight', 2, '--laplacian-pools', 1,
-                  4) == 0
+                  4, '--loss', 'wasserstein') == 0
     assert images.load_image(latest(tmp_path) / 'photo_painting-2.png').std() > 1
     assert [row['laplacian'] >= 0 for row in read_metrics(latest(tmp_path) / 'metrics.csv')] == [True] * 8
 
@@ -513,9 +532,17 @@ def test_a_videos_rate_and_sound_are_kept(recipe, pictures, tmp_path):
                     'lavfi', '-i', 'sine', '-t', '0.3', str(tmp_path / 'clip.mkv')], check=True)
     assert recipe('--content', tmp_path / 'clip.mkv', '--style', pictures[1], '--iterations', 2, '--output',
                   tmp_path / 'painted.mp4') == 0
-    found = film.open_film(tmp_path / 'painted.mp4')
-    assert (found.num_frames, found.fps, found.height, found.width) == (3, 10, 48, 64)
-    assert b'Audio: aac' in subprocess.run([film.ffmpeg(), '-i', str(found.path)], stderr=subprocess.PIPE).stderr
+    whole = [path.read_bytes() for path in sorted((latest(tmp_path) / 'frames').iterdir())]
+    for resumed in False, True:  # as if it had been killed after the second frame
+        if resumed:
+            film.frame_path(latest(tmp_path) / 'frames', 2).unlink()
+            (tmp_path / 'painted.mp4').unlink()
+            assert recipe('--resume', '--output', tmp_path / 'painted.mp4') == 0
+        found = film.open_film(tmp_path / 'painted.mp4')
+        assert (found.num_frames, found.fps, found.height, found.width) == (3, 10, 48, 64)
+        told = subprocess.run([film.ffmpeg(), '-i', str(found.path)], stderr=subprocess.PIPE).stderr
+        assert b'Audio: aac' in told
+    assert whole == [path.read_bytes() for path in sorted((latest(tmp_path) / 'frames').iterdir())]
 
 
 def test_a_film_is_not_resumed_without_its_optical_flow(recipe, pictures, clip, tmp_path, monkeypatch, capsys):

@@ -49,7 +49,7 @@ def choose_tiles(size, network, weights, layers, optimizer, tile_size=None, run_
       optimizer: 'lbfgs' or 'adam'.
       tile_size: pixels, the one to use; None to choose.
       run_dir: Path of a run that is resumed, which keeps the tiles that it started with; None for a new one.
-      masked: names of layers whose Gram matrices are masked, once for each region.
+      masked: names of layers copied once more for their Gram matrices, a mask or a constant beside them: each as often.
 
     Returns:
       Tiling; in several processes that of the first, since tiles change the last digits.

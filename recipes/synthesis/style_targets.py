@@ -36,7 +36,7 @@ def compute_targets(sess, graph, content_image, style_images, blend=None, make_t
     masks = guide and guide.content_masks(size, graph.masks)
     feeds = _feeds(graph, content_image, masks, make_tiles(*size))
     features = [sess.run(graph.features, feed) for feed in feeds]
-    style_targets = {placeholder: target / (count or 1.0) for placeholder, target, count in zip(
+    style_targets = {placeholder: graph.as_target(target / (count or 1.0)) for placeholder, target, count in zip(
         graph.style_targets.values(), targets, counted)}
     if guide:
         style_targets[graph.areas] = areas(graph.grams, size, masks) * (counted > 0)
