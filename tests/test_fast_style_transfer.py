@@ -119,8 +119,11 @@ def test_a_picture_too_large_for_memory_is_refused_before_the_work(recipe, photo
     (['--strength', '0.5'], '--strength needs a painting'),
     (['--preserve-color', 'histogram'], '--preserve-color histogram needs a painting'),
     (['--smooth', '0.5'], '--smooth needs a video or a folder of frames'),
+    (['--smooth', '0'], '--smooth needs a video or a folder of frames'),
+    (['--style-blend'], '--style-blend needs the styles to blend'),
     (['--export'], 'a SavedModel paints in one style, and 26 are asked for'),
-    (['--style', 'missing'], 'missing: no such file or folder'),
+    (['--style', 'missing'], 'missing: no such file or folder, nor a style that was learned'),
+    (['--style', 'missing.png'], 'missing.png: no such file or folder'),
     (['--photos', '.'], '--photos needs --learn'),
     (['--learn', 'x.png', '--style-number', '3'], 'learn the painting first')])
 def test_mistakes(recipe, photo, tmp_path, capsys, argv, said):
@@ -222,7 +225,7 @@ def painted_frames(run_dir):
 def test_smooth_takes_the_flicker_out_of_a_still_film(recipe, clip, tmp_path):
     flicker = {}
     for smooth in 0.0, 0.7:
-        assert recipe('--content', clip, '--style-number', 7, '--frames', 6, '--smooth', smooth, '--output',
+        assert recipe('--content', clip, '--style-number', 7, '--smooth', smooth, '--output',
                       tmp_path / f'film{10 * smooth:.0f}') == 0
         found = painted_frames(latest(tmp_path))
         assert len(found) == 6 == film.count_frames(tmp_path / f'film{10 * smooth:.0f}')

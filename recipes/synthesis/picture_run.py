@@ -142,7 +142,8 @@ class PictureRun(InterruptibleRun):
         height, width = image.shape[:2]
         row = dict(figures, step=self._steps_before(self.number) + step, picture=self.number, height=height,
                    width=width, seconds=round(self.picture_seconds(), 3))
-        which = {'image': f'{self.number + 1}/{len(self.num_steps)}'} if len(self.num_steps) > 1 else {}
+        counted = len(self.num_steps) == 1 or max(self.num_steps) == 1  # by the bar itself
+        which = {} if counted else {'image': f'{self.number + 1}/{len(self.num_steps)}'}
         shown = {label: figures[column] for label, column in self.shown.items()}
         self.tell_first('_note_row', row, {**which, 'size': f'{width}x{height}', **shown})
         self.save_step(step, image)

@@ -80,16 +80,21 @@ def find_styles(numbers, paths, blend, runs_dir, num_styles=26):
     found = []
     for path in paths or ():
         learned = None if path.exists() else _learned(path, runs_dir)
+        if not (path.suffix or path.exists() or learned):
+            raise InputError(f'--style {path}: no such file or folder, nor a style that was learned, in {runs_dir}')
         found += [learned] if learned else [path] if path.name.endswith('.npz') else images.find_images(path, '--style')
     learned = [path for path in found if path.name.endswith('.npz')]
     if found and (len(learned) < len(found) and (learned or styles)):
         raise InputError('--style: paintings are painted by another network than numbered and learned styles; give '
                          'each a command of its own, or --learn the painting')
+    if blend is not None and not found:
+        raise InputError('--style-blend needs the styles to blend: --style FILE ...; numbers are blended as in '
+                         '--style-number 7:0.5,12:0.5')
     if blend and (len(blend) != len(found) or not sum(blend)):
         raise InputError(f'--style-blend {" ".join(f"{weight:g}" for weight in blend)}: expected a weight for each of '
                          f'the {len(found)} styles, at least one of them above 0')
     names = [re.sub(re.escape(SUFFIX) + '$', '', path.name) if path in learned else path.stem for path in found]
-    if blend is not None and found:
+    if blend is not None:
         weights = np.array(blend or [1] * len(found), float)
         styles.append(Style(name='+'.join(names), parts=tuple(zip((weights / weights.sum()).tolist(), found))))
     else:
@@ -158,7 +163,8 @@ def find_photographs(args, asked, kind):
     if args.export and len(asked) > 1:
         raise InputError(f'--export: a SavedModel paints in one style, and {len(asked)} are asked for')
     path = (args.content or [None])[0]
-    is_film = path and (film.is_video(path) or path.is_dir() and (args.smooth or args.frames or args.fps))
+    of_films = [name for name in ('smooth', 'frames', 'fps') if getattr(args, name) is not None]
+    is_film = path and (film.is_video(path) or path.is_dir() and of_films)
     if is_film:
         if len(args.content) > 1 or len(asked) > 1:
             raise InputError(f'--content {path}: a film is painted alone, in a single style; name it with '
@@ -169,9 +175,8 @@ def find_photographs(args, asked, kind):
         size = args.size if args.upscale else min(args.size or 10 ** 6, max(opened.height, opened.width))
         large_pictures.check_memory(*images.fit_size(opened.height, opened.width, size, upscale=True))
         return [], frames.VideoSource(opened, SMOOTH if args.smooth is None else args.smooth, size), opened.problems
-    if args.smooth or args.frames or args.fps:
-        raise InputError(f'--{"smooth" if args.smooth else "frames" if args.frames else "fps"} needs a video or a '
-                         'folder of frames: --content FILE')
+    if of_films:
+        raise InputError(f'--{of_films[0]} needs a video or a folder of frames: --content FILE')
     portrait = Path(cbook.get_sample_data('grace_hopper.jpg', asfileobj=False))  # US Navy, public domain
     contents = images.find_images(args.content, '--content') if args.content else [portrait]
     todo, skipped = plan_jobs(contents, asked, args.size, args.upscale)
