@@ -15,9 +15,16 @@ _RECIPES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def interrupt(number, frame):
-    """Answers Ctrl-C, SIGTERM and SIGHUP: takes note of the signal, and raises KeyboardInterrupt."""
+    """Answers Ctrl-C, SIGTERM and SIGHUP: takes note of the signal, and raises KeyboardInterrupt, after a __del__."""
     interrupts.append(number)
-    raise KeyboardInterrupt
+    logging.getLogger('tensorflow').disabled = True  # it would complain of what the end leaves unused
+    while frame and frame.f_code.co_name != '__del__':
+        frame = frame.f_back
+    if not frame:
+        raise KeyboardInterrupt
+    again = threading.Timer(0.05, os.kill, (os.getpid(), number))  # there, it would be printed and lost
+    again.daemon = True
+    again.start()
 
 
 def check_interrupted():

@@ -85,13 +85,17 @@ def load_labels(path):
     """
     try:
         check_regular(path, 'list of classes')
+    except InputError as error:
+        raise InputError(f'--labels {error}')
+    try:
         with Path(path).open(encoding='utf-8') as file:
             text = file.read(MAX_LABELS_BYTES).rstrip()
-        if '\0' in text:
-            raise InputError('no text')
         labels = text.splitlines()
-    except (InputError, OSError, UnicodeDecodeError) as error:
-        raise InputError(f'--labels {path}: cannot be read ({error}); expected a text file with one class a line')
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f'--labels {path}: cannot be read ({reason}); expected a text file with one class a line')
+    if '\0' in text:
+        raise InputError(f'--labels {path}: no text; expected a text file with one class a line')
     if not labels:
         raise InputError(f'--labels {path}: an empty file; expected one class a line')
     return [label.strip() for label in labels]

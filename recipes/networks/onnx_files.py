@@ -4,6 +4,7 @@ import numpy as np
 from common import files
 from common.errors import InputError
 
+MAX_FIELDS = 10 ** 6   # a VGG-19's has some thousand; an empty one of two bytes takes a hundred when it is read
 MAX_BYTES = 2 ** 24  # of a file that `read` takes; the largest of the style networks' has 2.6 million
 
 
@@ -11,14 +12,46 @@ def parse(content):
     """Parses an ONNX model, bytes; returns its graph, whose arrays `to_array` reads.
 
     Raises:
-      InputError: it has data in other files. What is no ONNX model raises almost anything else.
+      InputError: it has data in other files, or very many fields. What is no ONNX model raises almost anything else.
     """
     import onnx  # a tenth of a second, and only where a network is read
 
+    _check_num_fields(memoryview(content), onnx.ModelProto.DESCRIPTOR)
     graph = onnx.load_from_string(content).graph
     if any(tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
         raise InputError('an ONNX file with data in other files, which are not read')
     return graph
+
+
+def _check_num_fields(content, kind):
+    """Counts the fields of a protobuf message and of those in it: they take memory, however short they are."""
+    messages, count = [(0, len(content), kind)], 0
+    while messages:
+        place, end, kind = messages.pop()
+        while place < end:
+            count += 1
+            if count > MAX_FIELDS:
+                raise InputError(f'more than {MAX_FIELDS:,} fields, which no such network has')
+            key, place = _varint(content, place)
+            if key & 7 == 0:
+                _, place = _varint(content, place)
+            elif key & 7 == 2:  # a message, or text or numbers
+                size, place = _varint(content, place)
+                field = kind.fields_by_number.get(key >> 3)
+                if field is not None and field.message_type is not None:
+                    messages.append((place, min(place + size, end), field.message_type))
+                place += size
+            else:
+                place += {1: 8, 5: 4}[key & 7]
+
+
+def _varint(content, place):
+    """Reads a number of 7 bits a byte; returns (int, where it ends)."""
+    value = shift = 0
+    while content[place] & 0x80:
+        value |= (content[place] & 0x7f) << shift
+        place, shift = place + 1, shift + 7
+    return value | content[place] << shift, place + 1
 
 
 def to_array(tensor):

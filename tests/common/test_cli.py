@@ -100,6 +100,31 @@ sys.exit(main())
     assert done.stderr == 'recipe.py: interrupted: nothing was saved\n'
 
 
+@pytest.mark.usefixtures('terminal')
+def test_a_signal_while_an_object_is_deleted_ends_the_recipe_after_that(tmp_path):
+    path = tmp_path / 'recipe.py'
+    path.write_text("""import logging, os, signal, sys, time
+from common import cli
+class Graph:
+    def __del__(self):
+        self.close()
+    def close(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        print('closed')
+        logging.getLogger('tensorflow').error('Object was never used')
+@cli.exit_codes
+def main(argv=None):
+    Graph()
+    time.sleep(30)
+    print('it goes on')
+sys.exit(main())
+""")
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True,
+                          env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)))
+    assert (done.returncode, done.stdout) == (130, 'closed\n')
+    assert done.stderr == 'recipe.py: interrupted: nothing was saved\n'
+
+
 @pytest.mark.parametrize('body', ['print("x" * 100000, flush=True)', 'print("x")', 'cli.make_parser("x").print_help()'])
 def test_output_that_nobody_reads_ends_quietly(tmp_path, body):
     path = tmp_path / 'recipe.py'

@@ -150,6 +150,19 @@ def test_a_damaged_file(folder, tmp_path, content):
             load(tmp_path / 'bad.onnx')
 
 
+def as_varint(number):
+    return bytes([number & 0x7f | 0x80]) + as_varint(number >> 7) if number > 0x7f else bytes([number])
+
+
+def test_a_file_of_empty_messages_is_not_unfolded_into_memory(tmp_path):
+    for number, told in ((1, 'damaged'), (10 ** 6, 'more than 1,000,000 fields, which no such network has')):
+        graph = b'\x2a\0' * number  # initializers
+        model = onnx.ModelProto(ir_version=7).SerializeToString() + b'\x3a' + as_varint(len(graph)) + graph
+        (tmp_path / 'many.onnx').write_bytes(model)
+        with pytest.raises(InputError, match=f'many.onnx: .*{told}'):
+            style_networks.load_multistyle(tmp_path / 'many.onnx')
+
+
 def test_each_reader_refuses_the_others_files(folder):
     for load, name in ((style_networks.load_multistyle, 'arbitrary_transform'),
                        (style_networks.load_any_painting, 'arbitrary_predict'),
