@@ -128,6 +128,9 @@ CONTENT_LAYERS = [f'{HOPPER} --iterations 120 --style-weight 2000 --content-laye
                   for layer in ('conv2_2', 'conv4_2', 'conv5_2')]
 WAVE = (f'python recipes/style_transfer.py --content {samples("hopper")} --style {samples("great_wave")} --size 256 '
         '--iterations 120')
+LOSSES = [f'python recipes/style_transfer.py --content {samples(content)} --style {samples(style)} --size 192 '
+          f'--iterations 80{loss}' for content, style in (('hopper', 'starry_night'), ('chelsea', 'great_wave'))
+          for loss in ('', ' --loss wasserstein')]
 CONCEPTS = ('convolution.png', 'sliding_kernel.gif', 'stride_and_dilation.png', 'output_sizes.png', 'layouts.png',
             'shared_weights.png', 'pooling.png', 'receptive_fields.jpg', 'effective_field.png',
             'kernels_and_filters.jpg', 'sound.png', 'clip.png')
@@ -139,6 +142,8 @@ PICTURES = {
                          f'--style {samples("starry_night")}', draw_only('hopper_starry_night_sheet.png', 900)),
     'style_layers.jpg': Picture(CONTENT_LAYERS[0], draw_row(*['hopper_starry_night.png'] * 3),
                                 more=tuple(CONTENT_LAYERS[1:])),
+    'style_transport.jpg': Picture(LOSSES[0], draw_row(
+        *['hopper_starry_night.png'] * 2, *['chelsea_great_wave.png'] * 2, height=192), more=tuple(LOSSES[1:])),
     'style_laplacian.jpg': Picture(WAVE, draw_row(*['hopper_great_wave.png'] * 2),
                                    more=(f'{WAVE} --laplacian-weight 0.5',)),
     'style_regions.jpg': Picture(
