@@ -140,8 +140,8 @@ def write_held(code, quiet=False):
             write_index(held[0].parents[1])
     except (Exception, KeyboardInterrupt) as error:
         if code < 3:
-            print(f'warning: no {REPORT} in {held[0]} ({type(error).__name__}: {error}); python recipes/report.py '
-                  f'writes it', file=sys.stderr)
+            reason = getattr(error, 'strerror', None) or f'{type(error).__name__}: {error}'
+            print(f'warning: no {REPORT} in {held[0]} ({reason}); python recipes/report.py writes it', file=sys.stderr)
         return
     if code < 3 and not quiet:
         print(f'report: {path}')

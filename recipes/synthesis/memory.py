@@ -94,8 +94,9 @@ def available(cgroup=Path('/sys/fs/cgroup'), own=Path('/proc/self/cgroup')):
     found = [psutil.virtual_memory().available]
     for line in ['0::/', '0:memory:/', *_read(own).splitlines()]:
         _, controllers, path = line.split(':', 2)
-        if controllers in ('', 'memory'):
-            folder, (limit, usage, cache) = cgroup / controllers, CGROUP_FILES[controllers]
+        kind = 'memory' if 'memory' in controllers.split(',') else controllers  # mounted with others, it has a link
+        if kind in CGROUP_FILES:
+            folder, (limit, usage, cache) = cgroup / kind, CGROUP_FILES[kind]
             group = folder / path.strip('/')
             for part in (group, *group.parents):  # each group is within the limits of those around it
                 most, used = _read(part / limit), _read(part / usage)

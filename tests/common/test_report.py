@@ -287,7 +287,7 @@ def test_a_page_that_cannot_be_written_costs_nothing_but_a_line(tmp_path, capsys
     assert run_that_ends(tmp_path, block)([]) == 0
     out, err = capsys.readouterr()
     line, = err.splitlines()
-    assert out == 'dreamed\n' and line.startswith('warning: no report.html in ')
+    assert out == 'dreamed\n' and line.startswith('warning: no report.html in ') and ' (Is a directory); ' in line
     monkeypatch.setitem(sys.modules, 'jinja2', None)  # as where it is not installed
     assert run_that_ends(tmp_path)([]) == 0
     line, = capsys.readouterr().err.splitlines()

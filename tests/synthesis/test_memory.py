@@ -30,11 +30,12 @@ def test_what_is_free_is_what_the_machine_or_the_container_leaves(tmp_path, monk
 
 @pytest.mark.parametrize('own, files', [
     ('0::/a/b\n', ('memory.max', 'memory.current')),
+    ('4:cpuset,memory:/a/b\n', ('memory.limit_in_bytes', 'memory.usage_in_bytes')),
     ('9:name=systemd:/x\n4:memory:/a/b\n0::/\n', ('memory.limit_in_bytes', 'memory.usage_in_bytes'))])
 def test_a_group_within_groups_has_the_limits_of_all(tmp_path, monkeypatch, own, files):
     monkeypatch.setattr(psutil, 'virtual_memory', lambda: SimpleNamespace(available=MACHINE))
     (tmp_path / 'own').write_text(own)
-    folder = tmp_path / ('memory' if ':memory:' in own else '') / 'a'
+    folder = tmp_path / ('memory' if 'memory:' in own else '') / 'a'
     (folder / 'b').mkdir(parents=True)
     for inside, limits in ((folder, ('9000', '3000')), (folder / 'b', ('8000', '1500'))):
         for name, text in zip(files, limits):
