@@ -40,10 +40,10 @@ def save(run_dir, saver, sess, state):
     for path in folder.glob(f'model-{step}.*'):
         flush_to_disk(path)
     write_json(folder / STATE, state)
-    _remove_unneeded(run_dir, state)
+    remove_unneeded(run_dir, state)
 
 
-def _remove_unneeded(run_dir, state):
+def remove_unneeded(run_dir, state):
     """Removes checkpoints that the state does not name, and halves that a killed process has left."""
     for path in (run_dir / 'checkpoints').glob('model-*'):
         needed = path.name.split('.')[0] in (f"model-{state['step']}", f"model-{state.get('best_step')}")
@@ -94,7 +94,6 @@ def initialize(sess, saver, run_dir, state=None):
     sess.run(tf.global_variables_initializer())
     if state:
         restore(run_dir, saver, sess, state['step'])
-        _remove_unneeded(run_dir, state)  # a kill can come between a checkpoint and the removal of the one before
     else:
         parallel.broadcast_variables(sess)
     sess.graph.finalize()

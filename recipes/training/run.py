@@ -285,10 +285,15 @@ def _check_processes(run_dir):
 def load_state(run_dir):
     """Returns the state of a run's last checkpoint, a dict; None where it has none yet.
 
+    Checkpoints before that one go: a kill can come between saving it and removing them.
+
     Raises:
       InputError: the run was started with an earlier version of the recipe.
     """
-    return _check_state(run_dir, checkpoints.load_state(run_dir))
+    state = _check_state(run_dir, checkpoints.load_state(run_dir))
+    if state:
+        checkpoints.remove_unneeded(run_dir, state)
+    return state
 
 
 def _check_state(run_dir, state):

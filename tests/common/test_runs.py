@@ -280,19 +280,6 @@ def test_a_checkpoint_removes_checkpoints_alone(tmp_path):
         'model-mine.h5', 'model-2.h5', 'model-3.index', 'model-3.data-00000-of-00001'}
 
 
-def test_killed_before_the_checkpoint_before_is_removed_it_is_removed_on_resuming(tmp_path, monkeypatch):
-    with tf.Graph().as_default(), session.open_session() as sess:
-        tf.get_variable('x', initializer=1.0)
-        saver = tf.train.Saver(max_to_keep=0)
-        sess.run(tf.global_variables_initializer())
-        with monkeypatch.context() as context:
-            context.setattr(checkpoints, '_remove_unneeded', lambda *args: None)
-            for step in (1, 2, 3):
-                checkpoints.save(tmp_path, saver, sess, {'step': step, 'best_step': 2})
-        checkpoints.initialize(sess, saver, tmp_path, checkpoints.load_state(tmp_path))
-    assert {path.stem for path in (tmp_path / 'checkpoints').glob('model-*.index')} == {'model-2', 'model-3'}
-
-
 @pytest.mark.parametrize('name', ['run.json', 'checkpoints/state.json', 'metrics.csv', 'checkpoint.npz'])
 @pytest.mark.parametrize('kind', ['fifo', 'folder', 'device', 'loop'])
 def test_what_is_no_file_is_not_read(tmp_path, name, kind):

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from common import cli, runs
+from common import checkpoints, cli, runs, session
 from common.errors import ComputationError, InputError, UnavailableError
 from common.metrics import read_metrics
 from common.session import tf
@@ -217,3 +217,16 @@ def test_a_state_that_no_run_saved_is_refused(tmp_path, name, value):
                                                                     if name != 'step' else dict(NEW_STATE, step=value)))
     with pytest.raises(InputError, match=f'state.json: damaged: {name} cannot be'):
         load_state(tmp_path)
+
+
+def test_killed_before_the_checkpoint_before_is_removed_it_is_removed_on_resuming(tmp_path, monkeypatch):
+    state = dict(NEW_STATE, best_step=2)
+    with tf.Graph().as_default(), session.open_session() as sess, monkeypatch.context() as context:
+        tf.get_variable('x', initializer=1.0)
+        saver = tf.train.Saver(max_to_keep=0)
+        sess.run(tf.global_variables_initializer())
+        context.setattr(checkpoints, 'remove_unneeded', lambda *args: None)
+        for step in (1, 2, 3):
+            checkpoints.save(tmp_path, saver, sess, dict(state, step=step))
+    assert load_state(tmp_path)['step'] == 3
+    assert {path.stem for path in (tmp_path / 'checkpoints').glob('model-*.index')} == {'model-2', 'model-3'}
