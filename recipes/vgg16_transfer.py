@@ -101,7 +101,7 @@ def build_model(num_classes, *, size=224, fine_tune='block5', pooling='average',
 class Stage(NamedTuple):
     """The tensors and operations of one stage: from where its inputs come in up to the loss."""
     layer: Optional[str]   # whose activations come in; None for images
-    inputs: Tensor         # placeholder [batch] + the layer's shape: float16 features, or uint8 images
+    inputs: Tensor         # placeholder [batch] + the layer's shape: float32 features, or uint8 images
     labels: Tensor         # placeholder int64 [batch]
     keep_prob: Tensor      # placeholder float32 [], 1.0 unless fed
     probabilities: Tensor  # float32 [batch, num_classes]
@@ -128,7 +128,7 @@ def build_stage(name, model, layer, *, num_steps, learning_rate, class_weights, 
     variables = [variable for upper in vgg_keras.layers_above(model, layer) for variable in upper.trainable_weights]
     with tf.variable_scope(name):
         shape = (model.get_layer(layer).output if layer else model.input).shape.as_list()[1:]
-        inputs = tf.placeholder(tf.float16 if layer else tf.uint8, [None] + shape, name='inputs')
+        inputs = tf.placeholder(tf.float32 if layer else tf.uint8, [None] + shape, name='inputs')
         labels = tf.placeholder(tf.int64, [None], name='labels')
         keep_prob = tf.placeholder_with_default(1.0, [], name='keep_prob')
         step = tf.get_variable('step', initializer=np.int64(0), trainable=False)
