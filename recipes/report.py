@@ -4,6 +4,7 @@ Usage:
     python recipes/report.py                                    of every run in output/
     python recipes/report.py output/mnist_convnet/latest        of one
 """
+import os
 import sys
 from pathlib import Path
 
@@ -22,8 +23,10 @@ def parse_args(argv):
 
 @cli.exit_codes
 def main(argv=None):
-    """Writes the pages; returns the exit code: 2 where the record of a run is damaged."""
+    """Writes the pages; returns the exit code: 2 where there is no folder, or the record of a run is damaged."""
     args, code = parse_args(argv), 0
+    if not args.runs and not os.path.isdir(str(args.output_dir)):
+        raise InputError(f'--output-dir {args.output_dir}: no such folder; name one with runs')
     for run_dir in args.runs or report.find_runs(args.output_dir):
         try:
             print(report.write(run_dir))

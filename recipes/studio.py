@@ -294,6 +294,9 @@ def main(argv=None):
             create_app(queue, hosts, token), host=args.host, port=args.port, threads=8, connection_limit=CONNECTIONS,
             channel_timeout=IDLE_SECONDS, cleanup_interval=5, asyncore_use_poll=True, max_request_body_size=MOST_BYTES,
             clear_untrusted_proxy_headers=True, ident=None)
+    except ValueError:  # of getaddrinfo
+        queue.close()
+        raise InputError(f'--host {args.host}: not an address or name of this machine; give one such as 127.0.0.1')
     except OSError as error:
         queue.close()
         raise UnavailableError(f'--host {args.host} --port {args.port}: {error.strerror}; choose another --port')

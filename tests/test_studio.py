@@ -387,6 +387,12 @@ def test_what_is_this_machine_alone(host, alone):
     assert studio.is_loopback(host) == alone
 
 
+def test_a_host_that_is_none_is_one_line(tmp_path, capsys):
+    assert studio.main(['--host', '', '--port', '0', '--output-dir', str(tmp_path)]) == 2
+    assert capsys.readouterr().err == ('studio.py: error: --host : not an address or name of this machine; give one '
+                                       'such as 127.0.0.1\n')
+
+
 # ---- Jobs of an earlier studio ----
 
 JOB = Job(id='a' * 32, task='layer', values={}, state='waiting', created=1.0)._asdict()

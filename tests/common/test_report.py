@@ -312,6 +312,9 @@ def test_the_command_takes_latest_and_refuses_what_is_no_run(make_run, tmp_path,
     run_dir = make_run()
     assert command.main([str(run_dir.parent / 'latest'), '--output-dir', str(tmp_path / 'none')]) == 0
     assert capsys.readouterr().out == f'{run_dir / "report.html"}\n'
-    assert command.main([str(tmp_path)]) == 2
-    assert re.search('not a run; name a folder that contains a run.json', capsys.readouterr().err)
+    for argv, said in (([str(tmp_path)], 'not a run; name a folder that contains a run.json'),
+                       (['--output-dir', str(run_dir / 'run.json')], 'run.json: no such folder'),
+                       (['--output-dir', str(tmp_path / ('a' * 300))], 'no such folder')):
+        assert command.main(argv) == 2
+        assert re.search(said, capsys.readouterr().err)
     assert shlex.split(summaries.commands(runs.read_record(run_dir), run_dir)[1])[-1] == str(run_dir)
