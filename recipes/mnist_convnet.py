@@ -36,7 +36,7 @@ from common import checkpoints, cli, parallel, plotting, session
 from common.session import tf
 from datasets import handwriting, mnist
 from networks import summary
-from training import batches, classifier, optimization, predictions
+from training import batches, classifier, optimization, predictions, shared_steps
 from training.run import TrainingRun, add_training_options, open_run
 
 RECIPE = 'mnist_convnet'
@@ -200,7 +200,8 @@ def build_graph(*, seed=0, num_steps=None, learning_rate=0.002, pixel_mean=0.0, 
             rate = (tf.constant(learning_rate) if book else
                     optimization.cosine(global_step, num_steps, learning_rate, WARMUP_STEPS))
             optimizer = tf.train.AdamOptimizer(rate)
-            gradients, (loss, accuracy) = parallel.average(optimizer.compute_gradients(loss), (loss, accuracy), labels)
+            gradients, (loss, accuracy) = shared_steps.average(
+                optimizer.compute_gradients(loss), (loss, accuracy), labels)
             train_op = optimizer.apply_gradients(gradients, global_step)
     filters = tf.summary.image('conv1', tf.transpose(weights.conv1, [3, 0, 1, 2]), max_outputs=CONV1_MAPS)
     return Graph(images=inputs, labels=labels, keep_prob=keep_prob, weights=weights, layers=layers,

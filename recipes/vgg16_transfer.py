@@ -39,7 +39,7 @@ from datasets import image_folder, layouts
 from datasets.augmented_copies import copy_names
 from networks import grad_cam, summary, vgg, vgg_keras
 from networks.vgg_keras import TOP_LAYER
-from training import batches, classifier, optimization, predictions
+from training import batches, classifier, optimization, predictions, shared_steps
 from training.bottleneck_features import BottleneckFeatures
 from training.run import NEW_STATE, TrainingRun, add_training_options, load_state, open_run
 
@@ -139,7 +139,7 @@ def build_stage(name, model, layer, *, num_steps, learning_rate, class_weights, 
         accuracy = tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, axis=1), labels), tf.float32))
         rate = tf.constant(learning_rate) if book else optimization.cosine(step, num_steps, learning_rate)
         optimizer = tf.train.MomentumOptimizer(rate, MOMENTUM) if book else tf.train.AdamOptimizer(rate)
-        gradients, (loss, accuracy) = parallel.average(
+        gradients, (loss, accuracy) = shared_steps.average(
             optimizer.compute_gradients(loss, variables), (loss, accuracy), labels)
         train_op = optimizer.apply_gradients(gradients, step)
     return Stage(layer=layer, inputs=inputs, labels=labels, keep_prob=keep_prob, probabilities=tf.nn.softmax(logits),

@@ -1,53 +1,46 @@
 """Several processes: what each does alone, and whole recipes under mpirun, where that and mpi4py are there."""
+import contextlib
 import importlib.util
+import io
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import List, NamedTuple, Tuple
+from unittest import mock
 
+import mnist_convnet
 import numpy as np
+import psutil
 import pytest
 import tiny_recipes
 
 from common import parallel
 from common.metrics import read_metrics
 from common.session import tf
-from training import optimization
+from training import optimization, shared_steps
 
 RECIPES = Path(__file__).resolve().parent.parent / 'recipes'
 SHARED_RECIPE = Path(__file__).with_name('shared_recipe.py')
-needs_mpi = pytest.mark.skipif(not (shutil.which('mpirun') and importlib.util.find_spec('mpi4py')),
-                               reason='no mpirun or no mpi4py: see requirements-mpi.txt')
+LAUNCHER = next((str(path) for path in (Path(sys.executable).with_name('mpirun'), shutil.which('mpirun'))
+                 if path and os.path.exists(str(path))), None)  # the one of the wheel, or of the machine
+needs_mpi = pytest.mark.skipif(not (LAUNCHER and importlib.util.find_spec('mpi4py')),
+                               reason='no mpirun or no mpi4py: see docs/mpi.md')
 SETTINGS = {'OMPI_ALLOW_RUN_AS_ROOT': '1', 'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM': '1',  # in a container one is root
-            'OMPI_MCA_rmaps_base_oversubscribe': '1', 'OMPI_MCA_mpi_yield_when_idle': '1', 'RECIPES_OFFLINE': '1',
+            'OMPI_MCA_orte_execute_quiet': '1', 'OMPI_MCA_mpi_yield_when_idle': '1', 'RECIPES_OFFLINE': '1',
             'PYTHONPATH': os.pathsep.join([str(RECIPES), *filter(None, [os.environ.get('PYTHONPATH')])])}
 
 
-def start(count, *words):
-    """Starts `count` processes of a Python program; one without mpirun."""
-    launcher = ['mpirun', '--quiet', '-n', str(count)] if count > 1 else []
-    return subprocess.Popen([*launcher, sys.executable, *map(str, words)], env=dict(os.environ, **SETTINGS),
-                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding='utf-8')
-
-
 def run(count, *words):
-    """Returns (exit code, stdout, stderr) of such processes."""
-    process = start(count, *words)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
-
-
-def train(count, folder, *options):
-    """Trains on the bundled digits: 20 steps of 50, a checkpoint every 5; returns the run's folder."""
-    code, out, err = run(count, RECIPES / 'mnist_convnet.py', '--data-dir', folder, '--output-dir', folder / 'output',
-                         '--steps', 20, '--batch-size', 50, '--validate-every', 5, '--threads', 1, *options)
-    assert code == 0, err
-    return (folder / 'output' / 'mnist_convnet' / 'latest').resolve()
+    """Runs `count` processes of a Python program, one without mpirun; returns (exit code, stdout, stderr)."""
+    launcher = [LAUNCHER, '--map-by', ':OVERSUBSCRIBE', '--bind-to', 'none', '-n', str(count)] if count > 1 else []
+    done = subprocess.run([*launcher, sys.executable, *map(str, words)], env=dict(os.environ, **SETTINGS), timeout=300,
+                          stdin=subprocess.DEVNULL, capture_output=True, encoding='utf-8')
+    return done.returncode, done.stdout, done.stderr
 
 
 def variables(run_dir):
@@ -75,7 +68,7 @@ def same_bytes(one, other):
 
 def test_one_process_computes_as_if_there_were_no_others():
     gradients, figures, rows = [(tf.constant(1.0), None)], (tf.constant(2.0),), np.arange(5)
-    averaged, averages = parallel.average(gradients, figures, tf.constant([1, 2]))
+    averaged, averages = shared_steps.average(gradients, figures, tf.constant([1, 2]))
     assert averaged is gradients and averages is figures and parallel.part(rows).tolist() == [0, 1, 2, 3, 4]
     assert parallel.each(lambda number: number ** 2, range(3)) == [0, 1, 4]
     assert (parallel.size(), parallel.rank(), parallel.launcher(), parallel.end(2)) == (1, 0, [], 2)
@@ -124,18 +117,20 @@ def test_each_process_of_a_machine_takes_a_card(monkeypatch, tmp_path):
         (tmp_path / 'gpus' / str(number)).mkdir(parents=True)
     (tmp_path / 'mpi4py').mkdir()
     (tmp_path / 'mpi4py' / '__init__.py').touch()
-    (tmp_path / 'mpi4py' / 'MPI.py').write_text('class COMM_WORLD:\n    size, rank = 4, 0\n')
+    (tmp_path / 'mpi4py' / 'MPI.py').write_text(
+        'import sys\nCOMM_TYPE_SHARED = 1\nclass Near:\n    size, rank = 4, int(sys.argv[2])\n    Free = lambda: None\n'
+        'class COMM_WORLD:\n    size, rank = 4, 0\n    Split_type = lambda kind: Near\n')
     program = ('from pathlib import Path\nimport os, sys\nfrom common import parallel\n'
                'parallel._GPUS = Path(sys.argv[1])\nparallel.join()\nprint(os.environ.get("CUDA_VISIBLE_DEVICES"))\n')
 
-    def cards(local_rank, folder='gpus', **more):
-        environ = dict(os.environ, PYTHONPATH=os.pathsep.join([str(tmp_path), str(RECIPES)]),
-                       OMPI_COMM_WORLD_SIZE='4', OMPI_COMM_WORLD_LOCAL_RANK=str(local_rank), **more)
-        environ = {name: value for name, value in environ.items() if name != 'CUDA_VISIBLE_DEVICES' or more}
-        return subprocess.run([sys.executable, '-c', program, str(tmp_path / folder)], env=environ, check=True,
-                              stdout=subprocess.PIPE, encoding='utf-8').stdout.strip()
-    assert [cards(0), cards(1), cards(2)] == ['0', '1', '0']
-    assert cards(1, CUDA_VISIBLE_DEVICES='5') == '5' and cards(1, 'none') == 'None'
+    def card(local_rank, folder='gpus', **more):
+        environ = dict(os.environ, PYTHONPATH=os.pathsep.join([str(tmp_path), str(RECIPES)]), OMPI_COMM_WORLD_SIZE='4')
+        environ.pop('CUDA_VISIBLE_DEVICES', None)
+        return subprocess.run([sys.executable, '-c', program, str(tmp_path / folder), str(local_rank)], check=True,
+                              env=dict(environ, **more), stdout=subprocess.PIPE, encoding='utf-8').stdout.split()[0]
+    assert [card(number) for number in range(3)] == ['0', '1', '0'] and card(1, 'none') == 'None'
+    assert [card(number, CUDA_VISIBLE_DEVICES='4,6,7') for number in (1, 3)] == ['6', '4']  # Slurm names all to each
+    assert card(1, CUDA_VISIBLE_DEVICES='5') == '5'
 
 
 def test_folders_that_killed_processes_left_are_removed(monkeypatch, tmp_path):
@@ -163,22 +158,122 @@ def test_folders_that_killed_processes_left_are_removed(monkeypatch, tmp_path):
 @needs_mpi
 def test_sums_come_in_the_order_of_the_processes(tmp_path):
     # In float32 (1e8 + 1) - 1e8 is 0, and (1e8 - 1e8) + 1 is 1.
-    (tmp_path / 'program.py').write_text(
-        'import numpy as np\nfrom common import parallel\nparallel.join()\nrank = parallel.rank()\n'
-        'parallel.agreed(rank == 2)\n'
-        'mine = np.array([[1e8, 1, -1e8][rank], [1e8, -1e8, 1][rank], rank, 1, 1], np.float32)\n'
-        'found = parallel._sum(mine).tolist(), parallel.agreed(False), parallel.each(lambda n: (n, rank), range(4))\n'
-        'assert found == ([0, 1, 3, 3, 3], True, [(0, 0), (1, 1), (2, 2), (3, 0)]), found\n')
+    (tmp_path / 'program.py').write_text("""
+import errno, os, sys
+from pathlib import Path
+from common import parallel
+
+def full(*unused):
+    raise OSError(errno.ENOSPC, 'full')
+
+parallel.join()
+rank = parallel.rank()
+before = set(parallel._MEMORY.iterdir())
+for memory, allocate, shared in (
+        (parallel._MEMORY, os.posix_fallocate, True),
+        (Path('none'), os.posix_fallocate, False),  # as of several machines
+        (parallel._MEMORY, full, False)):
+    parallel._MEMORY, os.posix_fallocate = memory, allocate
+    sums = parallel.Summation(100)
+    assert sums._shared == shared and len(sums.mine) >= 100
+    for once_more in range(2):
+        sums.mine[:2] = [1e8, 1, -1e8][rank], [1e8, -1e8, 1][rank]
+        sums.mine[2:] = rank
+        sums.add_up()
+        assert [*sums.total[:4], *sums.total[98:100]] == [0, 1, 3, 3, 3, 3]
+assert not [path for path in set(memory.iterdir()) - before if path.name.startswith('tmp')]
+parallel.agreed(rank == 2)
+assert (parallel.take_step(rank), parallel.agreed(False)) == ((0, 1, 2), True)
+assert parallel.each(lambda number: (number, rank), range(4)) == [(0, 0), (1, 1), (2, 2), (3, 0)]
+""")
     code, _, err = run(3, tmp_path / 'program.py')
     assert code == 0, err
 
 
+class Played(NamedTuple):
+    """What a start of several processes came to.
+
+    Attributes:
+      code: int, of the launcher.
+      scenes: list of (exit code, stdout, stderr), of those that came to an end.
+      seconds: float, that the processes lived on after a signal.
+    """
+    code: int
+    scenes: List[Tuple[int, str, str]]
+    seconds: float
+
+
+def play(count, folder, *scenes):
+    """Plays scenes of shared_recipe.py; returns Played."""
+    code, *texts = run(count, SHARED_RECIPE, folder, json.dumps(scenes))
+    seconds, signaled = 0.0, folder / 'signal'
+    if signaled.exists():
+        while any(map(lives, (int(path.read_text()) for path in folder.glob(f'process-*-of-{count}/pid')))):
+            time.sleep(0.05)
+        seconds = time.time() - signaled.stat().st_mtime
+        signaled.unlink()
+    parts = [re.findall(r'(?s)(.*?)exit code (\d+)\n', text) for text in texts]
+    assert len(parts[0]) == len(scenes) - ('SIGKILL' in str(scenes[-1])), texts
+    return Played(code, [(int(ended), out, err) for (out, ended), (err, _) in zip(*parts)], seconds)
+
+
+def lives(pid):
+    """Tells whether there is such a process; one that has ended and that nobody has asked for is none."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+MNIST = ['--steps', '20', '--batch-size', '50', '--validate-every', '5']
+KINDS = {'mnist': 'mnist_convnet', 'cifar10': 'cifar10_tflearn', 'transfer': 'vgg16_transfer',
+         'style': 'style_transfer', 'dream': 'deepdream', 'fast': 'fast_style_transfer',
+         'features': 'feature_visualization'}
+
+
+class Story(NamedTuple):
+    """What one, two and three processes made of the same work; Played all, but for `refused`."""
+    folder: Path
+    killed: Played          # three: digits; digits that Ctrl-C stops; these resumed, until one process is killed
+    refused: Tuple[int, str]  # exit code and stderr of one that resumes what three began
+    two: Played             # everything, and pictures until one process is killed
+    three: Played           # the digits resumed; the pictures, until Ctrl-C
+    one: Played             # everything, the pictures resumed
+
+    def run_dir(self, count, kind):
+        """Returns the Path of the run of `count` processes, or of another output folder."""
+        return (self.folder / str(count) / KINDS[kind] / 'latest').resolve()
+
+
+@pytest.fixture(scope='module')
+def story(tmp_path_factory):
+    """Plays it, in four starts: TensorFlow takes longer to start than the rest to run."""
+    folder = tmp_path_factory.mktemp('story')
+    photographs = [tiny_recipes.noise(folder / f'{number}.png', 80, 96 + 16 * number) for number in range(4)]
+    options = dict.fromkeys(KINDS, [])
+    options.update(mnist=MNIST, dream=['--content', *photographs[:2]],
+                   fast=['--content', *photographs[:2]], style=[
+                       '--content', *photographs, '--style', tiny_recipes.noise(folder / 'painting.png', 70, 50)])
+    resumed = ['--resume']
+
+    def everything(count):
+        return [[kind, str(count), options[kind], None] for kind in KINDS] + [
+            [kind, '2', ['--predict', *photographs[:3]], None] for kind in ('cifar10', 'transfer')]
+    killed = play(3, folder, ['mnist', '3', MNIST, None], ['mnist', 'stopped', MNIST, ['SIGINT', 7, 1]],
+                  ['mnist', 'stopped', MNIST + resumed, ['SIGKILL', 5, 2]])
+    with contextlib.redirect_stderr(io.StringIO()) as said, mock.patch.dict(os.environ, RECIPES_OFFLINE='1'):
+        code = mnist_convnet.main(['--data-dir', str(folder), '--output-dir', str(folder / 'stopped'), '--resume'])
+    two = play(2, folder, *everything(2), ['style', 'stopped', options['style'], ['SIGKILL', 5, 1]])
+    three = play(3, folder, ['mnist', 'stopped', MNIST + resumed, None],
+                 ['style', 'stopped', options['style'] + resumed, ['SIGINT', 1, 1]])
+    one = play(1, folder, *everything(1), ['style', 'stopped', options['style'] + resumed, None])
+    return Story(folder, killed, (code, said.getvalue()), two, three, one)
+
+
 @needs_mpi
 @pytest.mark.slow
-def test_several_processes_compute_what_one_does(tmp_path):
-    one, two, three = (train(count, tmp_path / str(count), '--augment') for count in (1, 2, 3))
+def test_several_processes_compute_what_one_does(story):
+    one, two, three = (story.run_dir(count, 'mnist') for count in (1, 2, 3))
     assert 0 < difference(one, two) < 1e-4 and 0 < difference(one, three) < 1e-4
-    assert same_bytes(two, train(2, tmp_path / 'again', '--augment'))
     metrics = [(folder / 'metrics.csv').read_text().splitlines()[-1].split(',') for folder in (one, two)]
     np.testing.assert_allclose(*[[float(cell) for cell in row] for row in metrics], rtol=1e-3)
     record = json.loads((two / 'run.json').read_text())
@@ -188,26 +283,20 @@ def test_several_processes_compute_what_one_does(tmp_path):
 
 @needs_mpi
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['cifar10', 'transfer'])
-def test_two_processes_compute_what_one_does_in_other_recipes(tmp_path, name):
-    run_dirs = []
-    for count in (1, 2):
-        code, _, err = run(count, SHARED_RECIPE, name, tmp_path / str(count))
-        assert code == 0, err
-        run_dirs += (tmp_path / str(count) / 'output').glob('*/2*')
+@pytest.mark.parametrize('kind', ['cifar10', 'transfer'])
+def test_two_processes_compute_what_one_does_in_other_recipes(story, kind):
+    run_dirs = [story.run_dir(count, kind) for count in (1, 2)]
     assert 0 < difference(*run_dirs, pattern=r'(?!.*Adam).*(W|b|kernel|bias)') < 1e-4
     features = [{path.relative_to(run_dir.parent): path.read_bytes() for path in run_dir.parent.rglob('features/*/*')}
                 for run_dir in run_dirs]
-    assert features[0] == features[1] and bool(features[0]) == (name == 'transfer')
-    pictures = [tiny_recipes.noise(tmp_path / f'{number}.png', 40, 40) for number in range(3)]
-    answers = [run(count, SHARED_RECIPE, name, tmp_path / '1', '--predict', *pictures) for count in (1, 2)]
-    assert answers[0][0] == 0 and answers[0][1].count('.png: ') == 3 and answers[0][1] == answers[1][1], answers
+    assert features[0] == features[1] and bool(features[0]) == (kind == 'transfer')
 
 
-def make(count, name, folder, *options):
-    """Makes pictures with a tiny network; returns (exit code, stdout, stderr, the run's folder)."""
-    code, out, err = run(count, SHARED_RECIPE, name, folder, *options)
-    return code, out, err, next((folder / 'output').glob('*/latest')).resolve()
+@needs_mpi
+@pytest.mark.slow
+def test_two_processes_answer_what_one_does(story):
+    of_one, of_two = ([out for _, out, _ in played.scenes[len(KINDS):][:2]] for played in (story.one, story.two))
+    assert [out.count('.png: ') for out in of_one] == [3, 3] and of_one == of_two
 
 
 def same_files(one, other):
@@ -218,87 +307,52 @@ def same_files(one, other):
     return pictures[0] == pictures[1] and rows[0] == rows[1] and len(pictures[0]) > 3 and len(rows[0]) > 3
 
 
-def photographs(folder, count=3):
-    """Writes photographs and a painting; returns the options that name them."""
-    files = [tiny_recipes.noise(folder / f'{number}.png', 80, 96 + 16 * number) for number in range(count)]
-    return ['--content', *files, '--style', tiny_recipes.noise(folder / 'painting.png', 70, 50)]
-
-
 @needs_mpi
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['style', 'dream', 'fast', 'features'])
-def test_processes_share_out_what_one_makes(tmp_path, name):
-    options = {'style': photographs(tmp_path), 'dream': photographs(tmp_path)[:4],
-               'fast': photographs(tmp_path)[:4]}.get(name, [])
-    (code, out, err, one), (_, out_of_two, _, two) = (
-        make(count, name, tmp_path / str(count), *options) for count in (1, 2))
-    assert code == 0, err
-    assert same_files(one, two) and out_of_two.count('this run: ') == out.count('this run: ') == 1
+@pytest.mark.parametrize('kind', ['style', 'dream', 'fast', 'features'])
+def test_processes_share_out_what_one_makes(story, kind):
+    one, two = (story.run_dir(count, kind) for count in (1, 2))
+    assert same_files(one, two)
     records = [json.loads((run_dir / 'run.json').read_text()) for run_dir in (one, two)]
     assert records[1]['processes'] == 2 and len(records[0]['results']) == len(records[1]['results'])
-    for kind, field in (('pictures', 'name'), ('tiles', 'file')):
-        assert [row[field] for row in records[0].get(kind, [])] == [row[field] for row in records[1].get(kind, [])]
-
-
-@needs_mpi
-@pytest.mark.parametrize('recipe, options, message', [
-    ('style_transfer', [], 'one picture runs as one process, not as 2; start it without mpirun'),
-    ('deepdream', ['--frames', '2'], 'a film runs as one process, not as 2; start it without mpirun')])
-def test_what_cannot_be_split_is_refused_in_one_line(tmp_path, recipe, options, message):
-    code, out, err = run(2, RECIPES / f'{recipe}.py', '--output-dir', tmp_path, *options)
-    assert code == 2 and out == '' and message in err and err.count(f'{recipe}.py: error') == 1
-    assert not list(tmp_path.iterdir())
+    for rows, field in (('pictures', 'name'), ('tiles', 'file')):
+        assert [row[field] for row in records[0].get(rows, [])] == [row[field] for row in records[1].get(rows, [])]
+    for played in (story.one, story.two):
+        code, out, err = played.scenes[list(KINDS).index(kind)]
+        assert (code, out.count('this run: ')) == (0, 1), err
 
 
 @needs_mpi
 @pytest.mark.slow
-def test_pictures_that_one_of_three_processes_leaves_are_made_by_two_and_by_one(tmp_path):
-    options = [*photographs(tmp_path, 5), '--iterations', '60']
-    code, _, err, whole = make(1, 'style', tmp_path / 'whole', *options)
-    assert code == 0, err
-    folder = tmp_path / 'stopped'
-    for count, number in ((3, signal.SIGKILL), (2, signal.SIGINT)):
-        before = {path: path.stat().st_mtime for path in folder.rglob('checkpoint-*.npz')}
-        process = start(count, SHARED_RECIPE, 'style', folder, *options, *['--resume'] * (count == 2))
-        while not any(path.stat().st_mtime != before.get(path) for path in folder.rglob('checkpoint-*.npz')):
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        os.kill(int(subprocess.run(['pgrep', '-n', '-P', str(process.pid)], stdout=subprocess.PIPE).stdout), number)
-        ended = time.monotonic()
-        _, err = process.communicate(timeout=60)
-        assert process.returncode and time.monotonic() - ended < 10
-        assert 'results' not in json.loads(next((folder / 'output').glob('*/latest/run.json')).read_text())
-    assert err.count('style_transfer.py: ') == 1 and 'interrupted: after ' in err and 'mpirun -n 2' in err, err
-    code, _, err, run_dir = make(1, 'style', folder, *options, '--resume')
-    assert code == 0, err
-    assert same_files(run_dir, whole) and not list(run_dir.glob('checkpoint-*.npz'))
+def test_one_of_three_ends_all_and_the_run_resumes(story):
+    code, _, err = story.killed.scenes[1]
+    assert code == 130 and err.count('mnist_convnet.py: ') == 1, err
+    assert 'mnist_convnet.py: interrupted: step 8 of 20 is saved. Resume with: mpirun -n 3 ' in err
+    assert story.killed.code and 0 < story.killed.seconds < 10
+    code, err = story.refused
+    assert code == 2 and err.count('mnist_convnet.py: ') == 1, err
+    assert 'processes: 3; 1 would sum in another order' in err and 'mpirun -n 3' in err
+    assert same_bytes(story.run_dir('stopped', 'mnist'), story.run_dir(3, 'mnist'))
 
 
 @needs_mpi
 @pytest.mark.slow
-@pytest.mark.parametrize('number, seconds', [(signal.SIGKILL, 10), (signal.SIGINT, 10)])
-def test_one_of_three_ends_all_and_the_run_resumes(tmp_path, number, seconds):
-    whole = train(3, tmp_path / 'whole')
-    folder = tmp_path / 'killed'
-    folder.mkdir()
-    process = start(3, RECIPES / 'mnist_convnet.py', '--data-dir', folder, '--output-dir', folder / 'output', '--steps',
-                    20, '--batch-size', 50, '--validate-every', 5, '--threads', 1)
-    state = folder / 'output' / 'mnist_convnet' / 'latest' / 'checkpoints' / 'state.json'
-    while not state.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    last = int(subprocess.run(['pgrep', '-n', '-P', str(process.pid)], stdout=subprocess.PIPE).stdout)
-    os.kill(last, number)
-    ended = time.monotonic()
-    _, err = process.communicate(timeout=60)
-    assert process.returncode and time.monotonic() - ended < seconds
-    if number == signal.SIGINT:
-        assert re.search(r'mnist_convnet.py: interrupted: step \d+ of 20 is saved. Resume with: mpirun -n 3 ', err), err
-        assert err.count('mnist_convnet.py: ') == 1
-    refused = run(2, RECIPES / 'mnist_convnet.py', '--data-dir', folder, '--output-dir', folder / 'output', '--resume')
-    assert refused[0] == 2 and refused[2].count('mnist_convnet.py: error: ') == 1
-    assert 'processes: 3; 2 would sum in another order' in refused[2] and 'mpirun -n 3' in refused[2]
-    assert same_bytes(train(3, folder, '--resume'), whole)
+def test_pictures_that_one_of_two_processes_leaves_are_made_by_three_and_by_one(story):
+    assert story.two.code and 0 < story.two.seconds < 10
+    code, _, err = story.three.scenes[1]
+    assert code == 130 and err.count('style_transfer.py: ') == 1, err
+    assert 'interrupted: after ' in err and 'mpirun -n 3' in err and 0 < story.three.seconds < 30
+    code, _, err = story.one.scenes[-1]
+    assert code == 0, err
+    run_dir = story.run_dir('stopped', 'style')
+    assert same_files(run_dir, story.run_dir(1, 'style')) and not list(run_dir.glob('checkpoint-*.npz'))
+
+
+@needs_mpi
+def test_what_cannot_be_split_is_refused_in_one_line(tmp_path):
+    code, out, err = run(2, RECIPES / 'deepdream.py', '--output-dir', tmp_path, '--frames', '2')
+    assert code == 2 and out == '' and err.count('deepdream.py: error') == 1
+    assert 'a film runs as one process, not as 2; start it without mpirun' in err and not list(tmp_path.iterdir())
 
 
 @needs_mpi

@@ -280,8 +280,8 @@ def run(module, argv, out, err, stop=None, limit=None, draws=True):
         os._exit(code)
 
 
-def stop_after(number, steps):
-    """Sends this process a signal after so many steps of whatever the recipe does."""
+def stop_after(number, steps, note=None):
+    """Sends this process a signal after so many steps of whatever the recipe does; makes the file `note` before."""
     from common.progress import Progress
     update, done = Progress.update, []
 
@@ -290,6 +290,8 @@ def stop_after(number, steps):
         if self.unit in ('step', 'iteration', 'frame', 'picture'):
             done.append(self)
             if len(done) == steps:
+                if note:
+                    note.touch()
                 os.kill(os.getpid(), number)
     Progress.update = update_and_stop
 

@@ -27,16 +27,16 @@ from common import files, session
 from common.errors import InputError, UnavailableError
 from common.session import tf
 
-# What launchers tell a process: how many there are, its number, its number on its machine; Open MPI, MPICH and Intel
-# MPI, Slurm. (SLURM_NTASKS is set for a script of sbatch, too, which is one process.)
+# What launchers tell a process: how many there are, its number; Open MPI, MPICH and Intel MPI, Slurm. (SLURM_NTASKS is
+# set for a script of sbatch, too, which is one process.)
 _SIZES = 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'SLURM_STEP_NUM_TASKS'
 _RANKS = 'OMPI_COMM_WORLD_RANK', 'PMI_RANK', 'SLURM_PROCID'
-_LOCAL_RANKS = 'OMPI_COMM_WORLD_LOCAL_RANK', 'MPI_LOCALRANKID', 'SLURM_LOCALID'
 _GPUS = Path('/proc/driver/nvidia/gpus')  # of this machine, a folder each
 SECONDS_FOR_THE_FIRST = 3.0  # that another process gives process 0 to say what is wrong with all of them
 _RESUMED = 'run.json', 'metrics.csv', 'checkpoints/state.json'  # what the others need of a run that is resumed
 _SCRATCH, _SECONDS_TO_LOCK = 'recipes-process-', 60  # a temporary folder's name; more than its lock takes to come
-_MOVING = 'moving_mean', 'moving_variance'  # variables of batch normalization
+_MEMORY = Path('/dev/shm')  # whose files are memory, on Linux
+_LINE = 16  # numbers of a cache line, where every piece begins
 
 
 class _Processes:
@@ -82,12 +82,21 @@ def join():
             raise SystemExit(3)  # the first says it
         raise UnavailableError(f'started as {count} processes, but {why}; see docs/mpi.md, or start one process')
     _Processes.world, _Processes.rank, _Processes.size = mpi.COMM_WORLD, mpi.COMM_WORLD.rank, count
-    gpus = len(list(_GPUS.iterdir())) if _GPUS.is_dir() else 0
-    if gpus and 'CUDA_VISIBLE_DEVICES' not in os.environ:
-        os.environ['CUDA_VISIBLE_DEVICES'] = str(_of_launcher(_LOCAL_RANKS, 0) % gpus)
+    _take_a_card()
     if _Processes.rank:
         _Processes.stderr = sys.stderr
         sys.stdout = sys.stderr = open(os.devnull, 'w')
+
+
+def _take_a_card():
+    """Leaves this process one card of its machine, or of those that CUDA_VISIBLE_DEVICES names, as Slurm has it."""
+    cards = list(map(str, range(len(list(_GPUS.iterdir())) if _GPUS.is_dir() else 0)))
+    if 'CUDA_VISIBLE_DEVICES' in os.environ:
+        cards = os.environ['CUDA_VISIBLE_DEVICES'].split(',')
+    if cards:
+        near = _Processes.world.Split_type(importlib.import_module('mpi4py.MPI').COMM_TYPE_SHARED)
+        os.environ['CUDA_VISIBLE_DEVICES'] = cards[near.rank % len(cards)]
+        near.Free()
 
 
 def _of_launcher(names, default):
@@ -303,70 +312,67 @@ def broadcast_variables(sess):
                 variable.load(value, sess)
 
 
-# ---- Training ----
+# ---- Sums ----
 
-def draw(shape, seed):
-    """Draws random numbers in [0, 1) for a part of a batch: the rows of those that the whole batch has in one process.
-
-    A stateless draw of more begins with the same numbers. TensorFlow 1.15 seeds the initializers that come after by
-    the number of operations before them: several processes take as many as one.
-
-    Args:
-      shape: int32 [2], rows and columns of this process's part.
-      seed: int32 [2].
-
-    Returns:
-      float32 [rows, columns].
-    """
-    if size() == 1:
-        return tf.random.stateless_uniform(shape, seed)
-    # a row of each process side by side
-    whole = tf.raw_ops.StatelessRandomUniform(shape=shape * [1, size()], seed=seed)
-    return tf.split(whole, size(), axis=1)[rank()]
+def take_step(value):
+    """Takes a step together: returns what each process gives, a list; all learn whether one was asked to stop."""
+    values, stops = zip(*_Processes.world.allgather((value, _Processes.stop_wanted)))
+    _Processes.end_agreed = any(stops)
+    return values
 
 
-def average(gradients, figures, labels):
-    """Averages over the whole batch what each process has computed of its part; in one process nothing is added.
+class Summation:
+    """Sums float32 numbers over all processes, always in their order: each process adds up one piece for all.
 
-    Everything goes in one buffer, and is summed in the order of the processes. The moving averages of batch
-    normalization, which normalizes each part by itself, are averaged, too.
+    Processes of one machine read each other's numbers where they lie; between machines the pieces are sent.
 
     Args:
-      gradients: list of (tensor, variable), means over the part, as optimizers take them.
-      figures: sequence of float32 [], means over the part.
-      labels: int64 [part of the batch].
+      length: int, how many numbers; the same in every process.
 
-    Returns:
-      (list of (tensor, variable), list of float32 []).
+    Attributes:
+      mine: float32 [at least length], where this process puts its numbers.
+      total: float32 [at least length], the sums; what is written there later, others may read.
     """
-    if size() == 1:
-        return gradients, figures
-    gradients = [(gradient, variable) for gradient, variable in gradients if gradient is not None]
-    moving = [variable for variable in tf.global_variables() if variable.op.name.split('/')[-1] in _MOVING]
-    count = tf.cast(tf.shape(labels), tf.float32)
-    before = [gradient for gradient, _ in gradients]
-    with tf.name_scope('average'), tf.control_dependencies(before + tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
-        tensors = before + list(figures) + [variable.read_value() for variable in moving]
-        flat = tf.concat([count * tf.reshape(tensor, [-1]) for tensor in tensors] + [count], axis=0)
-        *means, count = tf.split(tf.py_func(_sum, [flat], tf.float32),
-                                 [tensor.shape.num_elements() for tensor in tensors] + [1])
-        means = [tf.reshape(mean / count, tensor.shape) for mean, tensor in zip(means, tensors)]
-        with tf.control_dependencies([variable.assign(mean) for variable, mean in
-                                      zip(moving, means[len(means) - len(moving):])]):
-            averaged = [(tf.identity(mean), variable) for mean, (_, variable) in zip(means, gradients)]
-    return averaged, means[len(gradients):len(means) - len(moving)]
 
+    def __init__(self, length):
+        piece = -(-length // (_LINE * size())) * _LINE
+        memory = self._share([size() + 1, size(), piece])
+        self._shared = memory is not None
+        if self._shared:
+            self._sent, self._received, self._total = memory[rank()], memory[:-1, rank()], memory[-1]
+        else:
+            self._sent, self._received, self._total = np.zeros([3, size(), piece], np.float32)
+        self.mine, self.total = self._sent.ravel(), self._total.ravel()
 
-def _sum(flat):
-    """Sums a float32 [n] over all processes: each adds up one piece, in the order of the processes, for all."""
-    pieces = np.zeros([size(), -(-(len(flat) + 1) // size())], np.float32)
-    pieces.ravel()[:len(flat)] = flat
-    pieces.ravel()[len(flat)] = _Processes.stop_wanted
-    received = np.empty_like(pieces)
-    _Processes.world.Alltoall(pieces, received)
-    total = received[0]
-    for one in received[1:]:
-        total += one
-    _Processes.world.Allgather(total, pieces)
-    _Processes.end_agreed = bool(pieces.ravel()[len(flat)])
-    return pieces.ravel()[:len(flat)]
+    @staticmethod
+    def _share(shape):
+        """Returns memory that all processes see, float32; None where they do not, or there is not enough."""
+        file = path = memory = None
+        with contextlib.suppress(OSError):
+            if not rank():
+                file = tempfile.NamedTemporaryFile(dir=str(_MEMORY))
+                os.posix_fallocate(file.fileno(), 0, 4 * int(np.prod(shape)))
+                path = file.name
+        path = from_first(path)
+        with contextlib.suppress(OSError):
+            if path:
+                memory = np.asarray(np.memmap(path, np.float32, 'r+', shape=tuple(shape)))
+        all_see_it = all(_Processes.world.allgather(memory is not None))
+        if file:
+            file.close()  # removes it; the memory lasts as long as the processes
+        return memory if all_see_it else None
+
+    def add_up(self):
+        """Adds up what all have put into `mine`."""
+        if self._shared:
+            _Processes.world.Barrier()
+        else:
+            _Processes.world.Alltoall(self._sent, self._received)
+        own = self._total[rank()]
+        np.add(self._received[0], self._received[1], out=own)
+        for one in self._received[2:]:
+            own += one
+        if self._shared:
+            _Processes.world.Barrier()
+        else:
+            _Processes.world.Allgather(own.copy(), self._total)

@@ -8,8 +8,8 @@ Source: K. Jordan et al. 2024, Muon: an optimizer for hidden layers in neural ne
 """
 import numpy as np
 
-from common import parallel
 from common.session import tf
+from training import shared_steps
 
 COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the polynomial a x + b x³ + c x⁵ that takes (0, 1] to about 1
 
@@ -59,7 +59,7 @@ def minimize(loss, global_step, rate, filters, others, *, figures=(), labels=Non
       (tf.Operation, the figures).
     """
     variables = filters + [variable for variable, _, _ in others]
-    pairs, figures = parallel.average(list(zip(tf.gradients(loss, variables), variables)), figures, labels)
+    pairs, figures = shared_steps.average(list(zip(tf.gradients(loss, variables), variables)), figures, labels)
     gradients = [gradient for gradient, _ in pairs]
     updates = []
     # The averages of batch normalization, and the gradients, belong to the weights before the step.

@@ -1,8 +1,8 @@
 """What resumes with the step: learning rates, dropout; and weight decay, class weights."""
 import numpy as np
 
-from common import parallel
 from common.session import tf
+from training import shared_steps
 
 
 def cosine(step, num_steps, peak, warmup_steps=0):
@@ -39,11 +39,11 @@ def minimize_with_decay(loss, optimizer, global_step, decay=None, figures=(), la
       labels: int64 [part of the batch], for their number.
 
     Returns:
-      (tf.Operation, the figures, means over the whole batch; see parallel.average).
+      (tf.Operation, the figures, means over the whole batch; see shared_steps.average).
 
     Source: Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2.
     """
-    gradients, figures = parallel.average(optimizer.compute_gradients(loss), figures, labels)
+    gradients, figures = shared_steps.average(optimizer.compute_gradients(loss), figures, labels)
     kernels = [variable for variable in tf.trainable_variables() if variable.shape.ndims > 1 and decay is not None]
     # The averages of batch normalization, and the gradients, belong to the weights before the step.
     before = [gradient for gradient, _ in gradients] + tf.get_collection(tf.GraphKeys.UPDATE_OPS)
@@ -70,7 +70,7 @@ def dropout(layer, keep_prob, seed):
     Source: Srivastava et al. 2014, Dropout, Journal of Machine Learning Research 15.
     """
     with tf.name_scope('dropout'):
-        kept = parallel.draw(tf.shape(layer), seed) < keep_prob
+        kept = shared_steps.draw(tf.shape(layer), seed) < keep_prob
         kept.set_shape(layer.shape)
         return layer * tf.cast(kept, tf.float32) / keep_prob
 
