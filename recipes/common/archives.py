@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from common import files
 from common.errors import InputError
+from common.file_kinds import name_kind
 
 CHUNK = 1 << 20  # bytes
 MAX_FILES = 100000
@@ -117,11 +118,21 @@ def _damage_named(archive):
     except InputError as error:
         raise InputError(f'{archive}: {error}')
     except (EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, ValueError, RuntimeError) as error:
-        raise InputError(f'{archive}: truncated or damaged ({error}); get it again')  # RuntimeError: encrypted
+        raise InputError(f'{archive}: {_what_is_wrong(archive, error)}')
     except OSError as error:
         if error.errno:  # the disk's; the errors of the gzip module have no number
             raise
-        raise InputError(f'{archive}: truncated or damaged ({error}); get it again')
+        raise InputError(f'{archive}: {_what_is_wrong(archive, error)}')
+
+
+def _what_is_wrong(archive, error):
+    if isinstance(error, RuntimeError) and 'encrypted' in str(error):
+        return 'encrypted; unpack it yourself, with its password'
+    with archive.open('rb') as file:
+        head = file.read(1000)
+    kind = None if head.startswith((b'PK', b'\x1f\x8b')) else name_kind(head)
+    expected = 'a zip' if archive.name.lower().endswith(ZIP_ENDINGS) else 'a tar or gzip'
+    return (f'{kind}, in place of {expected} archive' if kind else f'truncated or damaged ({error})') + '; get it again'
 
 
 def _parts(name):

@@ -171,9 +171,19 @@ def test_damaged_archives(tmp_path, folder, name, damage):
     else:
         data = b'<html>not found</html>' * 100 if damage == 'garbage' else b''
     archive.write_bytes(bytes(data))
-    with pytest.raises(InputError, match='a.*truncated or damaged'):
+    with pytest.raises(InputError, match='a.*(truncated or damaged|a web page.* in place of)'):
         unpack(archive, folder, max_bytes=1 << 20)
     assert everything_in(folder) == []
+
+
+@pytest.mark.parametrize('head, kind', [
+    (b'Rar!\x1a\7\0', 'a RAR archive'), (b"7z\xbc\xaf'\x1c", 'a 7-Zip archive'),
+    (b'version https://git-lfs', 'a Git LFS pointer')])
+@pytest.mark.parametrize('name, expected', [('a.zip', 'a zip'), ('a.tar', 'a tar or gzip'), ('a.tgz', 'a tar or gzip')])
+def test_what_is_another_kind_of_file_is_called_so(tmp_path, folder, name, expected, head, kind):
+    (tmp_path / name).write_bytes(head + bytes(1000))
+    with pytest.raises(InputError, match=f'{name}: {kind}.*, in place of {expected} archive; get it again'):
+        unpack(tmp_path / name, folder, max_bytes=1 << 20)
 
 
 def test_an_encrypted_zip(tmp_path, folder):
@@ -182,7 +192,7 @@ def test_an_encrypted_zip(tmp_path, folder):
     data[6] |= 1
     data[data.index(b'PK\x01\x02') + 8] |= 1  # the flag "encrypted", in the header and in the directory
     archive.write_bytes(bytes(data))
-    with pytest.raises(InputError, match='damaged .*password'):
+    with pytest.raises(InputError, match='a.zip: encrypted; unpack it yourself, with its password$'):
         unpack(archive, folder, max_bytes=1000)
 
 

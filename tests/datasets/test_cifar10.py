@@ -195,7 +195,7 @@ def test_an_archive_without_one_batch(small_set, tmp_path):
     (lambda content: content[:len(content) // 2], 'truncated or damaged ('),
     (lambda content: content[:-4], 'truncated or damaged ('),
     (lambda content: b'', 'truncated or damaged ('),
-    (lambda content: b'<!DOCTYPE html>' * 100, 'truncated or damaged ('),
+    (lambda content: b'<!DOCTYPE html>' * 100, 'a web page, such as a failed download leaves behind, in place of'),
     (lambda content: content[:-8] + bytes([content[-8] ^ 1]) + content[-7:], 'truncated or damaged (CRC check failed'),
     (lambda content: content[:90000] + bytes(9) + content[90009:], 'data_batch_2: not the published images and labels'),
 ], ids=['half', 'end cut off', 'empty', 'web page', 'checksum', 'pixels'])
