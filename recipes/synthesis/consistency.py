@@ -93,7 +93,7 @@ def look_back(new, earlier):
         flow, certain = reliable_flow(old, new)
         if certain.mean() >= LEAST_COVERED:
             added = np.maximum(certain[..., np.newaxis] - weight, 0)
-            target += added * motion.warp(painted, flow, order=3)
+            target += added * motion.warp(painted, flow, order=5)
             weight += added
     return Past(target=target, weight=weight) if weight.any() else None
 

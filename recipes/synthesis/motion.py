@@ -41,7 +41,7 @@ def warp(image, motion, order=1):
       image: float32 [height, width] or [height, width, channels].
       motion: float32 [2, height, width].
       order: int, 1 for linear interpolation, 3 for cubic splines, with which an image that is warped again and again
-        stays sharp.
+        stays sharp, 5 for splines that keep the finest strokes, too.
 
     Returns:
       float32 of the image's shape and within its range.

@@ -10,7 +10,7 @@ from synthesis import color, consistency, motion
 from synthesis.frames import VideoSource
 from synthesis.sizes import Scale, plan_scales
 
-TEMPORAL_WEIGHT = 500.0
+TEMPORAL_WEIGHT = 300.0
 FRAME_SHARE = 0.3  # of the iterations: what a frame takes that starts from the one before
 COLUMNS = ('frame', 'seconds', 'iterations', 'cut', 'total', 'content', 'style', 'temporal')
 
