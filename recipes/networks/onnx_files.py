@@ -4,7 +4,7 @@ import numpy as np
 from common import files
 from common.errors import InputError
 
-MAX_FIELDS = 10 ** 6   # a VGG-19's has some thousand; an empty one of two bytes takes a hundred when it is read
+MAX_FIELDS = 10 ** 5   # a VGG-19's has some thousand; an empty one of two bytes takes a hundred when it is read
 MAX_BYTES = 2 ** 24  # of a file that `read` takes; the largest of the style networks' has 2.6 million
 
 
@@ -49,6 +49,8 @@ def _varint(content, place):
     """Reads a number of 7 bits a byte; returns (int, where it ends)."""
     value = shift = 0
     while content[place] & 0x80:
+        if shift > 63:
+            raise ValueError('a number of more than 64 bits')
         value |= (content[place] & 0x7f) << shift
         place, shift = place + 1, shift + 7
     return value | content[place] << shift, place + 1
