@@ -21,6 +21,7 @@ MAX_ARRAY_BYTES = 2 ** 26  # of a kernel; VGG's largest have 9 million
 CHUNK = 1 << 20  # bytes
 MAT_HEADER_BYTES, MAT_MATRIX, MAT_COMPRESSED = 128, 14, 15  # of MATLAB's version 5
 MAT_LISTS, MAT_TEXT = (1, 2, 3), 4  # classes of matrices: cells, structs, objects; texts
+MAX_HDF5_DEPTH = 30  # groups in groups; Keras has six
 MAX_MAT_LISTS, MAX_MAT_ELEMENTS = 1000, 10 ** 5  # VGG-19 has a tenth of either
 
 
@@ -169,6 +170,8 @@ def _read_keras(path):
                 raise InputError('an HDF5 file with links to other files, which are not followed')
 
     def visit(name, item):
+        if name.count('/') > MAX_HDF5_DEPTH:  # HDF5 finds each from the top
+            raise InputError('an HDF5 file with groups in groups, deeper than any of Keras')
         if isinstance(item, h5py.Group):
             check_links(item)
         elif isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):

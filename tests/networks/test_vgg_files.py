@@ -239,6 +239,12 @@ def test_hdf5_with_links_to_other_files_is_refused(tmp_path, place):
     assert 'with links to other files' in refusal_of(tmp_path / 'linked.h5')
 
 
+def test_hdf5_that_is_deep_is_refused_in_time(tmp_path):
+    with h5py.File(str(tmp_path / 'deep.h5'), 'w') as file:
+        file.create_group('/'.join('a' * 500))
+    assert 'deeper than any of Keras' in refusal_of(tmp_path / 'deep.h5')
+
+
 def test_hdf5_that_unpacks_to_terabytes_is_refused(tmp_path):
     with h5py.File(str(tmp_path / 'vast.h5'), 'w') as file:
         file.create_dataset('block1_conv1/kernel:0', (3, 3, 2 ** 20, 2 ** 20), np.float32, chunks=(3, 3, 8, 8))
