@@ -608,7 +608,7 @@ def test_not_a_number_keeps_the_frames(dreams, picture, run_dir, monkeypatch, ca
     (['--content', '{picture}', '--mask', 'none.png'], 'none.png: no such file'),
     (['--content', '{picture}', '--guide', '{labels}'], 'not a picture'),
     (['--content', '{picture}', '--guide', '{picture}', '--objective', 'mixed4c:1'], '--guide needs whole layers'),
-    (['--content', '{picture}', '--labels', 'none.txt', '--objective', 'softmax2:hen'], 'none.txt: cannot be read'),
+    (['--content', '{picture}', '--labels', 'none.txt', '--objective', 'softmax2:hen'], 'none.txt: no such file'),
     (['--content', '{picture}', '--labels', '{text}'], 'no layer of the graph has a channel for each of its 3'),
     (['--content', '{picture}', '--steps', '1,2,3'], '3 numbers for 2 octaves'),
     (['--content', '{picture}', '--steps', '0'], '0 given, expected a whole number of at least 1'),
