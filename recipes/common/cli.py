@@ -51,7 +51,7 @@ def exit_codes(main):
                 sys.stdout.flush()
                 lost = outputs[0].error
                 if lost and not code:
-                    code = _end(name, 'error', f'cannot write to stdout ({lost.strerror}); the results are saved', 3)
+                    code = _end(name, 'error', f'cannot write to stdout ({lost.strerror}); nothing else went wrong', 3)
             return parallel.end(code)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end

@@ -387,7 +387,7 @@ def test_a_long_step_looks_at_the_request_to_stop():
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
 @pytest.mark.parametrize('shell, code, said', [
-    ('>/dev/full', 3, 'cannot write to stdout (No space left on device); the results are saved'),
+    ('>/dev/full', 3, 'cannot write to stdout (No space left on device); nothing else went wrong'),
     ('2>/dev/full', 0, ''),
     ('>&-', 0, ''), ('2>&-', 0, ''), ('<&- >&- 2>&-', 0, '')])
 def test_what_is_printed_can_be_lost_the_work_cannot(tmp_path, shell, code, said):
