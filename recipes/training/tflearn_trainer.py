@@ -54,7 +54,7 @@ def fit(build_model, data, num_epochs, batch_size, seed, run_id, metrics_path, q
         tf.set_random_seed(seed)
         with session.without_noise():
             model = build_model()
-        tflearn.data_flow.FeedDictFlow.clear_queues = _clear_queues
+        _mend(tflearn.data_flow.FeedDictFlow)
         seed_all(seed)
         try:
             with contextlib.redirect_stdout(nowhere), cli.stop_requested() as stop:
@@ -69,12 +69,18 @@ def fit(build_model, data, num_epochs, batch_size, seed, run_id, metrics_path, q
             model.trainer.close_session()
 
 
-def _clear_queues(flow):
-    """Empties a FeedDictFlow at its end; tflearn's own waits forever if a thread takes the last item before it can."""
-    for waiting in (flow.feed_dict_queue, flow.batch_ids_queue):
-        with contextlib.suppress(queue.Empty):
-            while True:
-                waiting.get_nowait()
+def _mend(flow_class):
+    """Takes two races between its threads out of tflearn's FeedDictFlow."""
+    def clear_queues(flow):  # tflearn's own waits forever if a thread takes the last item before it can
+        for waiting in (flow.feed_dict_queue, flow.batch_ids_queue):
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    waiting.get_nowait()
+
+    def shuffle_samples(flow):  # not in place: batches that wait are parts of the order before
+        flow.index_array = np.random.permutation(flow.index_array)
+
+    flow_class.clear_queues, flow_class.shuffle_samples = clear_queues, shuffle_samples
 
 
 def _check_weights(weights):

@@ -47,6 +47,35 @@ def test_a_training_writes_its_epochs_down_and_prints_no_line_of_tflearns(tmp_pa
     assert (tmp_path / 'tensorboard' / 'points').is_dir()
 
 
+def test_the_same_seed_takes_the_same_batches_and_gives_the_same_weights(tmp_path, monkeypatch):
+    points = np.random.RandomState(0).uniform(0, 255, (40, 2)).astype(np.float32)
+    data = argparse.Namespace(train_images=points, train_labels=(points.sum(axis=1) > 255).astype(int),
+                              validation_images=points[:4], validation_labels=np.arange(4) % 2, class_names=('a', 'b'))
+    batches, take = [], tflearn.data_flow.FeedDictFlow.retrieve_data
+
+    def retrieve_data(flow, batch_ids):
+        time.sleep(0.002)  # so that epochs are shuffled while batches wait
+        if flow.n_samples == 40:
+            batches.append(batch_ids.tolist())
+        return take(flow, batch_ids)
+
+    def build_model():
+        layer = tflearn.fully_connected(tflearn.input_data([None, 2]), 2, activation='softmax')
+        return tflearn.DNN(tflearn.regression(layer, optimizer='sgd', learning_rate=4.0),
+                           tensorboard_dir=str(tmp_path / 'tensorboard'))
+
+    monkeypatch.setattr(tflearn.data_flow.FeedDictFlow, 'retrieve_data', retrieve_data)
+    weights, taken = [], []
+    for seed in (0, 0, 1):
+        batches.clear()
+        fitted = tflearn_trainer.fit(build_model, data, 5, 10, seed, 'points', tmp_path / 'metrics.csv', True)
+        weights.append(fitted['FullyConnected/W'].tobytes())
+        taken.append(batches[:20])
+        assert sorted(sum(batches[:4], [])) == list(range(40))  # the first epoch takes each once
+    assert taken[0] == taken[1] != taken[2]
+    assert weights[0] == weights[1] != weights[2]
+
+
 def test_a_loss_that_is_no_number_is_an_error(tmp_path):
     points, labels = np.ones([20, 2], np.float32), np.arange(20) % 2
     data = argparse.Namespace(train_images=points, train_labels=labels, validation_images=points * np.nan,
