@@ -104,10 +104,15 @@ def load_labels(path):
 def are_logits_of(shape, labels):
     """Tells whether a layer of this TensorShape, [batch, channels], can have a channel for each class of a list.
 
-    Lists begin with a class for nothing ('background', 'dummy') that some networks lack, and some layers have a few
-    channels more than there are names: 1,008 for 1,001 in inception5h.
+    The first may be for nothing, see labels_of_channels, and some layers have a few channels more than there are names:
+    1,008 for 1,001 in inception5h.
     """
     return shape.rank == 2 and len(labels) - 1 <= shape.as_list()[-1] <= 1.01 * len(labels)
+
+
+def labels_of_channels(labels, num_channels):
+    """Returns a list of labels without its first, for nothing ('background', 'dummy'), where the network lacks that."""
+    return labels[1:] if len(labels) == num_channels + 1 else labels
 
 
 def find_labels(graph_path):

@@ -138,10 +138,8 @@ def _find_class(objective, shape, labels):
         everywhere = ' at every position' if shape.rank != 2 else ''
         raise InputError(f'--objective {text}: the channel {name!r} is not a number, and {layer} is no layer of '
                          f'classes: it has {num_channels} channels{everywhere}, for {len(labels)} labels')
-    if len(labels) == num_channels + 1:  # of the class for nothing
-        labels = labels[1:]
     numbers = {}
-    for number, label in enumerate(labels):
+    for number, label in enumerate(inception.labels_of_channels(labels, num_channels)):
         for synonym in [label] + label.split(','):
             numbers.setdefault(synonym.strip().lower(), number)
     if name.lower() not in numbers:

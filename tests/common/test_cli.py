@@ -61,6 +61,15 @@ def test_success_is_0_and_a_bug_keeps_its_traceback():
         cli.exit_codes(lambda argv=None: 1 / 0)([])
 
 
+def run_recipe(tmp_path, source):
+    """Runs a program's text as recipe.py; returns (exit code, stdout, stderr)."""
+    path = tmp_path / 'recipe.py'
+    path.write_text(source)
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True,
+                          env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)))
+    return done.returncode, done.stdout, done.stderr
+
+
 @pytest.mark.usefixtures('terminal')
 @pytest.mark.parametrize('error, code, last_line', [
     ('KeyboardInterrupt', 130, 'recipe.py: interrupted: nothing was saved'),
@@ -68,18 +77,15 @@ def test_success_is_0_and_a_bug_keeps_its_traceback():
     ('SystemExit(os.kill(os.getpid(), signal.SIGHUP))', 130, 'recipe.py: interrupted: nothing was saved'),
     ('ZeroDivisionError', 1, 'ZeroDivisionError')])
 def test_ctrl_c_during_the_imports_is_one_line(tmp_path, error, code, last_line):
-    (tmp_path / 'recipe.py').write_text(f'import os, signal\nimport common\nraise {error}')
-    done = subprocess.run([sys.executable, str(tmp_path / 'recipe.py')], stderr=subprocess.PIPE,
-                          env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)), text=True)
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (code, last_line)
-    assert (done.stderr.count('\n') == 1) == (code == 130)
+    ended, _, err = run_recipe(tmp_path, f'import os, signal\nimport common\nraise {error}')
+    assert (ended, err.splitlines()[-1]) == (code, last_line)
+    assert (err.count('\n') == 1) == (code == 130)
 
 
 @pytest.mark.usefixtures('terminal')
 @pytest.mark.parametrize('then', ['cli.stop_requested().__enter__()', 'session.keras.layers'])
 def test_a_signal_that_an_import_swallows_ends_the_recipe_after_it(tmp_path, then):
-    path = tmp_path / 'recipe.py'
-    path.write_text(f"""import os, signal, sys
+    assert run_recipe(tmp_path, f"""import os, signal, sys
 from common import cli, session
 def swallow():
     try:
@@ -93,17 +99,12 @@ def main(argv=None):
     {then}
     print('it goes on')
 sys.exit(main())
-""")
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True,
-                          env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)))
-    assert (done.returncode, done.stdout) == (130, '')
-    assert done.stderr == 'recipe.py: interrupted: nothing was saved\n'
+""") == (130, '', 'recipe.py: interrupted: nothing was saved\n')
 
 
 @pytest.mark.usefixtures('terminal')
 def test_a_signal_while_an_object_is_deleted_ends_the_recipe_after_that(tmp_path):
-    path = tmp_path / 'recipe.py'
-    path.write_text("""import logging, os, signal, sys, time
+    assert run_recipe(tmp_path, """import logging, os, signal, sys, time
 from common import cli
 class Graph:
     def __del__(self):
@@ -118,11 +119,7 @@ def main(argv=None):
     time.sleep(30)
     print('it goes on')
 sys.exit(main())
-""")
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True,
-                          env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)))
-    assert (done.returncode, done.stdout) == (130, 'closed\n')
-    assert done.stderr == 'recipe.py: interrupted: nothing was saved\n'
+""") == (130, 'closed\n', 'recipe.py: interrupted: nothing was saved\n')
 
 
 @pytest.mark.parametrize('body', ['print("x" * 100000, flush=True)', 'print("x")', 'cli.make_parser("x").print_help()'])
