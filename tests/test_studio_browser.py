@@ -105,7 +105,7 @@ def test_a_person_dreams_cancels_reloads_and_resumes(served, browser, tmp_path):
     browser.open(f'http://{served.host}/')
     browser.run('document.querySelector("#form-dream").closest("details").open = true')
     browser.type('#dream-content', photograph)
-    for name, value in dict(LONG, octaves=4, steps=100, size=640).items():  # many seconds, to cancel and reload in
+    for name, value in dict(LONG, octaves=4, steps=40, size=640).items():  # many seconds, to cancel and reload in
         browser.type(f'#dream-{name}', value, clear=True)
     assert browser.run('return document.querySelector("#form-dream .preview").naturalWidth') == 640
     browser.click('#form-dream button')

@@ -54,11 +54,17 @@ def concepts(folder):
 
 
 def mnist(folder):
-    """The bundled sample."""
+    """A narrow network, a few images of the bundled sample."""
     import mnist_convnet
+    from datasets import mnist
+    sample = mnist.load_sample()
+    mnist.load_sample = lambda: sample._replace(**{
+        f'{part}_{kind}': getattr(sample, f'{part}_{kind}')[:count] for part, count in (
+            ('train', 120), ('validation', 40), ('test', 50)) for kind in ('images', 'labels')})
+    mnist_convnet.CONV1_MAPS, mnist_convnet.CONV2_MAPS, mnist_convnet.HIDDEN_UNITS = 4, 8, 512
     options = ['--steps', '6', '--batch-size', '8', '--validate-every', '2', '--augment']
     return Subject(mnist_convnet, options, ['--data-dir', str(folder)], '--predict', 6,
-                   (2000000, 'the checkpoint of step 2'), list('0123456789'), [28, 28])
+                   (1000000, 'the checkpoint of step 2'), list('0123456789'), [28, 28])
 
 
 def cifar10(folder, network='book', disk=(2000000, 'the checkpoint of step 2')):
@@ -149,14 +155,15 @@ def features(folder):
 
 
 def fast(folder, *options, takes='--content', num_steps=6, disk=(6000, 'network.png')):
-    """The networks of fast style transfer with random weights: two small images in three styles."""
+    """The networks of fast style transfer with random weights and one residual block: two small images, three styles."""
     import fast_style_transfer
     import tiny_networks
-    from networks import vgg
+    from networks import style_networks, vgg
     from synthesis import picture_run
     weights = tiny_networks.vgg19_weights()
     vgg.obtain_weights = lambda *args, **kwargs: ('vgg16', weights, 'tiny', '0' * 64)
     picture_run.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+    style_networks.LAYOUTS = {kind: dict(layout, num_residuals=1) for kind, layout in style_networks.LAYOUTS.items()}
     tiny_networks.write_style_networks(folder / 'models')
     options = options or ('--content', noise(folder / 'photo.png', 48, 64), noise(folder / 'other.png', 52, 40),
                           '--style-number', '0', '3', '5:1,7:2')
@@ -166,7 +173,7 @@ def fast(folder, *options, takes='--content', num_steps=6, disk=(6000, 'network.
 def fast_learn(folder):
     """A painting that is learned."""
     return fast(folder, '--learn', noise(folder / 'painting.png', 70, 50), '--steps', '6', '--crop-size', '64',
-                '--batch-size', '1', takes='--learn', disk=(12000, 'checkpoint.npz'))
+                '--batch-size', '1', takes='--learn', disk=(5000, 'checkpoint.npz'))
 
 
 def fast_film(folder):

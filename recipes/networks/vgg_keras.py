@@ -58,11 +58,13 @@ def set_weights(model, weights, as_in_book=False):
       as_in_book: bool, the cookbook's preprocessing: RGB divided by 255, for a network that learned BGR minus means.
     """
     kernel, bias = (np.eye(3) / 255, np.zeros(3)) if as_in_book else (np.eye(3)[::-1], -np.array(MEAN_RGB[::-1]))
-    model.get_layer(PREPROCESS).set_weights([kernel.reshape(1, 1, 3, 3), bias])
+    values = {PREPROCESS: (kernel.reshape(1, 1, 3, 3), bias)}
     for name, (kernel, bias) in weights.items():
         if name == 'conv1_1':
             kernel = kernel[:, :, ::-1]  # the reader has turned it to RGB
-        model.get_layer(name.replace('conv', 'block').replace('_', '_conv')).set_weights([kernel, bias])
+        values[name.replace('conv', 'block').replace('_', '_conv')] = kernel, bias
+    keras.backend.batch_set_value([  # in one run of the session; Layer.set_weights takes one for each layer
+        pair for name, arrays in values.items() for pair in zip(model.get_layer(name).weights, arrays)])
 
 
 def layers_above(model, name):
