@@ -106,6 +106,12 @@ def finished(tmp_path_factory, data_dir):
     return folder, out.getvalue()
 
 
+@pytest.fixture
+def stored(finished):
+    """Options with which a run finds the features of that one; they take longer to compute than a head to train."""
+    return ['--features-dir', str(finished[0] / recipe.RECIPE / 'features')]
+
+
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory, data_dir, forks):
     """Folder with one finished run that has learned something, exported."""
@@ -276,8 +282,8 @@ def test_another_run_finds_the_features_and_damaged_ones_are_recomputed(argument
 @pytest.mark.parametrize('more, stage2_trains', [
     (['--fine-tune', 'none'], None), (['--fine-tune', 'block4', '--learning-rate', '0.01'], 'block4_conv1'),
     (['--fine-tune', 'all', '--learning-rate', '0.01'], 'block1_conv1')], ids=['none', 'block4', 'all'])
-def test_how_much_is_trained(tmp_path, arguments, no_pictures, narrow_vgg16, more, stage2_trains):
-    assert recipe.main(arguments('out', '--class-weights', *more)) == 0
+def test_how_much_is_trained(tmp_path, arguments, stored, no_pictures, narrow_vgg16, more, stage2_trains):
+    assert recipe.main(arguments('out', '--class-weights', '--head-epochs', '1', *stored, *more)) == 0
     run_dir = latest(tmp_path / 'out')
     assert (run_dir / 'stage2.csv').exists() == (stage2_trains is not None)
     found, names = final_weights(run_dir), sorted(set(narrow_vgg16.weights()) - {'conv1_1'})  # its input is BGR
@@ -311,10 +317,10 @@ def test_many_classes_without_a_split_and_an_unreadable_image(tmp_path, argument
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(tmp_path, arguments, finished, no_pictures):
-    features = ['--features-dir', str(finished[0] / recipe.RECIPE / 'features'), '--views', '1', '--quiet']
+def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(tmp_path, arguments, finished, stored,
+                                                                                     no_pictures):
     for seed in ('0', '2'):
-        assert recipe.main(arguments(seed, '--seed', seed, *features)) == 0
+        assert recipe.main(arguments(seed, '--seed', seed, *stored, '--views', '1', '--quiet')) == 0
     whole, same, other = (latest(folder) for folder in (finished[0], tmp_path / '0', tmp_path / '2'))
     assert final_weights(same) == final_weights(whole) != final_weights(other)
     assert predictions(same) == predictions(whole)
@@ -357,11 +363,11 @@ def test_a_resumed_run_looks_where_it_was(tmp_path, arguments, data_dir, capsys,
 
 
 @pytest.mark.slow
-def test_the_best_weights_are_the_ones_reported(tmp_path, arguments, monkeypatch, no_pictures):
+def test_the_best_weights_are_the_ones_reported(tmp_path, arguments, stored, monkeypatch, no_pictures):
     losses = iter([0.7, 0.6, 0.5] + [0.4, 0.2, 0.3])
     monkeypatch.setattr(training_run, 'measure_predictions', lambda *unused: {
         'validation_loss': next(losses), 'validation_accuracy': 0.5})
-    assert recipe.main(arguments('out')) == 0
+    assert recipe.main(arguments('out', *stored)) == 0
     run_dir = latest(tmp_path / 'out')
     assert runs.read_record(run_dir)['results']['best_step'] == 4
     assert {path.name.split('.')[0] for path in (run_dir / 'checkpoints').glob('model-*')} == {'model-4', 'model-6'}
@@ -372,11 +378,11 @@ def test_the_best_weights_are_the_ones_reported(tmp_path, arguments, monkeypatch
 
 
 @pytest.mark.slow
-def test_early_stopping_ends_each_stage(tmp_path, arguments, monkeypatch, no_pictures):
+def test_early_stopping_ends_each_stage(tmp_path, arguments, stored, monkeypatch, no_pictures):
     losses = iter([0.7, 0.8, 0.9] + [0.6, 0.65, 0.66])
     monkeypatch.setattr(training_run, 'measure_predictions', lambda *unused: {
         'validation_loss': next(losses), 'validation_accuracy': 0.5})
-    command = arguments('out', '--head-epochs', '30', '--epochs', '30', '--early-stopping', '2')
+    command = arguments('out', '--head-epochs', '30', '--epochs', '30', '--early-stopping', '2', *stored)
     assert recipe.main(command) == 0
     run_dir = latest(tmp_path / 'out')
     assert runs.read_record(run_dir)['stage1']['step'] == 9 and runs.read_record(run_dir)['stage1']['best_step'] == 3
@@ -543,7 +549,7 @@ def test_a_disk_that_fills_up_with_features(tmp_path, arguments, forks):
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_up_while_exporting(tmp_path, arguments, forks):
+def test_a_disk_that_fills_up_while_exporting(tmp_path, arguments, stored, forks):
     code = ('import resource\n'
             'export, save = recipe.classifier.export, recipe.tf.saved_model.simple_save\n'
             'def limit(size):\n    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))\n'
@@ -556,7 +562,7 @@ def test_a_disk_that_fills_up_while_exporting(tmp_path, arguments, forks):
             'codes.append(recipe.main(["--resume", *sys.argv[1:]]))\n'
             'limit(resource.RLIM_INFINITY)\n'
             'print(codes)')
-    _, out, err = forks.run(PROGRAM + code, *arguments('out', '--quiet', '--export', '--fine-tune', 'none'),
+    _, out, err = forks.run(PROGRAM + code, *arguments('out', '--quiet', '--export', '--fine-tune', 'none', *stored),
                              folder=tmp_path)
     assert out.splitlines()[-1] == '[3, 3]' and 'Traceback' not in err, err
     saved_model, h5 = [line for line in err.splitlines() if 'cannot write' in line]
@@ -566,8 +572,8 @@ def test_a_disk_that_fills_up_while_exporting(tmp_path, arguments, forks):
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, arguments, capsys, monkeypatch,
-                                                                      no_pictures):
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, arguments, stored, capsys,
+                                                                      monkeypatch, no_pictures):
     read, read_batches = BottleneckFeatures.read, []
 
     def poisoned(features, layer, split, copies):
@@ -577,7 +583,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, 
             found = found * (np.nan if len(read_batches) == 4 else 1)
         return found
     monkeypatch.setattr(BottleneckFeatures, 'read', poisoned)
-    assert recipe.main(arguments('out')) == 1
+    assert recipe.main(arguments('out', *stored)) == 1
     assert 'the loss is nan in step 4' in capsys.readouterr().err.splitlines()[-1]
     assert checkpoints.load_state(latest(tmp_path / 'out'))['step'] == 2
 
