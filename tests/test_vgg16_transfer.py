@@ -318,7 +318,7 @@ def test_many_classes_without_a_split_and_an_unreadable_image(tmp_path, argument
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(tmp_path, arguments, finished, stored,
-                                                                                     no_pictures):
+                                                                                  no_pictures):
     for seed in ('0', '2'):
         assert recipe.main(arguments(seed, '--seed', seed, *stored, '--views', '1', '--quiet')) == 0
     whole, same, other = (latest(folder) for folder in (finished[0], tmp_path / '0', tmp_path / '2'))

@@ -155,7 +155,7 @@ def features(folder):
 
 
 def fast(folder, *options, takes='--content', num_steps=6, disk=(6000, 'network.png')):
-    """The networks of fast style transfer with random weights and one residual block: two small images, three styles."""
+    """The networks of fast style transfer with random weights, one residual block: two small images, three styles."""
     import fast_style_transfer
     import tiny_networks
     from networks import style_networks, vgg
