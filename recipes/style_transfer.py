@@ -159,11 +159,12 @@ def total_loss(totals, style_targets, content_targets, size, weights, areas=None
     """
     grams, variation = totals[:len(style_targets)], totals[-1]
     squares = dict(zip(content_targets, totals[len(style_targets):-1]))
-    style = []
-    for index, (((layer, _), target), gram) in enumerate(zip(style_targets.items(), grams)):
+    size = tf.unstack(size)
+    areas, style = [None] * len(grams) if areas is None else tf.unstack(areas), []
+    for ((layer, _), target), gram, area in zip(style_targets.items(), grams, areas):
         weight, positions = weights.style_layers[layer], num_positions(size, vgg.stride(layer))
-        if areas is not None:  # one that has vanished counts nothing
-            weight, positions = weight * (areas[index] / positions), tf.where(areas[index] > 0, areas[index], 1.0)
+        if area is not None:  # one that has vanished counts nothing
+            weight, positions = weight * (area / positions), tf.where(area > 0, area, 1.0)
         style.append(weight * style_loss(gram, target, positions, weights.loss))
     style = weights.style_weight * tf.add_n(style)
     content = weights.content_weight * tf.add_n([

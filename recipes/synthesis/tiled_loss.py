@@ -14,7 +14,7 @@ from common.session import tf
 
 def num_positions(size, stride):
     """Returns how many positions a layer has in an image of (height, width): a float, or a tensor for tensors."""
-    count = ((size[0] + stride - 1) // stride) * ((size[1] + stride - 1) // stride)  # an odd border is rounded up
+    count = ((size[0] + (stride - 1)) // stride) * ((size[1] + (stride - 1)) // stride)  # an odd border is rounded up
     return float(count) if isinstance(count, int) else tf.cast(count, tf.float32)
 
 

@@ -76,10 +76,11 @@ def trace_of_root(matrix):
         for _ in range(STEPS):
             stretch = (3 / (1 + least + least ** 2)) ** 0.5
             one, three = 1.5 * stretch, 0.5 * stretch ** 3
+            least = one * least - three * least ** 3
+            one, three = tf.constant(one), tf.constant(three)  # one of each for both products
             product = tf.matmul(inverse, root)
             root = one * root - three * tf.matmul(root, product)
             inverse = one * inverse - three * tf.matmul(product, inverse)
-            least = one * least - three * least ** 3
         return tf.sqrt(norm) * tf.linalg.trace(root), lambda from_above: from_above * inverse / (2 * tf.sqrt(norm))
 
     return newton_schulz(matrix)
