@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import mnist_convnet as recipe
+import small_mnist
 from common import checkpoints, images, plotting, runs, session
 from common.metrics import read_metrics
 from common.session import tf
@@ -22,6 +23,12 @@ TINY = ['--steps', '4', '--batch-size', '8', '--validate-every', '2']
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
     monkeypatch.setenv('RECIPES_OFFLINE', '1')
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """For tests that look at no accuracy: they take longer to evaluate than to train."""
+    small_mnist.patch(monkeypatch.setattr)
 
 
 @pytest.fixture
@@ -121,7 +128,7 @@ def test_dropout_keeps_its_fraction_of_the_hidden_units():
 
 
 @pytest.mark.parametrize('augment', [False, True], ids=['as they are', 'augmented'])
-def test_training_is_fed_with_what_the_options_say(tmp_path, augment):
+def test_training_is_fed_with_what_the_options_say(tmp_path, small, augment):
     data, fed = mnist.load_sample(), []
     graph = recipe.build_graph(num_steps=2)
 
@@ -141,7 +148,7 @@ def test_training_is_fed_with_what_the_options_say(tmp_path, augment):
 
 
 @pytest.mark.slow
-def test_the_best_weights_are_tested_predicted_with_and_exported(tmp_path, monkeypatch, capsys, after_step):
+def test_the_best_weights_are_tested_predicted_with_and_exported(tmp_path, monkeypatch, capsys, small, after_step):
     evaluate, tested = classifier.evaluate, []
 
     def spoil_after_two(run, step):
@@ -241,7 +248,7 @@ def test_several_digits_and_a_bad_file(tmp_path, trained, capsys):
 
 
 @pytest.mark.slow
-def test_another_seed_gives_other_weights(tmp_path, no_pictures):  # the same gives the same: test_contract.py
+def test_another_seed_gives_other_weights(tmp_path, small, no_pictures):  # the same gives the same: test_contract.py
     found = []
     for seed in ('1', '2'):
         assert recipe.main(arguments(tmp_path / seed, '--steps', '1', '--seed', seed, '--quiet')) == 0
@@ -250,7 +257,7 @@ def test_another_seed_gives_other_weights(tmp_path, no_pictures):  # the same gi
 
 
 @pytest.mark.slow
-def test_the_seconds_before_an_interruption_count(tmp_path, no_pictures, after_step):
+def test_the_seconds_before_an_interruption_count(tmp_path, small, no_pictures, after_step):
     began = time.monotonic()
     after_step(lambda run, step: step == 3 and os.kill(os.getpid(), signal.SIGINT))
     assert recipe.main(arguments(tmp_path / 'stopped')) == 130
@@ -264,7 +271,7 @@ def test_the_seconds_before_an_interruption_count(tmp_path, no_pictures, after_s
     assert 5000 < seconds <= 5000 + time.monotonic() - began
 
 
-def test_early_stopping_ends_the_training_and_keeps_the_best(tmp_path, monkeypatch, no_pictures):
+def test_early_stopping_ends_the_training_and_keeps_the_best(tmp_path, monkeypatch, small, no_pictures):
     validations = []
 
     def worse_and_worse(sess, graph, digits):
@@ -335,9 +342,9 @@ def test_resume_refuses_other_data(trained, monkeypatch, capsys):
     assert 'that run trains on 4,500 images' in capsys.readouterr().err
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, capsys, no_pictures, after_step):
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(tmp_path, capsys, small, no_pictures, after_step):
     after_step(lambda run, step: step == 2 and variable('weights/conv1_bias').load(
-        np.full(32, np.nan), tf.get_default_session()))
+        np.full(recipe.CONV1_MAPS, np.nan), tf.get_default_session()))
     assert recipe.main(arguments(tmp_path)) == 1
     assert 'the loss is nan in step 3' in capsys.readouterr().err.splitlines()[-1]
     assert checkpoints.load_state(latest(tmp_path))['step'] == 2

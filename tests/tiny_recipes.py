@@ -56,12 +56,8 @@ def concepts(folder):
 def mnist(folder):
     """A narrow network, a few images of the bundled sample."""
     import mnist_convnet
-    from datasets import mnist
-    sample = mnist.load_sample()
-    mnist.load_sample = lambda: sample._replace(**{
-        f'{part}_{kind}': getattr(sample, f'{part}_{kind}')[:count] for part, count in (
-            ('train', 120), ('validation', 40), ('test', 50)) for kind in ('images', 'labels')})
-    mnist_convnet.CONV1_MAPS, mnist_convnet.CONV2_MAPS, mnist_convnet.HIDDEN_UNITS = 4, 8, 512
+    import small_mnist
+    small_mnist.patch(setattr)
     options = ['--steps', '6', '--batch-size', '8', '--validate-every', '2', '--augment']
     return Subject(mnist_convnet, options, ['--data-dir', str(folder)], '--predict', 6,
                    (1000000, 'the checkpoint of step 2'), list('0123456789'), [28, 28])
