@@ -16,13 +16,13 @@ from unittest import mock
 
 import tiny_recipes
 
-from common import pages, parallel
+from common import pages, parallel, shared_folders
 
 
 def play(folder, name, output, options, stop):
     """Runs a recipe in this process, which may have run others; returns its exit code."""
     parallel._Processes.end_agreed = False
-    parallel._Processes.place = None
+    shared_folders._Folders.place = None
     own = folder / f'process-{parallel.rank()}-of-{parallel.size()}' / name  # each makes its images
     own.mkdir(parents=True, exist_ok=True)
     (own.parent / 'pid').write_text(str(os.getpid()))

@@ -19,7 +19,7 @@ import psutil
 import pytest
 import tiny_recipes
 
-from common import parallel
+from common import parallel, shared_folders
 from common.metrics import read_metrics
 from common.session import tf
 from training import optimization, shared_steps
@@ -135,7 +135,7 @@ def test_each_process_of_a_machine_takes_a_card(monkeypatch, tmp_path):
 
 def test_folders_that_killed_processes_left_are_removed(monkeypatch, tmp_path):
     monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
-    monkeypatch.setattr(parallel._Processes, 'scratch', None)
+    monkeypatch.setattr(shared_folders._Folders, 'scratch', None)
     names = 'left', 'in-use', 'new'
     for name in names:
         (tmp_path / f'recipes-process-{name}').mkdir()
@@ -147,7 +147,7 @@ def test_folders_that_killed_processes_left_are_removed(monkeypatch, tmp_path):
                             stdout=subprocess.PIPE)
     used.stdout.readline()
     os.utime(str(tmp_path / 'recipes-process-in-use'), (1, 1))
-    own = parallel.scratch()
+    own = shared_folders.scratch()
     used.communicate()
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {own.name, 'recipes-process-in-use', 'recipes-process-new'}

@@ -9,10 +9,12 @@ import signal
 import sys
 import threading
 import traceback
+import types
 from pathlib import Path
 from typing import Any
 
-from common import check_interrupted, interrupt, interrupts, options, parallel, report, runs, session
+from common import (check_interrupted, interrupt, interrupts, options, parallel, report, runs, session,
+                    shared_folders)
 from common.errors import ComputationError, InputError, UnavailableError
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
@@ -233,7 +235,7 @@ def parse_args(parser, argv, recipe, free=(), changeable=(), preset=None, shared
     if args.resume:
         _take_up(args, recipe, given, changeable, free)
     if parallel.rank():
-        args.output_dir = parallel.scratch()
+        args.output_dir = shared_folders.scratch()
     args.settings = {name: value for name, value in vars(args).items() if name not in free + ('run_dir', 'settings')}
     runs.defaults[recipe] = {name: options.as_recorded(parser.get_default(name)) for name in args.settings}
     _resume_options[:] = options.spelled(parser, args, given & {*free, *(changeable if args.resume else ())} - {
@@ -246,7 +248,7 @@ def _take_up(args, recipe, given, changeable, free):
     if not parallel.rank():
         args.run_dir = runs.locate(args.output_dir, recipe, args.resume)
         runs.hold(args.run_dir)
-    args.run_dir = parallel.place_of(args.run_dir, recipe)
+    args.run_dir = shared_folders.place_of(args.run_dir, recipe)
     runs.check_stack(args.run_dir)
     recorded = options.recorded_settings(args.run_dir)
     options.refuse_changes(args, recorded, given - set(changeable), free)
@@ -287,10 +289,6 @@ def _number(kind, noun, low, high, most):
     return convert
 
 
-class _StopRequest:
-    requested = False
-
-
 class StopBetweenTiles(Exception):
     """Ends a step that takes minutes before it is done; the runs of pictures catch it."""
 
@@ -312,7 +310,7 @@ def stop_requested():
     Yields:
       an object whose `requested` the loop checks after every step.
     """
-    stop = _StopRequest()
+    stop = types.SimpleNamespace(requested=False)
 
     def request(*unused):
         if stop.requested:

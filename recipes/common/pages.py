@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from common import images as pictures
-from common import parallel
+from common import shared_folders
 
 DPI = 120
 WIDTH = 1000        # pixels of a page, about what a README shows
@@ -98,7 +98,7 @@ def label(axes, title, xlabel, ylabel, width, pad=10):
 
 def save(path, figure):
     """Draws a Figure and writes it in the format of the path's extension, whole or not at all."""
-    if not parallel.is_unseen(path):
+    if not shared_folders.is_unseen(path):
         pictures.save_image(path, render(figure))
 
 

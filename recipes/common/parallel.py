@@ -3,15 +3,12 @@
     mpirun -n 4 python recipes/mnist_convnet.py
 
 starts a recipe four times. Each process runs the same main and takes a part of the work; what each knows afterwards is
-the same. Process 0, the first, alone prints and keeps the run's folder; the others write into a temporary folder of
-their own, as if it were the run's. Started by itself a recipe is one process: nothing here does anything then, and
-mpi4py is not imported.
+the same. Process 0, the first, alone prints and keeps the run's folder; see shared_folders. Started by itself a recipe
+is one process: nothing here does anything then, and mpi4py is not imported.
 """
-import atexit
 import contextlib
 import importlib
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -20,10 +17,9 @@ import time
 from pathlib import Path
 from typing import Any, List
 
-import filelock
 import numpy as np
 
-from common import files, session
+from common import session
 from common.errors import InputError, UnavailableError
 from common.session import tf
 
@@ -33,8 +29,6 @@ _SIZES = 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE', 'SLURM_STEP_NUM_TASKS'
 _RANKS = 'OMPI_COMM_WORLD_RANK', 'PMI_RANK', 'SLURM_PROCID'
 _GPUS = Path('/proc/driver/nvidia/gpus')  # of this machine, a folder each
 SECONDS_FOR_THE_FIRST = 3.0  # that another process gives process 0 to say what is wrong with all of them
-_RESUMED = 'run.json', 'metrics.csv', 'checkpoints/state.json'  # what the others need of a run that is resumed
-_SCRATCH, _SECONDS_TO_LOCK = 'recipes-process-', 60  # a temporary folder's name; more than its lock takes to come
 _MEMORY = Path('/dev/shm')  # whose files are memory, on Linux
 _LINE = 16  # numbers of a cache line, where every piece begins
 
@@ -44,9 +38,6 @@ class _Processes:
     world: Any = None        # mpi4py's communicator; None in one process
     rank, size = 0, 1
     stderr: Any = None       # of a process that is not the first
-    scratch: Any = None      # Path of its folder
-    lock: Any = None         # of that
-    place: Any = None        # Path of the folder that all put results in
     sent: List[Any] = []     # messages under way
     stop_wanted = False      # by this process
     end_agreed = False       # all come to the end: of main, or, with the last step, to a stop
@@ -155,71 +146,6 @@ def describe_device(device='auto', threads=None):
     """Describes the device as session.describe_device does, and the number of processes that have one such."""
     found = session.describe_device(device, threads)
     return f'{found}, in each of {size()} processes' if size() > 1 else found
-
-
-# ---- Files ----
-
-def scratch():
-    """Returns the Path of this process's temporary folder, where one that is not the first keeps its run."""
-    if not _Processes.scratch:
-        for left in Path(tempfile.gettempdir()).glob(f'{_SCRATCH}*'):  # by processes that were killed
-            with contextlib.suppress(OSError):
-                if time.time() - left.stat().st_mtime > _SECONDS_TO_LOCK and _lock(left):
-                    shutil.rmtree(str(left), ignore_errors=True)
-        _Processes.scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH))
-        _Processes.lock = _lock(_Processes.scratch)
-        atexit.register(shutil.rmtree, str(_Processes.scratch), ignore_errors=True)
-    return _Processes.scratch
-
-
-def _lock(folder):
-    """Locks a temporary folder until this process ends, however it does; returns None where another one has it."""
-    lock = filelock.FileLock(str(folder / '.lock'))
-    return lock if files.try_lock(lock) and lock.is_locked else None
-
-
-def is_unseen(path):
-    """Tells whether a file is not to be written: the first process writes it, too, but for what goes to its place."""
-    return rank() > 0 and _Processes.place not in Path(path).parents
-
-
-def shared_place(run_dir):
-    """Returns the Path of the run in process 0, in which the others put results, too.
-
-    Args:
-      run_dir: Path of the run; of a process that is not the first, in its own folder.
-
-    Raises:
-      InputError: this process does not see it.
-    """
-    if size() == 1:
-        return run_dir
-    place = from_first(run_dir.resolve())
-    if not place.is_dir():
-        raise InputError(f'{place}: not to be seen from {socket.gethostname()}; --output-dir has to be a folder that '
-                         'all machines share')
-    _Processes.place = place
-    return place
-
-
-def place_of(run_dir, recipe):
-    """Returns the Path of the run to resume: as given for process 0, a copy of what they need for the others.
-
-    Args:
-      run_dir: Path; None in a process that is not the first.
-      recipe: str.
-    """
-    if size() == 1:
-        return run_dir
-    found = {} if rank() else {str(path.relative_to(run_dir)): path.read_bytes() for name in _RESUMED
-                               for path in (run_dir / name, *run_dir.glob(f'seed_*/{name}')) if path.exists()}
-    name, found = from_first((run_dir and run_dir.name, found))
-    if not rank():
-        return run_dir
-    for path, content in found.items():
-        (scratch() / recipe / name / path).parent.mkdir(parents=True, exist_ok=True)
-        (scratch() / recipe / name / path).write_bytes(content)
-    return scratch() / recipe / name
 
 
 # ---- What the processes tell each other ----

@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 
-from common import cli, images, parallel, plotting, runs
+from common import cli, images, parallel, plotting, runs, shared_folders
 from common.errors import ComputationError
 from synthesis.shared_run import InterruptibleRun, find_states, remove_state, state_path
 
@@ -50,7 +50,7 @@ class SheetRun(InterruptibleRun):
           InputError: the run's batches were others.
         """
         runs.check_unchanged(run_dir, batches=[len(batch) for batch in batches])
-        record, place = runs.read_record(run_dir), parallel.shared_place(run_dir)
+        record, place = runs.read_record(run_dir), shared_folders.shared_place(run_dir)
         self.folder, self.num_steps = place / PICTURES, num_steps
         self.folder.mkdir(exist_ok=True)
         self.names = _file_names(batches)

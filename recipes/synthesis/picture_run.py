@@ -16,7 +16,7 @@ import io
 import sys
 import time
 
-from common import cli, images, parallel, runs
+from common import cli, images, parallel, runs, shared_folders
 from common.errors import ComputationError, InputError
 from common.metrics import curve
 from synthesis.shared_run import InterruptibleRun, find_states, remove_state, state_path
@@ -60,7 +60,7 @@ class PictureRun(InterruptibleRun):
         self.shown = shown or {name: name for name in columns}
         self.save_every, self.output = save_every, output
         self.states = {number: state for number, state in find_states(
-            parallel.shared_place(run_dir), 'checkpoint', 'picture', 'total').items() if number not in self.done}
+            shared_folders.shared_place(run_dir), 'checkpoint', 'picture', 'total').items() if number not in self.done}
         self.started = started or time.monotonic()
         # A run that was finished before repeats its result.
         self.recorded_seconds = record.get('seconds') if len(self.done) == len(num_steps) else None

@@ -5,7 +5,7 @@ goes into run.json and metrics.csv it tells the first process, which writes them
 """
 import time
 
-from common import cli, parallel, progress, runs
+from common import cli, parallel, progress, runs, shared_folders
 from common.metrics import MetricsLog
 
 SECONDS_BETWEEN_LOOKS = 0.02  # for what other processes tell, while there is nothing else to do
@@ -34,7 +34,7 @@ class InterruptibleRun:
           quiet: bool, show no progress.
           keep: function of a row of metrics.csv: whether its step was taken before; None where their number tells.
         """
-        self.own_dir, self.run_dir, self.unit = run_dir, parallel.shared_place(run_dir), unit
+        self.own_dir, self.run_dir, self.unit = run_dir, shared_folders.shared_place(run_dir), unit
         self.progress = progress.Progress(num_steps, num_done, unit, quiet)
         self.log = MetricsLog(run_dir / 'metrics.csv', columns, keep or num_done)
         self.ended, self.over, self.stop_told = set(), False, False

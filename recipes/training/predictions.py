@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from common import files, parallel, plotting
+from common import files, parallel, plotting, shared_folders
 from common.errors import InputError
 from common.images import find_images, load_image
 from networks import grad_cam
@@ -135,7 +135,7 @@ def write_predictions(path, image_paths, probabilities, class_names, labels=None
       class_names: sequence of str.
       labels: int [num_images], for a column with the true classes.
     """
-    if parallel.is_unseen(path):
+    if shared_folders.is_unseen(path):
         return
     with files.replacing(path) as beside, beside.open('w', newline='', encoding='utf-8', errors='surrogateescape') as f:
         writer = csv.writer(f)
