@@ -262,7 +262,7 @@ def receptive_fields(sess, material, path):
     one unit of its input to the next, the product of the strides so far. The frames show what one unit of the last
     layers of each recipe's network sees of the photograph, at 224 pixels; Inception's sees more than there is."""
     fields = {network: receptive_field(layers) for network, layers in NETWORKS.items()}
-    diagrams.receptive_fields(path, images.resize_image(images.center_square(material.photograph), 224, 224), fields)
+    diagrams.receptive_fields(path, images.center_square(material.photograph, 224), fields)
     return {network: dict(zip(('layer', 'field', 'jump'), layers[-1])) for network, layers in fields.items()}
 
 

@@ -104,8 +104,8 @@ def tiled_gradient(image, shift, sess, graph, feed=(), tile_size=512, grid=32):
     shifted, gradient, value = np.roll(image, shift, axis=(0, 1)), np.empty_like(image), 0.0
     for tile in tiles.make_tiles(height, width, tile_size, grid):
         cli.check_stop()
-        positions = [[int(fraction * (size - 1) + 0.5 + by) % size - start for fraction, size, by, start
-                      in zip(term.position or (0, 0), (height, width), shift, (tile.top, tile.left))]
+        positions = [[int(fraction * (size - 1) + 0.5 + by) % size - inside.start for fraction, size, by, inside
+                      in zip(term.position or (0, 0), (height, width), shift, tile.interior)]
                      for term in graph.terms]
         tile_value, tile_gradient = sess.run(
             [graph.objective, graph.gradient],
@@ -346,9 +346,9 @@ def main(argv=None):
     load_image = partial(content.load, size=args.size, seed=args.seed, book=args.book)
     jobs, source, skipped = open_inputs(args, load_image)
     parallel.check_jobs(len(jobs), 'a film' if source else 'one picture')
-    files.check_no_input(args.output, [job.content for job in jobs] + [args.mask, args.guide, args.graph, args.labels],
-                         '--output')
-    mask, guide = args.mask and images.load_gray(args.mask), args.guide and objectives.load_guide(args.guide)
+    files.check_no_input(args.output, [job.content for job in jobs] + [args.mask, args.guide, args.graph, args.labels])
+    mask = args.mask and images.to_gray(images.load_image(args.mask))
+    guide = args.guide and objectives.load_guide(args.guide)
     network = load_network()
     ascend = partial(dream, seed=args.seed, jitter=args.jitter, laplacian_levels=args.laplacian_levels, mask=mask)
     finished = partial(color.finish, preserve_color=args.preserve_color, blend=args.blend, contrast=jobs[0].contrast)

@@ -384,7 +384,7 @@ def main(argv=None):
     found = styles.read(asked, network)
     paintings = [part for part in found if isinstance(part, Path)]
     inputs = sorted({*paintings, *(job.content for job in todo)})
-    files.check_no_input(args.output, [*inputs, *(args.content or ())], '--output')
+    files.check_no_input(args.output, [*inputs, *(args.content or ())])
     with tf.Graph().as_default() as tf_graph:
         graph, seen = build_graph(network), tf.placeholder(tf.float32, [1, None, None, 3], name='painting')
         description = predictor and style_networks.predict(seen, predictor)

@@ -297,7 +297,7 @@ def load_photograph(path, size, gray):
     if gray and size == handwriting.SIDE:
         digit = handwriting.find_digits(handwriting.load(path), path, several=False).digits[0]
         return np.repeat(np.float32(digit)[..., np.newaxis], 3, axis=-1)
-    return attribution.center_square(images.load_image(path), size)
+    return images.center_square(images.load_image(path), size)
 
 
 # ---- Command line ----
@@ -380,7 +380,7 @@ def main(argv=None):
     paths = images.find_images(args.explain, '--explain') if args.explain else []
     for path in paths:
         images.load_image(path)
-    files.check_no_input(args.output, [args.graph, args.labels, *paths], '--output')
+    files.check_no_input(args.output, [args.graph, args.labels, *paths])
     network = classifiers.load_run(args.run) if args.run else classifiers.load(
         args.network, args.models_dir, args.graph, args.input_name, args.mean, args.labels, args.quiet, args.scale,
         args.feed or ())

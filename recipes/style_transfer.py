@@ -395,8 +395,7 @@ def main(argv=None):
         with PictureRun(run_dir, [args.iterations] * len(todo), weights.parts, unit='iteration',
                         shown={'loss': 'total'}, save_every=args.save_every, output=args.output, quiet=args.quiet,
                         started=started, results=('seconds_per_iteration', 'content_loss', 'style_loss')) as run:
-            painted_pictures.paint(run, todo, paint, make_start, finish, iterations=args.iterations,
-                                   num_scales=args.scales, preserve_color=args.preserve_color)
+            painted_pictures.paint(run, todo, paint, make_start, finish, args)
     return painted_pictures.conclude(run, skipped, estimated_memory=tiling.bytes_needed, memory_before=memory_before)
 
 

@@ -269,7 +269,7 @@ def test_starting_images():
     base = random_image(60, 40, 0)
     start = jobs.starting_image((30, 30), base, 0.0, seed=0)
     assert start.shape == (30, 30, 3) and start.dtype == np.float32
-    np.testing.assert_allclose(start, sizes.fill(base, 30, 30), atol=1e-3)
+    np.testing.assert_allclose(start, images.fill(base, 30, 30), atol=1e-3)
     noise = jobs.starting_image((30, 30), base, 1.0, seed=0)
     assert 19 < np.abs(noise - np.array(vgg.MEAN_RGB)).max() <= 20.001
     np.testing.assert_array_equal(noise, jobs.starting_image((30, 30), base, 1.0, seed=0))

@@ -164,20 +164,19 @@ def shorten(name, most=120):
     return os.fsencode(name)[:most].decode('utf-8', 'ignore') if len(os.fsencode(name)) > most else name
 
 
-def check_no_input(path, inputs, option):
-    """Keeps a result from taking the place of a file that goes in.
+def check_no_input(path, inputs):
+    """Keeps the result that --output names from taking the place of a file that goes in.
 
     Args:
       path: str or Path of the file to be written, or None.
       inputs: str or Paths of what is read, or None among them.
-      option: the option that named `path`, for the message.
 
     Raises:
       InputError: they are the same file.
     """
     read = [file for file in inputs if file and os.path.isfile(str(file))]
     if path and any(os.path.isfile(str(path)) and os.path.samefile(str(path), str(file)) for file in read):
-        raise InputError(f'{option} {path} is also an input file; choose another name')
+        raise InputError(f'--output {path} is also an input file; choose another name')
 
 
 def check_writable(path, option):

@@ -2,6 +2,7 @@
 
 ffmpeg, which comes with the package imageio-ffmpeg, reads and writes videos. Only one frame at a time is in memory.
 """
+import itertools
 import re
 import shutil
 import subprocess
@@ -83,10 +84,9 @@ def _open_folder(path, rate, most):
     for frame in sorted(images.find_images(path, '--content'), key=_by_number):
         try:
             sizes.append(images.load_image(frame).shape[:2])
+            good.append(frame)
         except InputError as error:
             problems.append(str(error))
-            continue
-        good.append(frame)
         if len(good) == most:
             break
     if not good:
@@ -203,7 +203,7 @@ def read_frames(film, start=0):
     """
     if film.paths:
         for path in film.paths[start:]:
-            yield _fill(images.load_image(path), film.height, film.width)
+            yield images.fill(images.load_image(path), film.height, film.width)
         return
     if film.shown:
         every, number = images.read_animation(film.path), -1
@@ -230,14 +230,6 @@ def read_frames(film, start=0):
         process.wait()
 
 
-def _fill(image, height, width):
-    """Scales an image so that it covers [height, width], and crops it at its center."""
-    scale = max(height / image.shape[0], width / image.shape[1])
-    size = [max(round(scale * side), wanted) for side, wanted in zip(image.shape, (height, width))]
-    top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    return images.resize_image(image, *size)[top:top + height, left:left + width]
-
-
 def frame_path(folder, number):
     """Returns the path of a saved frame; the first has the number 0."""
     return Path(folder) / (FRAME % number)
@@ -245,10 +237,7 @@ def frame_path(folder, number):
 
 def count_frames(folder):
     """Returns how many frames a folder contains, up to the first that is missing."""
-    number = 0
-    while frame_path(folder, number).exists():
-        number += 1
-    return number
+    return next(number for number in itertools.count() if not frame_path(folder, number).exists())
 
 
 def check_output(path, option='--output'):

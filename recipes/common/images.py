@@ -169,15 +169,6 @@ def _name_kind(path):
             'not a picture, or of a kind that cannot be read here')
 
 
-def load_gray(path):
-    """Reads an image's luminance (ITU-R BT.601), for a mask or a digit; see load_image.
-
-    Returns:
-      float32 [height, width] in [0, 255]; of a gray image exactly its own values.
-    """
-    return to_gray(load_image(path))
-
-
 def to_gray(image):
     """Computes the luminance (ITU-R BT.601) of an image.
 
@@ -300,11 +291,28 @@ def fit(image, longer_side, upscale=False):
     return resize_image(image, *fit_size(*np.shape(image)[:2], longer_side, upscale))
 
 
-def center_square(image):
-    """Cuts the largest square out of an image's middle."""
+def center_square(image, size):
+    """Scales the largest square in an image's middle to `size` pixels a side."""
     side = min(image.shape[:2])
     top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-    return image[top:top + side, left:left + side]
+    return resize_image(image[top:top + side, left:left + side], size, size)
+
+
+def fill(image, height, width):
+    """Scales an image until height x width is filled and crops what sticks out, evenly on both sides.
+
+    Args:
+      image: float32 [any height, any width, 3].
+      height, width: pixels.
+
+    Returns:
+      float32 [height, width, 3].
+    """
+    factor = max(height / image.shape[0], width / image.shape[1])
+    filling = resize_image(image, max(height, round(image.shape[0] * factor)),
+                                  max(width, round(image.shape[1] * factor)))
+    top, left = (filling.shape[0] - height) // 2, (filling.shape[1] - width) // 2
+    return filling[top:top + height, left:left + width]
 
 
 def find_images(paths, option):

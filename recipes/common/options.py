@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common import runs
 from common.errors import InputError
+from common.summaries import option_name
 
 FOLDERS, RUNNING = 'folders', 'how it runs'  # the option groups that all recipes share
 
@@ -108,12 +109,12 @@ def recorded_settings(run_dir):
         try:
             recorded[name] = _as_taken(actions[name], value)
         except (argparse.ArgumentTypeError, TypeError, ValueError) as error:
-            raise InputError(f'{run_dir / runs.RECORD}: {_option(name)} cannot be {value!r:.80}'
+            raise InputError(f'{run_dir / runs.RECORD}: {option_name(name)} cannot be {value!r:.80}'
                              f'{f" ({error})" if isinstance(error, argparse.ArgumentTypeError) else ""}; damaged')
     missing = [name for name in actions if name not in recorded]
     if missing:
-        print(f'warning: {run_dir / runs.RECORD} does not record {", ".join(map(_option, missing))}; using defaults',
-              file=sys.stderr)
+        print(f'warning: {run_dir / runs.RECORD} does not record {", ".join(map(option_name, missing))}; using '
+              'defaults', file=sys.stderr)
     return dict({name: actions[name].default for name in missing}, **recorded)
 
 
@@ -147,8 +148,8 @@ def refuse_changes(args, recorded, given, free):
     """Raises InputError where an option that is given contradicts what the run to resume recorded."""
     for name in sorted(given & set(recorded) - set(free)):
         if getattr(args, name) != recorded[name]:
-            raise InputError(f'--resume {args.run_dir}: that run has {_option(name)} {as_typed(recorded[name])}, not '
-                             f'{as_typed(getattr(args, name))}; leave the option out, or start a new run')
+            raise InputError(f'--resume {args.run_dir}: that run has {option_name(name)} {as_typed(recorded[name])}, '
+                             f'not {as_typed(getattr(args, name))}; leave the option out, or start a new run')
 
 
 def to_path(text):
@@ -171,7 +172,3 @@ def as_recorded(value):
     if isinstance(value, (list, tuple)):
         return [as_recorded(part) for part in value]
     return str(value) if isinstance(value, Path) else value
-
-
-def _option(name):
-    return '--' + name.replace('_', '-')

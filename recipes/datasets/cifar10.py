@@ -229,4 +229,4 @@ def prepare(image):
     Returns:
       uint8 [32, 32, 3].
     """
-    return np.uint8(np.clip(np.round(images.resize_image(images.center_square(image), SIDE, SIDE)), 0, 255))
+    return np.uint8(np.clip(np.round(images.center_square(image, SIDE)), 0, 255))

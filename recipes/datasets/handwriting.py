@@ -41,7 +41,8 @@ class Reading(NamedTuple):
     """The digits found in a picture, from left to right, line by line.
 
     Attributes:
-      digits: uint8 [num_digits, 28, 28], as MNIST's: see prepare_digit.
+      digits: uint8 [num_digits, 28, 28], as MNIST's: white ink on black, each scaled with its proportions kept, so that
+        its longer side has 20 pixels, and moved by whole pixels until its center of mass is the center.
       picture: float32 [height, width, 3], what they were found in: at most WORKING_SIZE large, cut out to the paper.
       boxes: int [num_digits, 4], top, left, bottom and right in it.
       notes: list of str, what was decided about the picture.
@@ -70,7 +71,8 @@ def find_digits(image, name='the picture', several=True):
     Raises:
       InputError: no digit in it: uniform, nothing but noise or dust.
 
-    Source: see prepare_digit.
+    Source: http://yann.lecun.com/exdb/mnist/ on size and center (that the center is pixel 14 of 0 to 27 was measured).
+      The threshold is Ridler's and Calvard's, 1978. Fine strokes are thickened, which MNIST's pens did not need.
     """
     image = np.asarray(image, np.float32)
     image = image if image.ndim == 3 else np.repeat(image[:, :, np.newaxis], 3, axis=2)
@@ -97,19 +99,6 @@ def find_digits(image, name='the picture', several=True):
     if several and any(right - left > MAX_ASPECT * (bottom - top) for top, left, bottom, right in boxes):
         notes.append('wider than a digit: touching digits are read as one')
     return Reading(digits=np.stack(digits), picture=image, boxes=np.array(boxes), notes=notes)
-
-
-def prepare_digit(image, name='the picture'):
-    """Makes a photograph or drawing of one digit look as MNIST's digits do; see find_digits.
-
-    Returns:
-      uint8 [28, 28], white ink on black: the digit scaled with its proportions kept, so that its longer side has 20
-      pixels, and moved by whole pixels until its center of mass is the center.
-
-    Source: http://yann.lecun.com/exdb/mnist/ on size and center (that the center is pixel 14 of 0 to 27 was measured).
-      The threshold is Ridler's and Calvard's, 1978. Fine strokes are thickened, which MNIST's pens did not need.
-    """
-    return find_digits(image, name, several=False).digits[0]
 
 
 def load(path):

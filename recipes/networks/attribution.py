@@ -179,14 +179,6 @@ class Explainer:
         return pictures.resize_image(self.run(self.graph.heat_maps, image[np.newaxis], number)[0], *image.shape[:2])
 
 
-def center_square(image, size):
-    """Returns the largest square in the middle of an image, resized: float32 [size, size, 3]."""
-    height, width = image.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return pictures.resize_image(image[top:top + side, left:left + side], size, size)
-
-
 def choose_tags(slopes, changes, off=0.0):
     """Chooses where in each step of an integral the integrand is taken.
 

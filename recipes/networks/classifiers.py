@@ -1,14 +1,15 @@
-"""The classifiers that images can be optimized for, by name: Inception, VGG-19, VGG-16; their options."""
+"""The classifiers that images can be optimized for, by name: Inception, VGG-19, VGG-16; their options, their labels."""
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional
 
-from common import cli, runs
+from common import cli, files, runs
 from common.errors import InputError, UnavailableError, note
 from common.session import tf
 from networks import inception, saved_model, vgg
 
+MAX_LABELS_BYTES = 2 ** 24
 NAMES = ('inception', 'vgg19', 'vgg16')
 TRAINED_BY = ('mnist_convnet', 'cifar10_tflearn', 'vgg16_transfer')     # recipes whose runs are classifiers
 
@@ -74,7 +75,7 @@ def load(name, models_dir, graph=None, input_name=inception.INPUT_NAME, mean=inc
             if value:
                 raise InputError(f'{option} {value}: for a frozen graph, which does not go with --network {name}')
         return _load_vgg(name, models_dir, quiet)
-    classes = labels and inception.load_labels(labels)
+    classes = labels and load_labels(labels)
     try:
         path, source, sha256 = inception.obtain_graph(models_dir, graph, quiet)
     except UnavailableError as error:
@@ -82,8 +83,8 @@ def load(name, models_dir, graph=None, input_name=inception.INPUT_NAME, mean=inc
             raise
         print(f'warning: Inception is unavailable; using VGG-16, whose dreams look different. {error}', file=sys.stderr)
         return _load_vgg('vgg16', models_dir, quiet)
-    beside = inception.find_labels(path)
-    classes = classes or beside and inception.load_labels(beside)
+    beside = find_labels(path)
+    classes = classes or beside and load_labels(beside)
     build = partial(inception.inception, input_name=input_name, mean=mean, scale=scale, feed=feed,
                     graph_def=inception.load_graph_def(path, input_name))
     if labels:
@@ -98,7 +99,7 @@ def load(name, models_dir, graph=None, input_name=inception.INPUT_NAME, mean=inc
 
 def _build_labeled(build, path, labels, images):
     end_points = build(images)
-    if not any(inception.are_logits_of(layer.shape, labels) for layer in end_points.values()):
+    if not any(are_logits_of(layer.shape, labels) for layer in end_points.values()):
         raise InputError(f'--labels {path}: no layer of the graph has a channel for each of its {len(labels)} lines')
     return end_points
 
@@ -151,3 +152,56 @@ def list_layers(network):
     width = max(map(len, end_points))
     for name, tensor in end_points.items():
         print(f'{name:<{width}} {tensor.shape.as_list()[-1]:5d} channels')
+
+
+# ---- The names of the classes ----
+
+def load_labels(path):
+    """Reads the classes' names, one a line, in the order of the logits.
+
+    Args:
+      path: Path of a text file.
+
+    Returns:
+      list of str, without the empty lines at the end.
+
+    Raises:
+      InputError: the file cannot be read as text, or is empty.
+    """
+    try:
+        files.check_regular(path, 'list of classes')
+    except InputError as error:
+        raise InputError(f'--labels {error}')
+    try:
+        with Path(path).open(encoding='utf-8') as file:
+            text = file.read(MAX_LABELS_BYTES).rstrip()
+        labels = text.splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f'--labels {path}: cannot be read ({reason}); expected a text file with one class a line')
+    if '\0' in text:
+        raise InputError(f'--labels {path}: no text; expected a text file with one class a line')
+    if not labels:
+        raise InputError(f'--labels {path}: an empty file; expected one class a line')
+    return [label.strip() for label in labels]
+
+
+def are_logits_of(shape, labels):
+    """Tells whether a layer of this TensorShape, [batch, channels], can have a channel for each class of a list.
+
+    The first may be for nothing, see labels_of_channels, and some layers have a few channels more than there are names:
+    1,008 for 1,001 in inception5h.
+    """
+    return shape.rank == 2 and len(labels) - 1 <= shape.as_list()[-1] <= 1.01 * len(labels)
+
+
+def labels_of_channels(labels, num_channels):
+    """Returns a list of labels without its first, for nothing ('background', 'dummy'), where the network lacks that."""
+    return labels[1:] if len(labels) == num_channels + 1 else labels
+
+
+def find_labels(graph_path):
+    """Returns the Path of a list of labels that lies beside the graph (inception5h's own first), or None."""
+    folder = Path(graph_path).parent
+    own, others = sorted(folder.glob(inception.LABELS_FILE)), sorted(folder.glob('*label*.txt'))
+    return next(filter(Path.is_file, own + others), None)

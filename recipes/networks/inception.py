@@ -12,9 +12,9 @@ from pathlib import Path
 from common import download, files
 from common.errors import InputError, note
 from common.file_kinds import name_kind
-from common.files import check_regular
 from common.session import tf
 from networks import admitted_operations, convolution_gradients, saved_model
+from networks.summary import downstream
 
 GRAPH_FILE = 'tensorflow_inception_graph.pb'
 GRAPH_SHA256 = 'a39b08b826c9d5a5532ff424c03a3a11a202967544e389aca4b06c2bd8aef63f'
@@ -29,7 +29,6 @@ INPUT_NAME = 'input'
 MEAN, SCALE = 117.0, 1.0       # subtracted from every pixel, the same for R, G and B; multiplies what is left
 OTHER_INPUTS = ('--mean 127.5 --scale 0.00784314 for [-1, 1] (slim, MobileNet, ResNet v2), --mean 0 --scale 0.00392157 '
                 'for [0, 1], --mean 0 for [0, 255] (networks exported by these recipes)')
-MAX_LABELS_BYTES = 2 ** 24
 GRID = 32                      # pixels per position of the deepest layers
 SMALLEST_INPUT = 64            # pixels: 4 x 4 positions of the mixed4 layers, which dreams are made of
 DREAM_OBJECTIVE = 'mixed4c'    # animals; mixed3b gives textures, mixed4d_3x3_bottleneck_pre_relu:139 flowers
@@ -64,61 +63,9 @@ def obtain_graph(models_dir, path=None, quiet=False):
     if not Path(path).exists():
         raise InputError(f'--graph {path}: no such file; expected a frozen GraphDef, such as {GRAPH_FILE}, or a '
                          'SavedModel')
-    if not Path(path).is_dir():
-        check_regular(path, 'frozen graph')
     model = saved_model.find(path)
     found = saved_model.digest(model) if model else files.digest(path)
     return path, f'{path}{"" if found == GRAPH_SHA256 else " (not inception5h itself: another SHA-256)"}', found
-
-
-def load_labels(path):
-    """Reads the classes' names, one a line, in the order of the logits.
-
-    Args:
-      path: Path of a text file.
-
-    Returns:
-      list of str, without the empty lines at the end.
-
-    Raises:
-      InputError: the file cannot be read as text, or is empty.
-    """
-    try:
-        check_regular(path, 'list of classes')
-    except InputError as error:
-        raise InputError(f'--labels {error}')
-    try:
-        with Path(path).open(encoding='utf-8') as file:
-            text = file.read(MAX_LABELS_BYTES).rstrip()
-        labels = text.splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f'--labels {path}: cannot be read ({reason}); expected a text file with one class a line')
-    if '\0' in text:
-        raise InputError(f'--labels {path}: no text; expected a text file with one class a line')
-    if not labels:
-        raise InputError(f'--labels {path}: an empty file; expected one class a line')
-    return [label.strip() for label in labels]
-
-
-def are_logits_of(shape, labels):
-    """Tells whether a layer of this TensorShape, [batch, channels], can have a channel for each class of a list.
-
-    The first may be for nothing, see labels_of_channels, and some layers have a few channels more than there are names:
-    1,008 for 1,001 in inception5h.
-    """
-    return shape.rank == 2 and len(labels) - 1 <= shape.as_list()[-1] <= 1.01 * len(labels)
-
-
-def labels_of_channels(labels, num_channels):
-    """Returns a list of labels without its first, for nothing ('background', 'dummy'), where the network lacks that."""
-    return labels[1:] if len(labels) == num_channels + 1 else labels
-
-
-def find_labels(graph_path):
-    """Returns the Path of a list of labels that lies beside the graph (inception5h's own first), or None."""
-    folder = Path(graph_path).parent
-    return next(filter(Path.is_file, sorted(folder.glob(LABELS_FILE)) + sorted(folder.glob('*label*.txt'))), None)
 
 
 def load_graph_def(path, input_name=INPUT_NAME):
@@ -136,8 +83,6 @@ def load_graph_def(path, input_name=INPUT_NAME):
       InputError: the file is no GraphDef, is cut off, is not frozen, has an operation that networks do not need, such
         as one that reads files, or no such input.
     """
-    if not Path(path).is_dir():
-        check_regular(path, 'frozen graph')
     model = saved_model.find(path)
     graph_def = saved_model.read(model) if model else _parse(path)
     problem = _cut_off(graph_def) or _unfrozen(graph_def) or admitted_operations.find_other(graph_def)
@@ -284,12 +229,12 @@ def inception(images, graph_def, input_name=INPUT_NAME, mean=MEAN, scale=SCALE, 
 
 def _layers(by_name, images, input_name, replaced):
     """Returns an OrderedDict from name to tensor of the operations, in their order, that are layers; see inception."""
-    learned = [operation for operation in _downstream([images.op]) if operation.type in _LEARNED]
+    learned = [operation for operation in downstream([images.op]) if operation.type in _LEARNED]
     unfed = [name for name, operation in by_name.items() if operation.type == 'Placeholder' and name not in replaced
              and operation.outputs[0].consumers()]
-    every = set(learned) | _downstream(learned)
-    layers = every - _downstream([by_name[name] for name in unfed])
-    left_out = [name for name in unfed if every & _downstream([by_name[name]])]
+    every = set(learned) | downstream(learned)
+    layers = every - downstream([by_name[name] for name in unfed])
+    left_out = [name for name in unfed if every & downstream([by_name[name]])]
     if left_out:
         some = ' '.join(f'--feed {name}=' + ('false' if by_name[name].outputs[0].dtype == tf.bool else '1')
                         for name in left_out)
@@ -335,16 +280,6 @@ def _with_our_gradient(graph_def):
         if node.op == 'Conv2D':
             node.attr['_gradient_op_type'].s = convolution_gradients.register().encode()
     return changed
-
-
-def _downstream(operations):
-    """Returns the set of operations that need the results of these."""
-    found, todo = set(), list(operations)
-    while todo:
-        new = {consumer for output in todo.pop().outputs for consumer in output.consumers()} - found
-        found |= new
-        todo += new
-    return found
 
 
 def _is_layer(operation):

@@ -16,13 +16,14 @@ def find(path):
     """Returns the Path of the saved_model.pb that a folder or a file stands for; None for another file.
 
     Raises:
-      InputError: a folder without one.
+      InputError: a folder without one, or what is no file.
     """
     path = Path(path)
     if path.is_dir():
         if not (path / FILE).is_file():
             raise InputError(f'{path}: a folder without {FILE}; expected a SavedModel or a frozen graph')
         return path / FILE
+    files.check_regular(path, 'frozen graph')
     with path.open('rb') as file:
         return path if path.name == FILE or file.read(3) == b'\x08\x01\x12' else None  # its version, 1, comes first
 

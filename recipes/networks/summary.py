@@ -5,8 +5,8 @@ import numpy as np
 
 from common import pages
 from common.session import tf
+from networks.saved_model import VARIABLES
 
-_VARIABLES = ('Variable', 'VariableV2', 'VarHandleOp')
 _PASSED = ('Identity', 'ReadVariableOp', 'Switch', 'Merge', 'Cast')  # between a variable and the operation that uses it
 _KINDS = {'Conv2D': 'convolution', 'DepthwiseConv2dNative': 'depthwise', 'MaxPool': 'max pooling',
           'AvgPool': 'average pooling', 'MatMul': 'fully connected', 'Concat': 'concatenation',
@@ -82,21 +82,27 @@ def summarize(inputs, outputs):
 
 def _between(inputs, outputs):
     """Lists the operations that need the inputs and are needed by the outputs, each after what it needs."""
-    downstream, todo = set(), [inputs]
-    while todo:
-        new = {consumer for consumer in todo.pop().consumers() if consumer not in downstream}
-        downstream |= new
-        todo += [output for operation in new for output in operation.outputs]
+    needing = downstream([inputs.op])
     ordered, visited, stack = [], set(), [(tensor.op, False) for tensor in reversed(outputs)]
     while stack:
         operation, done = stack.pop()
         if done:
             ordered.append(operation)
-        elif operation in downstream and operation not in visited:
+        elif operation in needing and operation not in visited:
             visited.add(operation)
             stack.append((operation, True))
             stack += [(tensor.op, False) for tensor in reversed(operation.inputs)]
     return ordered
+
+
+def downstream(operations):
+    """Returns the set of operations that need the results of these."""
+    found, todo = set(), list(operations)
+    while todo:
+        new = {consumer for output in todo.pop().outputs for consumer in output.consumers()} - found
+        found |= new
+        todo += new
+    return found
 
 
 def _window(operation, known):
@@ -127,7 +133,7 @@ def _learned(operation, tensor):
     if tensor.op.type == 'VarHandleOp':
         return _Variable(op=tensor.op, shape=tf.TensorShape(tensor.op.get_attr('shape')))
     frozen = tensor.op.type == 'Const' and operation.type in ('Conv2D', 'DepthwiseConv2dNative', 'MatMul', 'BiasAdd')
-    return _Variable(op=tensor.op, shape=tensor.shape) if frozen or tensor.op.type in _VARIABLES else None
+    return _Variable(op=tensor.op, shape=tensor.shape) if frozen or tensor.op.type in VARIABLES else None
 
 
 class _Variable(NamedTuple):

@@ -51,15 +51,20 @@ def is_wanted(args):
 
 
 def check_options(args):
-    """Finds out before the work whether a film can be written where it is wanted; see film.check_output."""
+    """Finds out before the work whether what is asked for can be written where it is wanted."""
     if is_wanted(args):
-        if args.save_every:
-            raise InputError(f'--save-every {args.save_every}: a film keeps every frame, and no steps between')
-        film.check_output(args.output or (args.run_dir or args.output_dir) / 'film.mp4',
-                          '--output' if args.output else '--output-dir')
+        check_output(args)
     elif args.output and not args.output.suffix:
         raise InputError(f'--output {args.output}: an image needs an extension such as .png; for a folder of frames, '
                          'add --frames')
+
+
+def check_output(args):
+    """Finds out before the work whether a film can be written where it is wanted; see film.check_output."""
+    if vars(args).get('save_every'):  # not every recipe has that option
+        raise InputError(f'--save-every {args.save_every}: a film keeps every frame, and no steps between')
+    film.check_output(args.output or (args.run_dir or args.output_dir) / 'film.mp4',
+                      '--output' if args.output else '--output-dir')
 
 
 def open_source(args, load_image):

@@ -9,7 +9,7 @@ from matplotlib import cbook
 from common import cli, files, images
 from common.errors import InputError
 from networks import vgg
-from synthesis import flow_field, sizes
+from synthesis import flow_field
 from synthesis.sizes import SMALLEST_SIDE
 
 NOISE = 20  # gray levels either way around ImageNet's mean
@@ -142,7 +142,7 @@ def starting_image(size, base, noise_ratio=0.0, seed=0):
     """
     mean = np.array(vgg.MEAN_RGB, np.float32)
     noise = np.random.RandomState(seed).uniform(-NOISE, NOISE, [*size, 3]).astype(np.float32)
-    return mean + np.float32(noise_ratio) * noise + np.float32(1 - noise_ratio) * (sizes.fill(base, *size) - mean)
+    return mean + np.float32(noise_ratio) * noise + np.float32(1 - noise_ratio) * (images.fill(base, *size) - mean)
 
 
 def make_start(name, noise_ratio, seed, size, content_image, style_images):
@@ -174,17 +174,15 @@ def check_output(path, jobs, others=(), opened=None):
     Raises:
       InputError: it cannot be.
     """
-    if path is None or opened:
-        files.check_no_input(path, input_files(jobs, others), '--output')
-        return
-    if path.is_dir() or not path.suffix:
-        kind, example = ('a folder', path / 'result.png') if path.is_dir() else ('no extension', f'{path}.png')
-        raise InputError(f'--output {path}: {kind}; expected an image file such as {example}')
-    images.check_output(path, '--output')
-    if len(jobs) > 1:
-        raise InputError(f"--output {path}: one file for {len(jobs)} images; leave it out: they are saved in the run's "
-                         'folder')
-    files.check_no_input(path, input_files(jobs, others), '--output')
+    if path and not opened:
+        if path.is_dir() or not path.suffix:
+            kind, example = ('a folder', path / 'result.png') if path.is_dir() else ('no extension', f'{path}.png')
+            raise InputError(f'--output {path}: {kind}; expected an image file such as {example}')
+        images.check_output(path)
+        if len(jobs) > 1:
+            raise InputError(f"--output {path}: one file for {len(jobs)} images; leave it out: they are saved in the "
+                             "run's folder")
+    files.check_no_input(path, input_files(jobs, others))
 
 
 def note_small(jobs, size):

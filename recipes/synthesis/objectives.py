@@ -13,7 +13,7 @@ import numpy as np
 from common import images
 from common.errors import InputError, did_you_mean
 from common.session import tf
-from networks import inception
+from networks import classifiers
 
 FORMS = 'LAYER, LAYER:CHANNEL, LAYER:CHANNEL@Y,X, LAYER:CLASS NAME or LAYER:mean, with *WEIGHT or without'
 GUIDE_SIZE = 512    # pixels of a guide's longer side, at most: larger things than a tile are never seen
@@ -134,12 +134,12 @@ def _find_class(objective, shape, labels):
     if not labels:
         raise InputError(f'--objective {text}: the channel {name!r} is not a number, and no list of labels lies beside '
                          'the graph; give the class by its number, or a list with --labels FILE')
-    if not inception.are_logits_of(shape, labels):
+    if not classifiers.are_logits_of(shape, labels):
         everywhere = ' at every position' if shape.rank != 2 else ''
         raise InputError(f'--objective {text}: the channel {name!r} is not a number, and {layer} is no layer of '
                          f'classes: it has {num_channels} channels{everywhere}, for {len(labels)} labels')
     numbers = {}
-    for number, label in enumerate(inception.labels_of_channels(labels, num_channels)):
+    for number, label in enumerate(classifiers.labels_of_channels(labels, num_channels)):
         for synonym in [label] + label.split(','):
             numbers.setdefault(synonym.strip().lower(), number)
     if name.lower() not in numbers:

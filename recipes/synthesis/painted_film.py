@@ -6,8 +6,7 @@ from functools import partial
 
 from common import cli, film
 from common.errors import ComputationError, InputError
-from synthesis import color, consistency, motion
-from synthesis.frames import VideoSource
+from synthesis import color, consistency, frames, motion
 from synthesis.sizes import Scale, plan_scales
 
 TEMPORAL_WEIGHT = 300.0
@@ -53,10 +52,7 @@ def open_source(args):
         return None
     if len(contents) > 1:
         raise InputError(f'--content: a film is painted alone; {len(contents)} are named')
-    if args.save_every:
-        raise InputError(f'--save-every {args.save_every}: a film keeps every frame, and no steps between')
-    film.check_output(args.output or (args.run_dir or args.output_dir) / 'film.mp4',
-                      '--output' if args.output else '--output-dir')
+    frames.check_output(args)
     opened = film.open_film(contents[0], args.fps, args.frames)
     if motion.opencv() is None:
         print('warning: no OpenCV, so frames are taken to stand still: pip install opencv-python-headless',
@@ -73,7 +69,7 @@ def of_size(opened, todo):
     if len(todo) > 1:
         raise InputError(f'--content {opened.path}: a film is painted in one style, not in each of {len(todo)}; '
                          '--style-blend makes them one')
-    return VideoSource(opened, size=max(todo[0].size))
+    return frames.VideoSource(opened, size=max(todo[0].size))
 
 
 def facts(source):

@@ -5,15 +5,14 @@ from common import images, plotting
 from synthesis import color, jobs, memory, sizes
 
 
-def paint(run, todo, paint_picture, make_start, finish, *, iterations, num_scales=None, preserve_color='no'):
+def paint(run, todo, paint_picture, make_start, finish, args):
     """Paints the pictures that are not finished yet.
 
     Args:
       run: PictureRun.
       todo: list of jobs.Job.
       paint_picture, make_start, finish: see painted_film.paint.
-      iterations, num_scales: see sizes.plan_scales.
-      preserve_color: see color.prepare.
+      args: the options.
 
     Raises:
       ComputationError: a loss is not finite.
@@ -22,8 +21,8 @@ def paint(run, todo, paint_picture, make_start, finish, *, iterations, num_scale
         with run.keeping(job.name, images.load_alpha(job.content)) as checkpoint:
             content, styles = jobs.load_image(job.content), [jobs.load_image(path) for path in job.styles]
             run.finish = partial(finish, content=content)
-            content_image, style_images = color.prepare(content, styles, preserve_color)
-            scales = sizes.plan_scales(*job.size, iterations, num_scales)
+            content_image, style_images = color.prepare(content, styles, args.preserve_color)
+            scales = sizes.plan_scales(*job.size, args.iterations, args.scales)
             start = make_start(scales[0].size, content_image, style_images)
             run.save_step(0, start)
             image, losses = paint_picture(content_image, style_images, scales, start, record=run.record,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Optional, Tuple
 import numpy as np
 
 from common.errors import InputError
-from networks import inception
+from networks import classifiers
 from synthesis import objectives
 
 FORMS = 'LAYER:CHANNELS with CHANNELS such as 0-35 or 1,5,9-12, or LAYER for all that it has'
@@ -143,7 +143,7 @@ def _class_tile(name, end_points, labels):
 
 def class_name(number, logits, labels):
     """Returns the first name of a class by its number; the number, where there are no labels for it."""
-    labels = inception.labels_of_channels(labels or [], logits.shape.as_list()[-1])
+    labels = classifiers.labels_of_channels(labels or [], logits.shape.as_list()[-1])
     return labels[number].split(',')[0] if number < len(labels) else str(number)
 
 

@@ -53,23 +53,6 @@ def plan_scales(height, width, iterations, num_scales=None):
             for (height, width), count in zip(sizes, counts) if count > 0]
 
 
-def fill(image, height, width):
-    """Scales an image until height x width is filled and crops what sticks out, evenly on both sides.
-
-    Args:
-      image: float32 [any height, any width, 3].
-      height, width: pixels.
-
-    Returns:
-      float32 [height, width, 3].
-    """
-    factor = max(height / image.shape[0], width / image.shape[1])
-    filling = images.resize_image(image, max(height, round(image.shape[0] * factor)),
-                                  max(width, round(image.shape[1] * factor)))
-    top, left = (filling.shape[0] - height) // 2, (filling.shape[1] - width) // 2
-    return filling[top:top + height, left:left + width]
-
-
 def style_size(own, content, style_scale=1.0, stretch=False, upscale=False):
     """Computes the size at which a style image goes with a content image.
 

@@ -169,8 +169,7 @@ def find_photographs(args, asked, kind):
         if len(args.content) > 1 or len(asked) > 1:
             raise InputError(f'--content {path}: a film is painted alone, in a single style; name it with '
                              '--style-number 7, say')
-        film.check_output(args.output or (args.run_dir or args.output_dir) / 'film.mp4',
-                          '--output' if args.output else '--output-dir')
+        frames.check_output(args)
         opened = film.open_film(path, args.fps, args.frames)
         size = args.size if args.upscale else min(args.size or 10 ** 6, max(opened.height, opened.width))
         large_pictures.check_memory(*images.fit_size(opened.height, opened.width, size, upscale=True))

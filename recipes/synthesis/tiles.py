@@ -4,37 +4,20 @@ The network is shown a tile's crop: the tile's interior and around it a halo as 
 what it computes for the interior equals what it would have computed for the whole image. Cuts lie on the network's grid
 (the stride of its deepest layer): a crop that starts off the grid would be pooled in other pairs than the whole image.
 """
-from typing import NamedTuple
+from typing import NamedTuple, Tuple
 
 
 class Tile(NamedTuple):
-    """A rectangle of the image (the interior) and the larger one that the network is shown (the crop), in pixels."""
+    """A rectangle of the image and the larger one that the network is shown, each (slice of rows, slice of columns)."""
 
-    top: int
-    left: int
-    height: int
-    width: int
-    crop_top: int
-    crop_left: int
-    crop_height: int
-    crop_width: int
-
-    @property
-    def interior(self):
-        """Slices of rows and columns: `image[tile.interior]`."""
-        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
-
-    @property
-    def crop(self):
-        """Slices of rows and columns; a crop's gradient is added with `gradient[tile.crop] += crop_gradient`."""
-        return (slice(self.crop_top, self.crop_top + self.crop_height),
-                slice(self.crop_left, self.crop_left + self.crop_width))
+    interior: Tuple[slice, slice]
+    crop: Tuple[slice, slice]  # its gradient is added with `gradient[tile.crop] += crop_gradient`
 
     @property
     def interior_in_crop(self):
         """Slices that cut the interior from the crop."""
-        top, left = self.top - self.crop_top, self.left - self.crop_left
-        return slice(top, top + self.height), slice(left, left + self.width)
+        return tuple(slice(inner.start - outer.start, inner.stop - outer.start)
+                     for inner, outer in zip(self.interior, self.crop))
 
     @property
     def interior_bounds(self):
@@ -65,21 +48,20 @@ def make_tiles(height, width, tile_size=None, grid=16, halo=0):
     if min(height, width, grid) < 1 or tile_size is not None and tile_size < grid or halo < 0:
         raise ValueError(f'no tiles of {tile_size} px (grid {grid}, halo {halo}) for an image of {width} x {height}')
     tile_size = tile_size or round_up(max(height, width), grid)
-    return [Tile(top=top, left=left, height=bottom - top, width=right - left,
-                 crop_top=crop_top, crop_left=crop_left, crop_height=crop_bottom - crop_top,
-                 crop_width=crop_right - crop_left)
-            for top, bottom, crop_top, crop_bottom in _spans(height, tile_size, grid, halo)
-            for left, right, crop_left, crop_right in _spans(width, tile_size, grid, halo)]
+    return [Tile(interior=(rows, columns), crop=(crop_rows, crop_columns))
+            for rows, crop_rows in _spans(height, tile_size, grid, halo)
+            for columns, crop_columns in _spans(width, tile_size, grid, halo)]
 
 
 def _spans(size, tile_size, grid, halo):
-    """Returns (start, stop, crop start, crop stop) of each tile along one axis."""
+    """Returns (slice of the interior, of the crop) of each tile along one axis."""
     tile_size -= tile_size % grid
     halo = round_up(halo, grid)
     num_tiles = -(-size // tile_size)
     step = round_up(-(-size // num_tiles), grid)
     cuts = [*range(0, size, step), size]
-    return [(start, stop, max(start - halo, 0), min(stop + halo, size)) for start, stop in zip(cuts, cuts[1:])]
+    return [(slice(start, stop), slice(max(start - halo, 0), min(stop + halo, size)))
+            for start, stop in zip(cuts, cuts[1:])]
 
 
 def round_up(pixels, grid):

@@ -70,7 +70,7 @@ def main():
     paths = images.find_images(args.photographs, '--photographs')
     rows = []
     for path in paths[::max(1, len(paths) // args.count)][:args.count]:
-        image = attribution.center_square(images.load_image(path), SIZE)
+        image = images.center_square(images.load_image(path), SIZE)
         number = int(explainer.probabilities(image).argmax())
         found, difference = explainer.integrated_gradients(image, number)
         error = abs(found.sum(dtype=np.float64) - difference) / abs(difference)

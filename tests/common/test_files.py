@@ -198,10 +198,10 @@ def test_a_result_does_not_take_the_place_of_what_goes_in(tmp_path):
     link.symlink_to(read)
     for output in (read, link, tmp_path / '..' / tmp_path.name / 'read.png'):
         with pytest.raises(InputError, match='--output .* is also an input file; choose another name'):
-            files.check_no_input(output, [None, 'noise', read], '--output')
+            files.check_no_input(output, [None, 'noise', read])
     (tmp_path / 'other.png').write_bytes(b'x')
     for output in (None, tmp_path / 'new.png', tmp_path / 'other.png', tmp_path):
-        files.check_no_input(output, [None, 'noise', read, tmp_path], '--output')
+        files.check_no_input(output, [None, 'noise', read, tmp_path])
 
 
 def test_one_process_at_a_time(tmp_path, capsys):

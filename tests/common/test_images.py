@@ -235,9 +235,10 @@ def test_of_an_animation_the_first_frame(tmp_path, extension):
 
 def test_gray_reading_keeps_gray_values_exactly(tmp_path):
     values = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    np.testing.assert_array_equal(images.load_gray(save(tmp_path / 'gray.png', values)), values)
+    np.testing.assert_array_equal(images.to_gray(images.load_image(save(tmp_path / 'gray.png', values))), values)
     path = save(tmp_path / 'colors.png', np.uint8([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]]))
-    np.testing.assert_allclose(images.load_gray(path)[0], [0.299 * 255, 0.587 * 255, 0.114 * 255], atol=1e-3)
+    luminances = images.to_gray(images.load_image(path))[0]
+    np.testing.assert_allclose(luminances, [0.299 * 255, 0.587 * 255, 0.114 * 255], atol=1e-3)
 
 
 # What is no picture: one error that names the file.
@@ -426,10 +427,22 @@ def test_what_is_not_transparent_has_no_alpha(tmp_path, mode):
     assert images.load_alpha(tmp_path / 'missing.png') is None
 
 
+def test_fill_keeps_the_middle_in_its_shape():
+    image = np.zeros((20, 60, 3), np.float32)
+    image[:, 20:40] = 255
+    np.testing.assert_array_equal(images.fill(image, 20, 20), 255)
+
+
+def test_the_largest_square_of_the_middle():
+    image = np.zeros([4, 10, 3], np.float32)
+    image[:, 3:7] = 200
+    np.testing.assert_allclose(images.center_square(image, 8), 200)
+
+
 def test_save_gray_and_make_the_folder(tmp_path):
     path = tmp_path / 'new' / 'folder' / 'gray.png'
     images.save_image(path, np.float32([[0.4, 99.6]]))
-    np.testing.assert_array_equal(images.load_gray(path), [[0, 100]])
+    np.testing.assert_array_equal(images.to_gray(images.load_image(path)), [[0, 100]])
     assert [file.name for file in path.parent.iterdir()] == ['gray.png']
 
 

@@ -53,9 +53,13 @@ def correlation(prepared, digits):
     return np.mean([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(prepared, digits)])
 
 
+def prepare_digit(picture, name='the picture'):
+    return handwriting.find_digits(picture, name, several=False).digits[0]
+
+
 def prepare_all(digits, disguise):
     random = np.random.RandomState(0)
-    return [handwriting.prepare_digit(disguise(digit, random)) for digit in digits]
+    return [prepare_digit(disguise(digit, random)) for digit in digits]
 
 
 DISGUISES = {
@@ -92,7 +96,7 @@ def test_prepared_as_mnist_was_made(digits):
 def test_proportions_are_kept():
     bar = np.full((300, 300), 255, np.float32)
     bar[50:250, 140:160] = 0
-    rows, columns = (np.flatnonzero((handwriting.prepare_digit(bar) > 127).any(axis)) for axis in (1, 0))
+    rows, columns = (np.flatnonzero((prepare_digit(bar) > 127).any(axis)) for axis in (1, 0))
     assert len(rows) == 20 and len(columns) == 2
 
 
@@ -101,14 +105,14 @@ def test_dust_shifts_nothing(digits):
     dusty = clean.copy()
     for row, column in ((3, 3), (10, 215), (215, 8), (120, 5), (218, 218)):
         dusty[row:row + 3, column:column + 3] = 0
-    shown, expected = (handwriting.prepare_digit(picture).astype(int) for picture in (dusty, clean))
+    shown, expected = (prepare_digit(picture).astype(int) for picture in (dusty, clean))
     assert np.abs(shown - expected).max() <= 2
 
 
 def test_fine_pen_is_thickened():
     picture = np.full((400, 400), 255, np.float32)
     cv2.ellipse(picture, (200, 200), (90, 150), 0, 0, 360, 0, 3, cv2.LINE_AA)  # a third of a pixel in a box of 20
-    ring = handwriting.prepare_digit(picture)
+    ring = prepare_digit(picture)
     assert 1.5 < (ring[14] > 127).sum() / 2 <= 3
     assert np.all(ring[8:20].max(1) > 200)
 
@@ -130,7 +134,7 @@ BLANKS = {
 @pytest.mark.parametrize('name', sorted(BLANKS))
 def test_blank_pictures_are_refused(name):
     with pytest.raises(InputError, match='^mine.jpg: no digit in it') as caught:
-        handwriting.prepare_digit(np.clip(BLANKS[name], 0, 255).astype(np.float32), 'mine.jpg')
+        prepare_digit(np.clip(BLANKS[name], 0, 255).astype(np.float32), 'mine.jpg')
     assert '\n' not in str(caught.value)
 
 

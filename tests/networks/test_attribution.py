@@ -100,9 +100,3 @@ def test_a_map_is_red_for_and_blue_against():
     np.testing.assert_allclose(drawn[0, 1], [0, 60, 220], atol=8)
     np.testing.assert_allclose(drawn[1, 0], 255 - 0.35 * 155)
     assert drawn[1, 1, 0] > drawn[1, 1, 2]
-
-
-def test_the_largest_square_of_the_middle():
-    image = np.zeros([4, 10, 3], np.float32)
-    image[:, 3:7] = 200
-    np.testing.assert_allclose(attribution.center_square(image, 8), 200)

@@ -8,7 +8,7 @@ import pytest
 from common import download, errors, session
 from common.errors import InputError, UnavailableError
 from common.session import tf
-from networks import inception
+from networks import classifiers, inception
 
 
 def error_of(path, **kwargs):
@@ -141,26 +141,6 @@ def test_attributes_of_another_tensorflow(tiny_inception_path):
         inception.inception(tf.zeros([1, 8, 8, 3]), graph_def)
 
 
-def test_labels(tmp_path, tiny_inception_path):
-    assert inception.find_labels(tiny_inception_path).name == 'labels.txt'
-    (tiny_inception_path.parent / inception.LABELS_FILE).write_text('dummy\r\ncat\r\n\r\n')
-    assert inception.load_labels(inception.find_labels(tiny_inception_path)) == ['dummy', 'cat']
-    os.mkfifo(str(tmp_path / 'labels.txt'))
-    assert inception.find_labels(tmp_path / 'graph.pb') is None  # reading a pipe would wait for ever
-    with pytest.raises(InputError) as error:
-        inception.load_labels(tmp_path / 'labels.txt')
-    assert str(error.value) == f'--labels {tmp_path}/labels.txt: not a regular file; expected a list of classes'
-
-
-@pytest.mark.parametrize('content, said', [(b'', 'empty'), (b'\xff\xfe\x00', 'cannot be read'), (bytes(9), 'no text')],
-                         ids=['empty', 'binary', 'zeros'])
-def test_labels_that_are_none(tmp_path, content, said):
-    path = tmp_path / 'labels.txt'
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=said):
-        inception.load_labels(path)
-
-
 def test_the_graph_is_looked_for_in_the_models_folder(tiny_inception_path):
     path, source, sha256 = inception.obtain_graph(tiny_inception_path.parent)
     assert path == tiny_inception_path and str(path) in source and len(sha256) == 64
@@ -177,7 +157,7 @@ def test_the_archive_is_unpacked(tmp_path, tiny_inception_path, monkeypatch):
     monkeypatch.setattr(inception.download, 'obtain', lambda assets, folder, quiet: [found])
     path, source, _ = inception.obtain_graph(models_dir)
     assert path.read_bytes() == tiny_inception_path.read_bytes()
-    assert inception.find_labels(path) and 'a test' in source
+    assert classifiers.find_labels(path) and 'a test' in source
 
 
 def test_a_graph_that_cannot_be_had(tmp_path):

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 
 from synthesis import sizes
@@ -17,12 +16,6 @@ def test_few_iterations_and_narrow_images_still_reach_the_full_size(iterations, 
     plan = sizes.plan_scales(*size, iterations)
     assert plan[-1].size == size and sum(scale.iterations for scale in plan) == iterations
     assert all(min(scale.size) >= 32 and scale.iterations > 0 for scale in plan)
-
-
-def test_fill_keeps_the_middle_in_its_shape():
-    image = np.zeros((20, 60, 3), np.float32)
-    image[:, 20:40] = 255
-    np.testing.assert_array_equal(sizes.fill(image, 20, 20), 255)
 
 
 @pytest.mark.parametrize('options, expected', [

@@ -10,16 +10,16 @@ def test_every_pixel_lies_in_one_interior_and_every_cut_on_the_grid(size, tile_s
     seen = np.zeros(size, int)
     for tile in tiles.make_tiles(*size, tile_size, grid=grid, halo=halo):
         seen[tile.interior] += 1
-        assert max(tile.height, tile.width) <= tile_size
-        for start in (tile.top, tile.left, tile.crop_top, tile.crop_left):
-            assert start % grid == 0
+        assert max(part.stop - part.start for part in tile.interior) <= tile_size
+        for part in (*tile.interior, *tile.crop):
+            assert part.start % grid == 0
     assert (seen == 1).all()
 
 
 def test_a_crop_reaches_a_full_halo_or_the_border():
     for tile in tiles.make_tiles(200, 330, 64, grid=16, halo=30):
-        assert tile.crop_top == max(tile.top - 32, 0)
-        assert tile.crop_left + tile.crop_width == min(tile.left + tile.width + 32, 330)
+        assert tile.crop[0].start == max(tile.interior[0].start - 32, 0)
+        assert tile.crop[1].stop == min(tile.interior[1].stop + 32, 330)
 
 
 def test_the_interior_is_found_again_within_the_crop():
@@ -35,7 +35,7 @@ def test_gradients_of_interiors_and_of_crops_come_together():
     image = np.random.RandomState(0).rand(90, 70)
     by_interior, by_crop = np.zeros_like(image), np.zeros_like(image)
     for tile in tiles.make_tiles(90, 70, 32, halo=16):
-        inside = np.zeros((tile.crop_height, tile.crop_width))
+        inside = np.zeros_like(image[tile.crop])
         inside[tile.interior_in_crop] = image[tile.interior]
         by_interior[tile.interior] = inside[tile.interior_in_crop]
         by_crop[tile.crop] += inside
@@ -44,7 +44,7 @@ def test_gradients_of_interiors_and_of_crops_come_together():
 
 
 def test_tiles_are_about_equal_and_no_thin_strip_is_left():
-    assert [tile.height for tile in tiles.make_tiles(528, 16, 512)] == [272, 256]
+    assert [tile.interior[0] for tile in tiles.make_tiles(528, 16, 512)] == [slice(0, 272), slice(272, 528)]
 
 
 @pytest.mark.parametrize('tile_size', [512, None])
