@@ -196,7 +196,7 @@ def train(sess, graph, data, run_dir, *, num_steps, batch_size, augment='standar
     Args:
       sess: tf.Session.
       graph: Graph that trains.
-      data: cifar10.Cifar10Data.
+      data: split_data.SplitData.
       run_dir: Path.
       num_steps, batch_size: int.
       augment: str, one of AUGMENTATIONS.
@@ -353,7 +353,7 @@ def check_options(args):
 
 
 def begin(args, say):
-    """Reads the data, opens the run and draws what it trains on; returns (cifar10.Cifar10Data, Path of the run)."""
+    """Reads the data, opens the run and draws what it trains on; returns (split_data.SplitData, Path of the run)."""
     if not args.run_dir:
         files.check_writable(args.output_dir / RECIPE / runs.RECORD, '--output-dir')
     data = cifar10.load(args.data_dir, args.quiet)

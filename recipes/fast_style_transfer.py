@@ -37,7 +37,7 @@ from common import checkpoints, cli, files, film, images, parallel, plotting, pr
 from common.errors import ComputationError, InputError
 from common.session import tf
 from networks import style_networks, summary, vgg
-from synthesis import color, content, crops, frames, large_pictures, memory, motion, styles
+from synthesis import color, content, frames, large_pictures, memory, motion, styles
 from synthesis.optimizers import Adam
 from synthesis.picture_run import PictureRun
 
@@ -206,7 +206,7 @@ def learn(sess, graph, network, photographs, targets, record, *, num_steps, batc
     """
     def crops_of(step, count=batch_size):
         random = np.random.RandomState([seed, step])
-        return [crops.draw_crop(photographs, crop_size, random) for _ in range(count)]
+        return [styles.draw_crop(photographs, crop_size, random) for _ in range(count)]
 
     first = {graph.painting.images: crops_of(0, 1), **targets}
     start = network.styles[0] if checkpoint else nearest_style(sess, graph, network, first, quiet)
@@ -226,7 +226,7 @@ def learn_painting(args, network, started):
     """Learns a painting and saves its style; returns the exit code."""
     painting = styles.load_painting(args.learn, '--learn', round(PAINTING_SIZE * args.style_scale))
     paths = images.find_images(args.photos, '--photos') if args.photos else PHOTOGRAPHS
-    photographs = crops.load_photographs(paths)
+    photographs = styles.load_photographs(paths)
     proof_of, *others = [images.fit(images.load_image(path), 2 * args.crop_size) for path in HELD_OUT]
     _, weights, source, sha256 = vgg.obtain_weights(args.models_dir, 'vgg16', args.weights, quiet=args.quiet)
     with tf.Graph().as_default() as tf_graph:

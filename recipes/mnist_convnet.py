@@ -218,7 +218,7 @@ def train(sess, graph, data, run_dir, *, num_steps, batch_size=128, keep_prob=0.
     Args:
       sess: tf.Session.
       graph: Graph, with its optimizer.
-      data: mnist.MnistData.
+      data: split_data.SplitData.
       run_dir: Path.
       num_steps, batch_size: int.
       keep_prob: float, the probability that dropout keeps a hidden unit.

@@ -36,9 +36,8 @@ from synthesis import (frames, jobs, memory, optimizers, painted_film, painted_p
                        transport)
 from synthesis.optimizers import LBFGS, Adam
 from synthesis.picture_run import PictureRun
-from synthesis.pixel_losses import POOLS, laplacian, total_variation
 from synthesis.style_targets import compute_targets
-from synthesis.tiled_loss import interior_of, make_evaluate, num_positions
+from synthesis.tiled_loss import POOLS, interior_of, laplacian, make_evaluate, num_positions, total_variation
 
 RECIPE = 'style_transfer'
 STYLE_LAYERS = ('conv1_1', 'conv2_1', 'conv3_1', 'conv4_1', 'conv5_1')

@@ -12,8 +12,8 @@ NARROW = 4, 8, 8
 
 
 def data():
-    """Returns a datasets.cifar10.Cifar10Data."""
-    from datasets import cifar10
+    """Returns a datasets.split_data.SplitData."""
+    from datasets import cifar10, split_data
     random = np.random.RandomState(0)
     colors = np.array([[red, green, blue] for red in (40, 200) for green in (40, 200) for blue in (40, 120, 210)][:10])
     parts = []
@@ -21,8 +21,8 @@ def data():
         labels = random.randint(0, 10, count)
         noise = random.normal(0, 25, (count, 32, 32, 3))
         parts += [np.uint8(np.clip(colors[labels][:, np.newaxis, np.newaxis] + noise, 0, 255)), labels]
-    return cifar10.Cifar10Data(*parts, class_names=cifar10.CLASS_NAMES, source='a small set',
-                               checksums={'test_batch': 'the same'})
+    return split_data.SplitData(*parts, class_names=cifar10.CLASS_NAMES, source='a small set',
+                                checksums={'test_batch': 'the same'})
 
 
 def patch(set_attribute):

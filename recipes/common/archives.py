@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from common import files
 from common.errors import InputError
-from common.file_kinds import name_kind
+from common.files import name_kind
 
 CHUNK = 1 << 20  # bytes
 MAX_FILES = 100000

@@ -12,7 +12,7 @@ from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from common import files, pixels
 from common.errors import InputError, note
-from common.file_kinds import name_kind
+from common.files import name_kind
 
 # What save_image writes: the extension's format, and how; in ALPHA, those with transparency, in PROFILED
 # those that can say that their colors are sRGB's. With color at full

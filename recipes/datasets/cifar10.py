@@ -8,9 +8,8 @@ Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 20
   https://www.cs.toronto.edu/~kriz/cifar.html
 """
 import hashlib
-import os
 from pathlib import Path, PurePosixPath
-from typing import Callable, Dict, NamedTuple, Tuple
+from typing import Callable, NamedTuple
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from common import archives, download, files, images
 from common.errors import InputError
 from datasets import cifar10_batches
 from datasets.cifar10_batches import CHANNELS, SIDE
+from datasets.split_data import names_in, split
 
 CLASS_NAMES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 NUM_VALIDATION = 5000  # the last images of the last training batch
@@ -61,31 +61,6 @@ FORMATS = (Format(archive=ASSET.name, folder='cifar-10-batches-py', suffix='', r
                   read=cifar10_batches.read_binary))
 
 
-class Cifar10Data(NamedTuple):
-    """The data set, read and split.
-
-    Attributes:
-      train_images: uint8 [45000, 32, 32, 3], RGB.
-      train_labels: int64 [45000], in [0, 9].
-      validation_images: uint8 [5000, 32, 32, 3].
-      validation_labels: int64 [5000].
-      test_images: uint8 [10000, 32, 32, 3].
-      test_labels: int64 [10000].
-      class_names: tuple of str, in the order of the labels.
-      source: str, where it was found.
-      checksums: dict from batch name to the SHA-256 of its content, the same for both formats.
-    """
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    validation_images: np.ndarray
-    validation_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    class_names: Tuple[str, ...]
-    source: str
-    checksums: Dict[str, str]
-
-
 def load(data_dir, quiet=False):
     """Reads CIFAR-10; downloads it first if it is missing.
 
@@ -97,7 +72,7 @@ def load(data_dir, quiet=False):
       quiet: bool, no progress of a download.
 
     Returns:
-      Cifar10Data.
+      SplitData.
 
     Raises:
       InputError: the folder cannot be read, or a file in it is damaged or another than the published one.
@@ -109,9 +84,12 @@ def load(data_dir, quiet=False):
         found = fetched.path, FORMATS[0], fetched.source
     path, form, source = found
     try:
-        return _split(*_read(path, form), source=source)
+        pixels, labels, checksums = _read(path, form)
     except OSError as error:
         raise InputError(f'{path}: cannot be read ({error.strerror})')
+    first_test = len(pixels) - cifar10_batches.NUM_IMAGES
+    return split(pixels[:first_test], labels[:first_test], NUM_VALIDATION, test_images=pixels[first_test:],
+                 test_labels=labels[first_test:], class_names=CLASS_NAMES, source=source, checksums=checksums)
 
 
 def _find(data_dir):
@@ -121,26 +99,17 @@ def _find(data_dir):
         for form in FORMATS:
             batches = {name + form.suffix for name in BATCH_NAMES}
             for unpacked in (folder / form.folder, folder):
-                missing = batches - _names_in(unpacked)
+                missing = batches - names_in(unpacked)
                 if not missing:
                     return unpacked, form, str(unpacked)
                 if missing != batches:
                     names = ', '.join(sorted(missing))
                     incomplete = f'{unpacked}: does not contain {names}; complete it, or move it away'
-            if form.archive in _names_in(folder):
+            if form.archive in names_in(folder):
                 return folder / form.archive, form, str(folder / form.archive)
     if incomplete:
         raise InputError(incomplete)
     return None
-
-
-def _names_in(folder):
-    try:
-        return set(os.listdir(str(folder)))
-    except FileNotFoundError:
-        return set()
-    except OSError as error:
-        raise InputError(f'data folder {folder}: cannot be read ({error.strerror})')
 
 
 def _read(path, form):
@@ -190,17 +159,6 @@ def _check_sum(name, labels, pixels, title):
         raise InputError(f'{title}: not the published images and labels: their SHA-256 is {digest.hexdigest()}, '
                          f'expected {CONTENT_SHA256[name]}; move it away, and the right file is downloaded')
     return digest.hexdigest()
-
-
-def _split(all_images, all_labels, checksums, source):
-    """Slices what was read into training, validation and test; no copies."""
-    first_test = len(all_images) - cifar10_batches.NUM_IMAGES
-    train, validation, test = (slice(first_test - NUM_VALIDATION), slice(first_test - NUM_VALIDATION, first_test),
-                               slice(first_test, None))
-    return Cifar10Data(
-        train_images=all_images[train], train_labels=all_labels[train], validation_images=all_images[validation],
-        validation_labels=all_labels[validation], test_images=all_images[test], test_labels=all_labels[test],
-        class_names=CLASS_NAMES, source=source, checksums=checksums)
 
 
 def channel_statistics(images, together=False):

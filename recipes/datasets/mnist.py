@@ -6,20 +6,18 @@ the last 5,000 training images are set apart for every choice before that.
 Source: Y. LeCun, C. Cortes, C. J. C. Burges, The MNIST database of handwritten digits,
   http://yann.lecun.com/exdb/mnist/; H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, arXiv 1708.07747.
 """
-import os
 import sys
 from pathlib import Path
-from typing import Dict, NamedTuple, Tuple
-
-import numpy as np
+from typing import NamedTuple, Tuple
 
 from common import download
 from common.errors import InputError, UnavailableError
 from common.files import digest
 from datasets import idx
 from datasets.digit_augmentation import augment
+from datasets.split_data import names_in, split
 
-__all__ = ['DATASETS', 'DataSet', 'MnistData', 'augment', 'load', 'load_sample']
+__all__ = ['DATASETS', 'DataSet', 'augment', 'load', 'load_sample']
 
 FILE_NAMES = ('train-images-idx3-ubyte.gz', 'train-labels-idx1-ubyte.gz',
               't10k-images-idx3-ubyte.gz', 't10k-labels-idx1-ubyte.gz')
@@ -43,33 +41,6 @@ class DataSet(NamedTuple):
     assets: list
     class_names: Tuple[str, ...]
     system_dir: str = ''
-
-
-class MnistData(NamedTuple):
-    """A data set, read and split.
-
-    Attributes:
-      train_images: uint8 [55000, 28, 28], 255 the ink.
-      train_labels: uint8 [55000], in [0, 9].
-      validation_images: uint8 [5000, 28, 28].
-      validation_labels: uint8 [5000].
-      test_images: uint8 [10000, 28, 28].
-      test_labels: uint8 [10000].
-      class_names: tuple of str, in the order of the labels.
-      source: str, where it was found.
-      checksums: dict from file name to SHA-256.
-      is_sample: bool; True for the bundled sample, which has 4,500, 500 and 1,000 images.
-    """
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    validation_images: np.ndarray
-    validation_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    class_names: Tuple[str, ...]
-    source: str
-    checksums: Dict[str, str]
-    is_sample: bool
 
 
 def _assets(sizes, checksums, content_checksums, mirrors, by_hand, package=None):
@@ -132,7 +103,7 @@ def load(data_dir, dataset='mnist', quiet=False):
       quiet: bool, no progress; the warning about the sample is still printed.
 
     Returns:
-      MnistData.
+      SplitData.
 
     Raises:
       InputError: the folder cannot be read, or a file in it is damaged or another than the published one.
@@ -156,19 +127,19 @@ def load(data_dir, dataset='mnist', quiet=False):
                for one in found]
     return _split([one.path for one in found], NUM_VALIDATION, class_names=data_set.class_names,
                   source=', '.join(sorted(set(sources), key=sources.index)),
-                  checksums={one.path.name: one.sha256 for one in found}, is_sample=False)
+                  checksums={one.path.name: one.sha256 for one in found})
 
 
 def load_sample():
     """Reads the bundled sample: every twelfth training image and every tenth test image of MNIST.
 
     Returns:
-      MnistData, of 4,500 training, 500 validation and 1,000 test images.
+      SplitData, of 4,500 training, 500 validation and 1,000 test images.
     """
     paths = [SAMPLE_DIR / name for name in FILE_NAMES]
     return _split(paths, NUM_SAMPLE_VALIDATION, class_names=DATASETS['mnist'].class_names,
                   source='the bundled sample of MNIST, 5,000 + 1,000 digits',
-                  checksums={path.name: digest(path) for path in paths}, is_sample=True)
+                  checksums={path.name: digest(path) for path in paths})
 
 
 def _find_folder(data_dir, data_set):
@@ -176,12 +147,7 @@ def _find_folder(data_dir, data_set):
     own = data_dir / data_set.folder
     candidates = [own, data_dir] + ([Path(data_set.system_dir)] if data_set.system_dir else [])
     for folder in candidates:
-        try:
-            names = os.listdir(str(folder))
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise InputError(f'data folder {folder}: cannot be read ({error.strerror})')
+        names = names_in(folder)
         if any(name in names or name[:-len('.gz')] in names for name in FILE_NAMES):
             return folder
     return own
@@ -200,9 +166,5 @@ def _check_files(folder):
 
 
 def _split(paths, num_validation, **fields):
-    images, labels = idx.read_pair(*paths[:2])
     test_images, test_labels = idx.read_pair(*paths[2:])
-    return MnistData(
-        train_images=images[:-num_validation], train_labels=labels[:-num_validation],
-        validation_images=images[-num_validation:], validation_labels=labels[-num_validation:],
-        test_images=test_images, test_labels=test_labels, **fields)
+    return split(*idx.read_pair(*paths[:2]), num_validation, test_images=test_images, test_labels=test_labels, **fields)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common import download, files
 from common.errors import InputError, note
-from common.file_kinds import name_kind
+from common.files import name_kind
 from common.session import tf
 from networks import admitted_operations, convolution_gradients, saved_model
 from networks.summary import downstream

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import InputError
-from common.file_kinds import name_kind
+from common.files import name_kind
 from networks import onnx_files
 
 MAX_MODEL_BYTES = 2 ** 30  # of a model, once unpacked; the whole VGG-19 has 575 million

@@ -1,4 +1,7 @@
-"""What fast style transfer is asked to paint: numbered styles and blends, paintings, learned styles by their names."""
+"""What fast style transfer is asked to paint: numbered styles and blends, paintings, learned styles by their names.
+
+And what a style is learned with: the painting, photographs and crops of them.
+"""
 import re
 from pathlib import Path
 from typing import NamedTuple, Tuple
@@ -13,6 +16,7 @@ from synthesis import color, frames, large_pictures, sizes
 
 SUFFIX = '.style.npz'  # of a learned style's file, after the painting's name
 SMOOTH = 0.7  # of a film, if nothing else is asked for
+MOST_DRAWS = 100  # of a crop until it shows something
 SHEET_SIZE = 220  # pixels of the longer side of a picture on a sheet
 
 
@@ -224,6 +228,39 @@ def load_painting(path, option, longer_side=None):
     if color.is_plain(painting):
         raise InputError(f'{option} {path}: a picture of one color; there is no style in it')
     return painting
+
+
+def load_photographs(paths):
+    """Reads photographs to learn with, a list of float32 [height, width, 3]; InputError where one shows nothing."""
+    photographs = [images.load_image(path) for path in paths]
+    for path, photograph in zip(paths, photographs):
+        if color.is_plain(photograph):
+            raise InputError(f'--photos {path}: a picture of one color; nothing can be learned with it')
+    return photographs
+
+
+def draw_crop(photographs, size, random):
+    """Draws a square crop, mirrored or not, of one of photographs, whose shorter side is one to two times the crop's.
+
+    One that shows nothing, such as overexposed sky, is drawn again: of the noise that each normalization would make of
+    it, the gradient is not finite.
+
+    Args:
+      photographs: list of float32 [height, width, 3].
+      size: pixels, its side.
+      random: np.random.RandomState.
+    """
+    for _ in range(MOST_DRAWS):
+        photograph = photographs[random.randint(len(photographs))]
+        height, width = photograph.shape[:2]
+        scale = random.uniform(1, 2) * size / min(height, width)
+        photograph = images.resize_image(photograph, *(max(size, round(scale * side)) for side in (height, width)))
+        top, left = (random.randint(side - size + 1) for side in photograph.shape[:2])
+        crop = photograph[top:top + size, left:left + size]
+        crop = crop[:, ::-1] if random.randint(2) else crop
+        if not color.is_plain(crop):
+            break
+    return crop
 
 
 def vector(style, found, predict, photograph=None, strength=1.0, match_colors=False):

@@ -63,7 +63,7 @@ def test_load_finds_the_files_and_splits_them(small_set, tmp_path, where, pack):
     np.testing.assert_array_equal(data.train_labels, labels[:NUM_TRAIN - 5000])
     np.testing.assert_array_equal(data.validation_labels, labels[NUM_TRAIN - 5000:])
     assert data.test_images.shape == (NUM_TEST, 28, 28) and data.test_labels.shape == (NUM_TEST,)
-    assert data.source == str(tmp_path / where) and not data.is_sample
+    assert data.source == str(tmp_path / where)
     assert data.class_names == tuple('0123456789')
     for name, sum_ in data.checksums.items():
         assert sum_ == hashlib.sha256((tmp_path / where / name).read_bytes()).hexdigest()
@@ -133,7 +133,7 @@ def test_a_data_folder_that_is_none(tmp_path):
 
 def test_the_sample_stands_in_for_mnist_with_one_warning(tmp_path, capsys):
     data = mnist.load(tmp_path / 'none', quiet=True)
-    assert data.is_sample and data.source.startswith('the bundled sample')
+    assert data.source.startswith('the bundled sample')
     warning = capsys.readouterr().err
     assert warning.count('warning:') == 1 and warning.startswith('warning: MNIST is unavailable; ')
     assert 'by hand: put train-images-idx3-ubyte.gz' in warning and str(tmp_path / 'none' / 'mnist') in warning
@@ -145,7 +145,7 @@ def test_the_sample_stands_in_where_the_folder_cannot_be_written_to(tmp_path, ca
         raise PermissionError(13, 'Permission denied')
     monkeypatch.delenv('RECIPES_OFFLINE')
     monkeypatch.setattr(download.files.tempfile, 'TemporaryFile', denied)
-    assert mnist.load(tmp_path, quiet=True).is_sample
+    assert mnist.load(tmp_path, quiet=True).source.startswith('the bundled sample')
     assert 'cannot write there (Permission denied)' in capsys.readouterr().err
 
 
@@ -177,7 +177,7 @@ def test_the_sample_is_never_found_as_mnist(tmp_path):
 @pytest.mark.real_data
 def test_real_mnist(real_data_dir):
     data = mnist.load(real_data_dir, quiet=True)
-    assert not data.is_sample
+    assert not data.source.startswith('the bundled sample')
     assert (len(data.train_images), len(data.validation_images), len(data.test_images)) == (55000, 5000, 10000)
     assert list(data.train_labels[:5]) == [5, 0, 4, 1, 9] and list(data.test_labels[:5]) == [7, 2, 1, 0, 4]
     sample = mnist.load_sample()

@@ -1,11 +1,10 @@
-"""synthesis/pixel_losses.py: total variation and the edges of the drawing."""
+"""synthesis/tiled_loss.py: total variation and the edges of the drawing."""
 import numpy as np
 import pytest
 
 from common.session import tf
 from synthesis import tiles
-from synthesis.pixel_losses import POOLS, laplacian, total_variation
-from synthesis.tiled_loss import interior_of
+from synthesis.tiled_loss import POOLS, interior_of, laplacian, total_variation
 
 
 def run(tensor):
