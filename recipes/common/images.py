@@ -247,8 +247,8 @@ def check_output(path, option='--output'):
     files.check_writable(path, option)
 
 
-def resize_image(image, height, width):
-    """Scales an image (Lanczos, antialiased when shrinking), in float32 throughout: nothing is rounded to 8 bits.
+def resize_image(image, height, width, resampling=Image.Resampling.LANCZOS):
+    """Scales an image (antialiased when shrinking), in float32 throughout: nothing is rounded to 8 bits.
 
     Args:
       image: [height, width] or [height, width, channels], any range.
@@ -264,7 +264,7 @@ def resize_image(image, height, width):
     resized = np.empty((height, width, channels.shape[2]), np.float32)
     for channel in range(channels.shape[2]):
         plane = Image.fromarray(np.ascontiguousarray(channels[:, :, channel]))
-        resized[:, :, channel] = plane.resize((width, height), Image.Resampling.LANCZOS)
+        resized[:, :, channel] = plane.resize((width, height), resampling)
     np.clip(resized, image.min(), image.max(), out=resized)
     return resized.reshape((height, width) + image.shape[2:])
 

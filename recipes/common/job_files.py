@@ -30,9 +30,7 @@ def take_picture(upload, path):
             _, width, height = images.measure(raw)
             if width * height > MOST_PIXELS:
                 raise InputError(f'{width} × {height} pixels are too many; at most {MOST_PIXELS // 10 ** 6} megapixels')
-            image = images.load_image(raw)
-            image = images.resize_image(image, *images.fit_size(*image.shape[:2], LONGEST_SIDE))
-            images.save_image(path, image, images.load_alpha(raw))
+            images.save_image(path, images.fit(images.load_image(raw), LONGEST_SIDE), images.load_alpha(raw))
         except InputError as error:
             raise InputError(str(error).replace(str(raw), 'the picture')) from error
 

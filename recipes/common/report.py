@@ -268,9 +268,7 @@ def write_thumbnail(run_dir, paths):
         try:
             _, width, height = images.measure(path)
             if width * height <= MOST_PIXELS:
-                image = images.load_image(path)
-                images.save_image(run_dir / THUMBNAIL, images.resize_image(
-                    image, *images.fit_size(height, width, THUMBNAIL_SIZE)))
+                images.save_image(run_dir / THUMBNAIL, images.fit(images.load_image(path), THUMBNAIL_SIZE))
                 return
         except InputError:
             continue

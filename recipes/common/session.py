@@ -164,26 +164,18 @@ def describe_device(device='auto', threads=None):
 def _gpu_descriptions(threads):
     with without_noise():
         # The first to look at the devices decides on the threads of the whole process.
-        config = tf.ConfigProto(intra_op_parallelism_threads=threads or num_cpus(),
+        config = tf.ConfigProto(intra_op_parallelism_threads=threads,
                                 gpu_options=tf.GPUOptions(allow_growth=True))
         devices = importlib.import_module('tensorflow.python.client.device_lib').list_local_devices(config)
     return [device.physical_device_desc for device in devices if device.device_type == 'GPU']
 
 
-def without_noise():
-    """Keeps what TensorFlow's runtime says of its start and of GPUs that are not there from stderr.
-
-    Returns:
-      context manager, for what opens its session itself; open_session and describe_device need none.
-    """
-    return _filtered_stderr(_NOISE)
-
-
 @contextlib.contextmanager
-def _filtered_stderr(noise):
-    """Passes on what is written to file descriptor 2, from C++ too, but for lines with `noise` in them.
+def without_noise(noise=_NOISE):
+    """Keeps what TensorFlow's runtime says of its start and of GPUs that are not there from stderr, from C++ too.
 
-    A process of its own does it, so that the last words of a crash get through: "compiled to use AVX instructions".
+    For what opens its session itself; open_session and describe_device need none. A process of its own passes on all
+    other lines, so that the last words of a crash get through: "compiled to use AVX instructions".
     """
     sys.stderr.flush()
     kept = os.dup(2)

@@ -98,11 +98,9 @@ class Explainer:
 
     def run(self, tensor, images, number):
         """Computes a tensor for many images, a few at a time."""
-        parts = []
-        for start in range(0, len(images), AT_ONCE):
-            parts.append(self.sess.run(tensor, {self.graph.images: images[start:start + AT_ONCE],
-                                                self.graph.number: number}))
-        return np.concatenate(parts)
+        return np.concatenate([self.sess.run(tensor, {self.graph.images: images[start:start + AT_ONCE],
+                                                      self.graph.number: number})
+                               for start in range(0, len(images), AT_ONCE)])
 
     def integrated_gradients(self, image, number, baseline=127.5, steps=STEPS):
         """Computes what each pixel adds to the class's probability.

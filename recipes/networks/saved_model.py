@@ -2,6 +2,7 @@
 
 What a signature needs is kept of the graph, and its variables become constants with the values in the checkpoint.
 """
+import warnings
 from pathlib import Path
 
 from common import files
@@ -45,8 +46,12 @@ def read(path):
     Raises:
       InputError: not a SavedModel, damaged, of TensorFlow 2's functions, or its variables are missing.
     """
+    tf.MetaGraphDef  # imports TensorFlow, quietly; compat.v1 does not hand the message SavedModel on
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
     try:
-        models = [tf.MetaGraphDef.FromString(part) for part in _meta_graphs(path.read_bytes())]
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')  # some damage is only warned of
+            models = SavedModel.FromString(path.read_bytes()).meta_graphs
     except Exception as error:  # protobuf's own DecodeError is another class in each of its implementations
         raise InputError(f'{path}: not a SavedModel, or cut off ({error})')
     served = sorted(models, key=lambda model: 'serve' not in model.meta_info_def.tags)
@@ -60,31 +65,6 @@ def read(path):
                          '(convert_variables_to_constants_v2), and give the frozen graph')
     _freeze(graph, path)
     return graph
-
-
-def _meta_graphs(content):
-    """Yields the second field of the message SavedModel: fields are (number << 3 | type) and a number or bytes."""
-    position = 0
-
-    def number():
-        nonlocal position
-        value = shift = 0
-        while True:
-            byte = content[position]
-            position, value, shift = position + 1, value | (byte & 127) << shift, shift + 7
-            if byte < 128:
-                return value
-
-    while position < len(content):
-        tag, size = number(), number()
-        if tag & 7 == 2:
-            if position + size > len(content):
-                raise ValueError('its end is missing')
-            if tag >> 3 == 2:
-                yield content[position:position + size]
-            position += size
-        elif tag & 7:
-            raise ValueError('a field of another type')
 
 
 def _ancestors(graph_def, names):

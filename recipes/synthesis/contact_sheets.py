@@ -58,8 +58,7 @@ class SheetRun(InterruptibleRun):
         tiles = {tile['file']: tile for tile in record.get('tiles', [])}
         self.done = {number: [tiles[name] for name in names] for number, names in enumerate(self.names)
                      if set(names) <= set(tiles)}
-        self.states = {number: state for number, state in find_states(place, STATE, 'batch', 'step').items()
-                       if number not in self.done}
+        self.states = find_states(place, STATE, 'batch', 'step', self.done)
         done = len(self.done) * num_steps + sum(steps for steps, _, _ in self.states.values())
         super().__init__(run_dir, METRICS, len(batches) * num_steps, done, quiet=quiet, keep=self._was_taken)
         self.saved_at = self.began = time.monotonic()
@@ -224,9 +223,5 @@ def in_rows(tiles):
 
 def show(picture, side, caption):
     """Returns (picture, caption): small ones enlarged pixel by pixel, large ones shrunk to `side`."""
-    longer = max(picture.shape[:2])
-    if longer > side:
-        picture = images.resize_image(picture, *images.fit_size(*picture.shape[:2], longer_side=side))
-    elif 2 * longer <= side:
-        picture = picture.repeat(side // longer, axis=0).repeat(side // longer, axis=1)
-    return picture, caption
+    factor = max(1, side // max(picture.shape[:2]))
+    return images.fit(picture.repeat(factor, axis=0).repeat(factor, axis=1), side), caption

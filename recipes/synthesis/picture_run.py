@@ -59,8 +59,7 @@ class PictureRun(InterruptibleRun):
                 raise InputError(f'{run_dir / runs.RECORD}: damaged: a picture without {missing[0]}; start a new run')
         self.shown = shown or {name: name for name in columns}
         self.save_every, self.output = save_every, output
-        self.states = {number: state for number, state in find_states(
-            shared_folders.shared_place(run_dir), 'checkpoint', 'picture', 'total').items() if number not in self.done}
+        self.states = find_states(shared_folders.shared_place(run_dir), 'checkpoint', 'picture', 'total', self.done)
         self.started = started or time.monotonic()
         # A run that was finished before repeats its result.
         self.recorded_seconds = record.get('seconds') if len(self.done) == len(num_steps) else None

@@ -94,9 +94,7 @@ class Regions(NamedTuple):
 
 def scale(mask, height, width):
     """Scales float32 [any height, any width, regions], without the waves that a sharper filter leaves at edges."""
-    planes = [np.asarray(Image.fromarray(np.ascontiguousarray(mask[..., region])).resize(
-        (width, height), Image.Resampling.BILINEAR)) for region in range(mask.shape[-1])]
-    return np.clip(np.stack(planes, axis=-1), mask.min(), mask.max())
+    return images.resize_image(mask, height, width, Image.Resampling.BILINEAR)
 
 
 # ---- What the graph is given ----

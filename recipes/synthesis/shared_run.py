@@ -108,13 +108,14 @@ class InterruptibleRun:
         self.progress.update(shown)
 
 
-def find_states(run_dir, stem, number, steps):
+def find_states(run_dir, stem, number, steps, done):
     """Finds what jobs that are not finished can be resumed from: a file of one process, or several of as many.
 
     Args:
       run_dir: Path.
       stem: str, how the files' names begin.
       number, steps: str, what an array with the job's number is called there, and one with the steps taken.
+      done: the numbers of jobs that are finished.
 
     Returns:
       {number: (steps taken, Path, seconds that they took)}, the one that is farthest.
@@ -123,7 +124,7 @@ def find_states(run_dir, stem, number, steps):
     for path in sorted(run_dir.glob(f'{stem}*.npz')):
         state = runs.load_arrays(path)
         found.setdefault(int(state[number]), []).append((int(state[steps]), path, float(state.get('seconds', 0))))
-    return {job: max(states) for job, states in found.items()}
+    return {job: max(states) for job, states in found.items() if job not in done}
 
 
 def state_path(run_dir, stem, number):
