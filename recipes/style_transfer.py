@@ -32,8 +32,7 @@ from common import cli, images, parallel, runs, session
 from common.errors import ComputationError, InputError
 from common.session import tf
 from networks import summary, vgg
-from synthesis import (frames, jobs, memory, optimizers, painted_film, painted_pictures, regions, sizes, tiles,
-                       transport)
+from synthesis import frames, jobs, memory, optimizers, painting, regions, sizes, tiles, transport
 from synthesis.optimizers import LBFGS, Adam
 from synthesis.picture_run import PictureRun
 from synthesis.style_targets import compute_targets
@@ -292,7 +291,7 @@ def parse_args(argv):
     parser = cli.make_parser(__doc__, models=True)
     jobs.add_options(parser)
     regions.add_options(parser)
-    painted_film.add_options(parser)
+    painting.add_options(parser)
     add = parser.add_argument_group('look').add_argument
     add('--content-weight', type=cli.real_number(0), default=5.0, metavar='W', help='higher: more of the photograph')
     add('--style-weight', type=cli.real_number(0), default=500.0, metavar='W', help='higher: more of the painting')
@@ -358,10 +357,10 @@ def main(argv=None):
     weights = loss_weights(args)
     guide = regions.read(args.mask, args.content_map, args.style_map, jobs.find_styles(args.style), args.style_blend)
     blend = [] if guide and args.style_blend is None else args.style_blend
-    opened = painted_film.open_source(args)
+    opened = painting.open_source(args)
     todo, skipped = jobs.find_jobs(args.content, args.style, args.size, args.style_scale, blend, args.upscale,
                                    args.stretch_style, opened)
-    filmed = opened and painted_film.of_size(opened, todo)
+    filmed = opened and painting.of_size(opened, todo)
     others = [*(args.mask or ()), args.content_map, *(args.style_map or ())]
     parallel.check_jobs(len(todo), 'a film' if filmed else 'one picture')
     jobs.check_output(args.output, todo, others, opened)
@@ -374,7 +373,7 @@ def main(argv=None):
     run_dir = open_run(
         args, [tiling.reason, *jobs.note_small(todo, args.size), *(guide.notes_for(todo) if guide else ())], skipped,
         weights=source, inputs=jobs.fingerprints(todo, others), tile_size=tiling.tile_size,
-        **(painted_film.facts(filmed) if filmed else {}))
+        **(painting.facts(filmed) if filmed else {}))
     with tf.Graph().as_default() as tf_graph:
         graph = build_graph(network, weights, tiling.tile_size is not None, num_regions)
         tf_graph.finalize()
@@ -388,14 +387,14 @@ def main(argv=None):
         paint = partial(stylize, sess, graph, blend=blend, make_optimizer=make_optimizer, style_size=style_size,
                         make_tiles=tiling.make_tiles, guide=guide)
         if filmed:
-            with frames.FilmRun(run_dir, filmed, args.quiet, painted_film.COLUMNS) as run:
-                painted_film.paint(run, paint, make_start, finish, list(map(jobs.load_image, todo[0].styles)), args)
+            with frames.FilmRun(run_dir, filmed, args.quiet, painting.COLUMNS) as run:
+                painting.paint_film(run, paint, make_start, finish, list(map(jobs.load_image, todo[0].styles)), args)
                 return run.conclude(args.output or run_dir / f'{todo[0].name}.mp4', skipped, started, 'painted')
         with PictureRun(run_dir, [args.iterations] * len(todo), weights.parts, unit='iteration',
                         shown={'loss': 'total'}, save_every=args.save_every, output=args.output, quiet=args.quiet,
                         started=started, results=('seconds_per_iteration', 'content_loss', 'style_loss')) as run:
-            painted_pictures.paint(run, todo, paint, make_start, finish, args)
-    return painted_pictures.conclude(run, skipped, estimated_memory=tiling.bytes_needed, memory_before=memory_before)
+            painting.paint_pictures(run, todo, paint, make_start, finish, args)
+    return painting.conclude(run, skipped, estimated_memory=tiling.bytes_needed, memory_before=memory_before)
 
 
 if __name__ == '__main__':

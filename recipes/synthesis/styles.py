@@ -14,6 +14,7 @@ from common.errors import InputError
 from networks import style_networks
 from synthesis import color, frames, large_pictures, sizes
 
+NUM_STYLES = 26  # that have numbers
 SUFFIX = '.style.npz'  # of a learned style's file, after the painting's name
 SMOOTH = 0.7  # of a film, if nothing else is asked for
 MOST_DRAWS = 100  # of a crop until it shows something
@@ -64,7 +65,7 @@ def add_options(parser):
     add('--fps', type=cli.real_number(0.1, 240), metavar='N', help="frames per second (default: the video's own)")
 
 
-def find_styles(numbers, paths, blend, runs_dir, num_styles=26):
+def find_styles(numbers, paths, blend, runs_dir):
     """Finds which styles are asked for.
 
     Args:
@@ -72,7 +73,6 @@ def find_styles(numbers, paths, blend, runs_dir, num_styles=26):
       paths: list of Path: paintings, folders of them, learned styles or their paintings' names; or None.
       blend: list of the paths' weights to blend them all into one, [] for equal ones; or None.
       runs_dir: Path, the folder of the runs in which learned styles are looked for by name.
-      num_styles: those that have numbers.
 
     Returns:
       (list of Style; str, the kind of network that paints them).
@@ -80,7 +80,7 @@ def find_styles(numbers, paths, blend, runs_dir, num_styles=26):
     Raises:
       InputError: a number out of range, a weight that is not above 0, styles of both networks.
     """
-    styles = [_numbered(text, num_styles) for text in numbers or ()]
+    styles = [_numbered(text) for text in numbers or ()]
     found = []
     for path in paths or ():
         learned = None if path.exists() else _learned(path, runs_dir)
@@ -104,11 +104,11 @@ def find_styles(numbers, paths, blend, runs_dir, num_styles=26):
     else:
         styles += [Style(name=name, parts=((1.0, path),)) for name, path in zip(names, found)]
     if not styles:
-        styles = [_numbered(str(number), num_styles) for number in range(num_styles)]
+        styles = [_numbered(str(number)) for number in range(NUM_STYLES)]
     return styles, 'any painting' if len(learned) < len(found) else 'multistyle'
 
 
-def _numbered(text, num_styles):
+def _numbered(text):
     parts = []
     for part in text.split(','):
         number, _, weight = part.partition(':')
@@ -116,8 +116,8 @@ def _numbered(text, num_styles):
             number, weight = int(number), float(weight or 1)
         except ValueError:
             number, weight = -1, 0.0
-        if not 0 <= number < num_styles:
-            raise InputError(f'--style-number {text}: expected numbers from 0 to {num_styles - 1}, such as 7 or '
+        if not 0 <= number < NUM_STYLES:
+            raise InputError(f'--style-number {text}: expected numbers from 0 to {NUM_STYLES - 1}, such as 7 or '
                              '7:0.5,12:0.5')
         if not 0 < weight < float('inf'):
             raise InputError(f'--style-number {text}: expected weights above 0, as in 7:0.5,12:0.5')
