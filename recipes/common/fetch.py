@@ -189,22 +189,13 @@ def _length(path):
 
 
 class Package(NamedTuple):
-    """A published package that contains an asset.
-
-    Attributes:
-      registry: 'npm' or 'pypi'.
-      name: str.
-      version: str, exact.
-      sha256: str, of the package's archive (.tgz or .whl).
-      member: str, the asset's path in that archive.
-      python_version: str, such as '3.11', where the package asks for another Python than ours.
-    """
-    registry: str
+    """A published package that contains an asset."""
+    registry: str   # 'npm' or 'pypi'
     name: str
-    version: str
-    sha256: str
-    member: str
-    python_version: Optional[str] = None
+    version: str    # exact
+    sha256: str     # of the package's archive (.tgz or .whl)
+    member: str     # the asset's path in that archive
+    python_version: Optional[str] = None  # such as '3.11', where the package asks for another Python than ours
 
     def __str__(self):
         registry = {'npm': 'npm', 'pypi': 'PyPI'}[self.registry]

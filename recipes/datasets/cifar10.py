@@ -42,18 +42,11 @@ MAX_BYTES = 400 << 20  # that an archive may unpack to; the official ones have 1
 
 
 class Format(NamedTuple):
-    """One of the two forms in which CIFAR-10 is published.
-
-    Attributes:
-      archive: str, the archive's name.
-      folder: str, the name of the folder in it.
-      suffix: str, of the batches' names.
-      read: function of a batch's bytes and its name in messages to (labels, pixels).
-    """
-    archive: str
-    folder: str
-    suffix: str
-    read: Callable
+    """One of the two forms in which CIFAR-10 is published."""
+    archive: str        # its name
+    folder: str         # the name of the folder in it
+    suffix: str         # of the batches' names
+    read: Callable      # function of a batch's bytes and its name in messages to (labels, pixels)
 
 
 FORMATS = (Format(archive=ASSET.name, folder='cifar-10-batches-py', suffix='', read=cifar10_batches.read_pickled),

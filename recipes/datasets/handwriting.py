@@ -38,19 +38,13 @@ THIN_STROKE, USUAL_STROKE = 1.6, 2.2
 
 
 class Reading(NamedTuple):
-    """The digits found in a picture, from left to right, line by line.
-
-    Attributes:
-      digits: uint8 [num_digits, 28, 28], as MNIST's: white ink on black, each scaled with its proportions kept, so that
-        its longer side has 20 pixels, and moved by whole pixels until its center of mass is the center.
-      picture: float32 [height, width, 3], what they were found in: at most WORKING_SIZE large, cut out to the paper.
-      boxes: int [num_digits, 4], top, left, bottom and right in it.
-      notes: list of str, what was decided about the picture.
-    """
+    """The digits found in a picture, from left to right, line by line."""
+    # uint8 [num_digits, 28, 28], as MNIST's: white ink on black, each scaled with its proportions kept, so that its
+    # longer side has 20 pixels, and moved by whole pixels until its center of mass is the center.
     digits: np.ndarray
-    picture: np.ndarray
-    boxes: np.ndarray
-    notes: list
+    picture: np.ndarray     # float32 [height, width, 3], cut out to the paper and at most WORKING_SIZE large
+    boxes: np.ndarray       # int [num_digits, 4], top, left, bottom and right in it
+    notes: list             # of str, what was decided about the picture
 
 
 def find_digits(image, name='the picture', several=True):

@@ -40,20 +40,13 @@ class Split(NamedTuple):
 
 
 class ImageFolder(NamedTuple):
-    """A data set of labeled images, checked and split; every class is in every part.
-
-    Attributes:
-      class_names: tuple of str, sorted.
-      train, validation, test: Split.
-      skipped: tuple of (Path, str): each image that is in no part, and why.
-      description: str, one line: what was found and how it was split.
-    """
-    class_names: Tuple[str, ...]
+    """A data set of labeled images, checked and split; every class is in every part."""
+    class_names: Tuple[str, ...]    # sorted
     train: Split
     validation: Split
     test: Split
-    skipped: Tuple[Tuple[Path, str], ...]
-    description: str
+    skipped: Tuple[Tuple[Path, str], ...]   # each image that is in no part, and why
+    description: str                # one line: what was found and how it was split
 
 
 def summarize(data):

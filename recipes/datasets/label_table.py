@@ -14,16 +14,10 @@ MAX_BYTES = 1 << 27
 
 
 class Labels(NamedTuple):
-    """What a table says about the images.
-
-    Attributes:
-      parts: dict from part to {class name: list of Path, sorted}; a part without any class is not in it.
-      left_out: list of (Path, str): images without a row, rows without an image, and what is wrong with them.
-      columns: str, the names of the two columns that were read, for the user.
-    """
-    parts: Dict[str, dict]
-    left_out: list
-    columns: str
+    """What a table says about the images."""
+    parts: Dict[str, dict]  # part to {class name: list of Path, sorted}; a part without any class is not in it
+    left_out: list          # of (Path, str): images without a row, rows without an image, and what is wrong with them
+    columns: str            # the names of the two columns that were read, for the user
 
 
 def read(table, pools, roots):

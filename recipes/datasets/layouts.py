@@ -31,21 +31,12 @@ MAX_DEPTH = 3  # folders between the one that is named and the one that holds th
 
 
 class Layout(NamedTuple):
-    """Which files there are, by part and class.
-
-    Attributes:
-      root: Path, the folder that holds the parts or the classes.
-      parts: dict from 'train', 'validation', 'test' to {class name: list of Path, sorted}. Where there is no split, all
-        are in 'train'.
-      is_split: bool, whether there are folders for the parts.
-      unlabeled: tuple of (Path, str): images whose class is unknown, and why.
-      description: str, what was found, for the user.
-    """
-    root: Path
-    parts: Dict[str, dict]
-    is_split: bool
-    unlabeled: Tuple[Tuple[Path, str], ...]
-    description: str
+    """Which files there are, by part and class."""
+    root: Path                  # the folder that holds the parts or the classes
+    parts: Dict[str, dict]      # part to {class name: list of Path, sorted}; without a split, all are in 'train'
+    is_split: bool              # whether there are folders for the parts
+    unlabeled: Tuple[Tuple[Path, str], ...]     # images whose class is unknown, and why
+    description: str            # what was found, for the user
 
 
 def find(data_dir, quiet=False):

@@ -27,20 +27,12 @@ NUM_SAMPLE_VALIDATION = 500
 
 
 class DataSet(NamedTuple):
-    """A data set in MNIST's format.
-
-    Attributes:
-      title: str, its name in messages.
-      folder: str, its folder's name within the data folder.
-      assets: list of download.Asset: training images and labels, test images and labels.
-      class_names: tuple of str, in the order of the labels.
-      system_dir: str, where an operating system's package installs it, or ''.
-    """
-    title: str
-    folder: str
-    assets: list
-    class_names: Tuple[str, ...]
-    system_dir: str = ''
+    """A data set in MNIST's format."""
+    title: str                      # its name in messages
+    folder: str                     # its folder's name within the data folder
+    assets: list                    # of download.Asset: training images and labels, test images and labels
+    class_names: Tuple[str, ...]    # in the order of the labels
+    system_dir: str = ''            # where an operating system's package installs it, or ''
 
 
 def _assets(sizes, checksums, content_checksums, mirrors, by_hand, package=None):

@@ -10,13 +10,8 @@ from common.errors import InputError
 class SplitData(NamedTuple):
     """A data set, read and split.
 
-    Attributes:
-      train_images, validation_images, test_images: uint8 [num_images, 28, 28], 255 the ink; or, of CIFAR-10,
-        [num_images, 32, 32, 3], RGB.
-      train_labels, validation_labels, test_labels: int [num_images], in [0, 9].
-      class_names: tuple of str, in the order of the labels.
-      source: str, where it was found.
-      checksums: dict from the name of a file or batch to the SHA-256 of what is in it.
+    Images are uint8 [num_images, 28, 28], 255 the ink, or, of CIFAR-10, [num_images, 32, 32, 3], RGB; labels are int
+    [num_images], in [0, 9].
     """
     train_images: np.ndarray
     train_labels: np.ndarray
@@ -24,9 +19,9 @@ class SplitData(NamedTuple):
     validation_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
-    class_names: Tuple[str, ...]
-    source: str
-    checksums: Dict[str, str]
+    class_names: Tuple[str, ...]    # in the order of the labels
+    source: str                     # where it was found
+    checksums: Dict[str, str]       # from the name of a file or batch to the SHA-256 of what is in it
 
 
 def split(images, labels, num_validation, **others):
