@@ -168,7 +168,7 @@ def _files_of_zip(archive, wanted):
 
 
 def _files_of_tar(archive, max_bytes, wanted):
-    with _open_tar_bytes(archive) as source:
+    with (archive.open('rb') if archive.name.lower().endswith('.tar') else gzip.open(str(archive))) as source:
         # Headers are read into memory and members passed over by reading them: both count.
         stream = _Bounded(source, max_bytes + MAX_FILES * HEADER_BYTES)
         # forwards only: bytes are counted as they come
@@ -181,10 +181,6 @@ def _files_of_tar(archive, max_bytes, wanted):
                 yield info.name, tar.extractfile(info)
         while stream.read(CHUNK):  # on to the checksum at the end of a gz, which comes after the end of the tar
             pass
-
-
-def _open_tar_bytes(archive):
-    return archive.open('rb') if archive.name.lower().endswith('.tar') else gzip.open(str(archive))
 
 
 def _file_of_gz(archive, wanted):
