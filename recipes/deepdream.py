@@ -348,7 +348,7 @@ def main(argv=None):
     parallel.check_jobs(len(jobs), 'a film' if source else 'one picture')
     files.check_no_input(args.output, [job.content for job in jobs] + [args.mask, args.guide, args.graph, args.labels])
     mask = args.mask and images.to_gray(images.load_image(args.mask))
-    guide = args.guide and objectives.load_guide(args.guide)
+    guide = args.guide and images.fit(images.load_image(args.guide), objectives.GUIDE_SIZE)
     network = load_network()
     ascend = partial(dream, seed=args.seed, jitter=args.jitter, laplacian_levels=args.laplacian_levels, mask=mask)
     finished = partial(color.finish, preserve_color=args.preserve_color, blend=args.blend, contrast=jobs[0].contrast)

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
-from common import images
 from common.errors import InputError, did_you_mean
 from common.session import tf
 from networks import classifiers
@@ -241,12 +240,6 @@ def guided(activations, guide):
     num_channels = activations.shape.as_list()[-1]
     products = tf.matmul(tf.reshape(activations, [-1, num_channels]), guide, transpose_b=True)
     return tf.reshape(tf.reduce_max(products, axis=1), shape[:3]) / num_channels
-
-
-def load_guide(path):
-    """Loads a guide image, shrunk where it is larger than what the network sees at a time."""
-    guide = images.load_image(path)
-    return images.fit(guide, GUIDE_SIZE)
 
 
 def guide_features(sess, graph, guide):
