@@ -253,6 +253,7 @@ def resize_image(image, height, width, resampling=Image.Resampling.LANCZOS):
     Args:
       image: [height, width] or [height, width, channels], any range.
       height, width: the new size in pixels.
+      resampling: Pillow's filter.
 
     Returns:
       float32, the same number of axes; where the filter overshoots, clipped to the range of `image`.
@@ -310,7 +311,7 @@ def fill(image, height, width):
     """
     factor = max(height / image.shape[0], width / image.shape[1])
     filling = resize_image(image, max(height, round(image.shape[0] * factor)),
-                                  max(width, round(image.shape[1] * factor)))
+                           max(width, round(image.shape[1] * factor)))
     top, left = (filling.shape[0] - height) // 2, (filling.shape[1] - width) // 2
     return filling[top:top + height, left:left + width]
 
