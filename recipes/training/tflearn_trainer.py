@@ -70,7 +70,7 @@ def fit(build_model, data, num_epochs, batch_size, seed, run_id, metrics_path, q
 
 
 def _mend(flow_class):
-    """Takes two races between its threads out of tflearn's FeedDictFlow."""
+    """Takes two races between its threads, and a second's wait in every epoch, out of tflearn's FeedDictFlow."""
     def clear_queues(flow):  # tflearn's own waits forever if a thread takes the last item before it can
         for waiting in (flow.feed_dict_queue, flow.batch_ids_queue):
             with contextlib.suppress(queue.Empty):
@@ -80,7 +80,13 @@ def _mend(flow_class):
     def shuffle_samples(flow):  # not in place: batches that wait are parts of the order before
         flow.index_array = np.random.permutation(flow.index_array)
 
+    def wait_for_threads(flow):  # tf.train.Coordinator looks once a second whether they have ended
+        while any(thread.ident is None or thread.is_alive() for thread in flow.threads):  # None: not yet started
+            time.sleep(0.01)
+        flow.feed_dict_queue.put(False)  # no more batches
+
     flow_class.clear_queues, flow_class.shuffle_samples = clear_queues, shuffle_samples
+    flow_class.wait_for_threads = wait_for_threads
 
 
 def _check_weights(weights):

@@ -65,6 +65,7 @@ def test_the_same_seed_takes_the_same_batches_and_gives_the_same_weights(tmp_pat
                            tensorboard_dir=str(tmp_path / 'tensorboard'))
 
     monkeypatch.setattr(tflearn.data_flow.FeedDictFlow, 'retrieve_data', retrieve_data)
+    monkeypatch.setattr(tf.train.Coordinator, 'wait_for_stop', None)  # which would take a second
     weights, taken = [], []
     for seed in (0, 0, 1):
         batches.clear()
