@@ -24,7 +24,8 @@ def run_of(tmp_path):
 def places(path, count):
     """Returns (row, column) of the top left pixel of the grays 10, 11, ... of a sheet; None where there is none."""
     sheet = images.load_image(path)
-    found = [np.argwhere((sheet == 10 + number).all(axis=-1)) for number in range(count)]
+    grays = np.where((sheet == sheet[..., :1]).all(axis=-1), sheet[..., 0], -1)
+    found = [np.argwhere(grays == 10 + number) for number in range(count)]
     return [tuple(where[0]) if len(where) >= 64 * 64 else None for where in found]
 
 
