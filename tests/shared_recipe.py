@@ -14,9 +14,15 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
+import small_cifar10
 import tiny_recipes
 
-from common import pages, parallel, shared_folders
+from common import pages, parallel, plotting, shared_folders
+from datasets import mnist
+
+CLASSIFIERS = 'mnist', 'cifar10', 'transfer'  # whose figures are not compared
+load_sample, render = mnist.load_sample, pages.render
 
 
 def play(folder, name, output, options, stop):
@@ -26,13 +32,43 @@ def play(folder, name, output, options, stop):
     own = folder / f'process-{parallel.rank()}-of-{parallel.size()}' / name  # each makes its images
     own.mkdir(parents=True, exist_ok=True)
     (own.parent / 'pid').write_text(str(os.getpid()))
+    small_cifar10.NUM_TRAINING, small_cifar10.NUM_VALIDATION, small_cifar10.NUM_TEST = 40, 20, 20
     subject = tiny_recipes.SUBJECTS[name](own)
-    unseen = (name, parallel.size()) == ('mnist', 3)  # its figures, which take longer than the rest
+    if name == 'mnist':
+        narrow(subject.module)
     if stop and stop[2] == parallel.rank():
         tiny_recipes.stop_after(getattr(signal, stop[0]), stop[1], folder / 'signal')
-    with mock.patch.object(pages, 'save', lambda *unused: None) if unseen else contextlib.nullcontext():
+    with contextlib.ExitStack() as patches:
+        patches.enter_context(mock.patch.object(pages, 'render', blank if name in CLASSIFIERS else without_words))
+        if (name, parallel.size()) == ('mnist', 3):  # the names of their files are not compared either
+            for function in [function for function in dir(plotting) if function.startswith('plot_')]:
+                patches.enter_context(mock.patch.object(plotting, function, lambda *args, **kwargs: None))
         return subject.module.main([*subject.options, *subject.places, '--threads', '1', '--output-dir',
                                     str(folder / output), *options])
+
+
+def blank(figure):
+    """Returns a black square in a Figure's place."""
+    return np.zeros([8, 8, 3], np.uint8)
+
+
+def without_words(figure):
+    """Draws a Figure without its words, which take longer than the recipe's work."""
+    for axes in figure.axes:
+        axes.set_axis_off()
+        axes.set_title('', loc='left')
+    for text in [text for place in [figure, *figure.axes] for text in place.texts]:
+        text.set_visible(False)
+    return render(figure)
+
+
+def narrow(recipe):
+    """Gives the recipe of the digits a network of 8, 12 and 40 units, and a tenth of the bundled digits."""
+    digits = load_sample()
+    few = digits._replace(**{name: getattr(digits, name)[::10] for name in digits._fields
+                             if name.endswith(('_images', '_labels'))})
+    recipe.CONV1_MAPS, recipe.CONV2_MAPS, recipe.HIDDEN_UNITS = 8, 12, 40
+    mnist.load_sample = lambda: few
 
 
 if __name__ == '__main__':

@@ -8,7 +8,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import List, NamedTuple, Tuple
 from unittest import mock
@@ -26,6 +29,7 @@ from training import optimization, shared_steps
 
 RECIPES = Path(__file__).resolve().parent.parent / 'recipes'
 SHARED_RECIPE = Path(__file__).with_name('shared_recipe.py')
+LAUNCHED = Path(__file__).with_name('launched.py')
 LAUNCHER = next((str(path) for path in (Path(sys.executable).with_name('mpirun'), shutil.which('mpirun'))
                  if path and os.path.exists(str(path))), None)  # the one of the wheel, or of the machine
 needs_mpi = pytest.mark.skipif(not (LAUNCHER and importlib.util.find_spec('mpi4py')),
@@ -35,12 +39,34 @@ SETTINGS = {'OMPI_ALLOW_RUN_AS_ROOT': '1', 'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM': '1'
             'PYTHONPATH': os.pathsep.join([str(RECIPES), *filter(None, [os.environ.get('PYTHONPATH')])])}
 
 
-def run(count, *words):
-    """Runs `count` processes of a Python program, one without mpirun; returns (exit code, stdout, stderr)."""
-    launcher = [LAUNCHER, '--map-by', ':OVERSUBSCRIBE', '--bind-to', 'none', '-n', str(count)] if count > 1 else []
-    done = subprocess.run([*launcher, sys.executable, *map(str, words)], env=dict(os.environ, **SETTINGS), timeout=300,
-                          stdin=subprocess.DEVNULL, capture_output=True, encoding='utf-8')
+def run(count, *words, host=None):
+    """Runs `count` processes of a Python program under mpirun; returns (exit code, stdout, stderr).
+
+    Those that the launcher starts ask the one that listens at `host`, a socket's path, where there is one.
+    """
+    program = [sys.executable, *(['-S', '-E', str(LAUNCHED), host] if host else []), *map(str, words)]
+    done = subprocess.run([LAUNCHER, '--map-by', ':OVERSUBSCRIBE', '--bind-to', 'none', '-n', str(count), *program],
+                          env=dict(os.environ, **SETTINGS), timeout=300, stdin=subprocess.DEVNULL, capture_output=True,
+                          encoding='utf-8')
     return done.returncode, done.stdout, done.stderr
+
+
+def run_alone(forks, path, *words, folder, **environ):
+    """Runs a Python program in a fork of one that has imported TensorFlow; returns (exit code, stdout, stderr)."""
+    return forks.run(f'import runpy\nrunpy.run_path({str(path)!r}, run_name="__main__")', *words, folder=folder,
+                     **environ)
+
+
+def run_forks(forks, count, *words):
+    """Runs `count` processes as `run` does, but as forks of one that has imported TensorFlow; one without mpirun."""
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:  # a socket's path has to be short
+        if count == 1:
+            return run_alone(forks, *words, folder=folder, **SETTINGS)
+        path = os.path.join(folder, 'host')
+        hosted = pool.submit(forks.run, f'import launched\nlaunched.host({path!r}, {count})', folder=folder)
+        found = run(count, *words, host=path)
+        assert hosted.result()[0] == 0, (hosted.result(), found)
+        return found
 
 
 def variables(run_dir):
@@ -101,33 +127,36 @@ def test_layers_after_dropout_begin_with_the_same_weights(monkeypatch):
 
 @pytest.mark.parametrize('names', [('OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_RANK'), ('PMI_SIZE', 'PMI_RANK'),
                                    ('SLURM_STEP_NUM_TASKS', 'SLURM_PROCID')])
-def test_processes_that_find_no_mpi_end_in_one_line(names, tmp_path):
+def test_processes_that_find_no_mpi_end_in_one_line(forks, names, tmp_path):
     (tmp_path / 'mpi4py').mkdir()
     (tmp_path / 'mpi4py' / '__init__.py').touch()  # without its module MPI
+    program = tmp_path / 'program.py'
+    program.write_text(f'import runpy, sys\nsys.path.insert(0, {str(tmp_path)!r})\n'
+                       f'runpy.run_path({str(RECIPES / "concepts.py")!r}, run_name="__main__")\n')
     for rank, expected in ((0, 'concepts.py: error: started as 2 processes, but this Python has no mpi4py'), (1, '')):
-        environ = dict(os.environ, PYTHONPATH=str(tmp_path), **dict(zip(names, ('2', str(rank)))))
-        done = subprocess.run([sys.executable, str(RECIPES / 'concepts.py'), '--help'], env=environ,
-                              capture_output=True, encoding='utf-8')
-        assert done.returncode == 3 and done.stdout == '' and len(done.stderr.splitlines()) == len(expected[:1])
-        assert done.stderr.startswith(expected)
+        code, out, err = run_alone(forks, program, '--help', folder=tmp_path, **dict(zip(names, ('2', str(rank)))))
+        assert code == 3 and out == '' and len(err.splitlines()) == len(expected[:1])
+        assert err.startswith(expected)
 
 
-def test_each_process_of_a_machine_takes_a_card(monkeypatch, tmp_path):
+def test_each_process_of_a_machine_takes_a_card(forks, tmp_path):
     for number in range(2):
         (tmp_path / 'gpus' / str(number)).mkdir(parents=True)
     (tmp_path / 'mpi4py').mkdir()
     (tmp_path / 'mpi4py' / '__init__.py').touch()
     (tmp_path / 'mpi4py' / 'MPI.py').write_text(
-        'import sys\nCOMM_TYPE_SHARED = 1\nclass Near:\n    size, rank = 4, int(sys.argv[2])\n    Free = lambda: None\n'
+        'import sys\nCOMM_TYPE_SHARED = 1\nclass Near:\n    size, rank = 4, int(sys.argv[3])\n    Free = lambda: None\n'
         'class COMM_WORLD:\n    size, rank = 4, 0\n    Split_type = lambda kind: Near\n')
-    program = ('from pathlib import Path\nimport os, sys\nfrom common import parallel\n'
-               'parallel._GPUS = Path(sys.argv[1])\nparallel.join()\nprint(os.environ.get("CUDA_VISIBLE_DEVICES"))\n')
+    (tmp_path / 'program.py').write_text(
+        'from pathlib import Path\nimport os, sys\nfrom common import parallel\nsys.path.insert(0, sys.argv[1])\n'
+        'os.environ.pop("CUDA_VISIBLE_DEVICES", None)\nos.environ.update([pair.split("=") for pair in sys.argv[4:]])\n'
+        'parallel._GPUS = Path(sys.argv[2])\nparallel.join()\nprint(os.environ.get("CUDA_VISIBLE_DEVICES"))\n')
 
     def card(local_rank, folder='gpus', **more):
-        environ = dict(os.environ, PYTHONPATH=os.pathsep.join([str(tmp_path), str(RECIPES)]), OMPI_COMM_WORLD_SIZE='4')
-        environ.pop('CUDA_VISIBLE_DEVICES', None)
-        return subprocess.run([sys.executable, '-c', program, str(tmp_path / folder), str(local_rank)], check=True,
-                              env=dict(environ, **more), stdout=subprocess.PIPE, encoding='utf-8').stdout.split()[0]
+        code, out, err = run_alone(forks, tmp_path / 'program.py', tmp_path, tmp_path / folder, local_rank,
+                                   *map('='.join, more.items()), folder=tmp_path, OMPI_COMM_WORLD_SIZE='4')
+        assert code == 0, err
+        return out.split()[0]
     assert [card(number) for number in range(3)] == ['0', '1', '0'] and card(1, 'none') == 'None'
     assert [card(number, CUDA_VISIBLE_DEVICES='4,6,7') for number in (1, 3)] == ['6', '4']  # Slurm names all to each
     assert card(1, CUDA_VISIBLE_DEVICES='5') == '5'
@@ -156,7 +185,7 @@ def test_folders_that_killed_processes_left_are_removed(monkeypatch, tmp_path):
 # ---- Several ----
 
 @needs_mpi
-def test_sums_come_in_the_order_of_the_processes(tmp_path):
+def test_sums_come_in_the_order_of_the_processes(forks, tmp_path):
     # In float32 (1e8 + 1) - 1e8 is 0, and (1e8 - 1e8) + 1 is 1.
     (tmp_path / 'program.py').write_text("""
 import errno, os, sys
@@ -186,7 +215,7 @@ parallel.agreed(rank == 2)
 assert (parallel.take_step(rank), parallel.agreed(False)) == ((0, 1, 2), True)
 assert parallel.each(lambda number: (number, rank), range(4)) == [(0, 0), (1, 1), (2, 2), (3, 0)]
 """)
-    code, _, err = run(3, tmp_path / 'program.py')
+    code, _, err = run_forks(forks, 3, tmp_path / 'program.py')
     assert code == 0, err
 
 
@@ -203,9 +232,9 @@ class Played(NamedTuple):
     seconds: float
 
 
-def play(count, folder, *scenes):
+def play(forks, count, folder, *scenes):
     """Plays scenes of shared_recipe.py; returns Played."""
-    code, *texts = run(count, SHARED_RECIPE, folder, json.dumps(scenes))
+    code, *texts = run_forks(forks, count, SHARED_RECIPE, folder, json.dumps(scenes))
     seconds, signaled = 0.0, folder / 'signal'
     if signaled.exists():
         while any(map(lives, (int(path.read_text()) for path in folder.glob(f'process-*-of-{count}/pid')))):
@@ -224,7 +253,7 @@ def lives(pid):
     return False
 
 
-MNIST = ['--steps', '20', '--batch-size', '50', '--validate-every', '5']
+MNIST = ['--steps', '10', '--batch-size', '50', '--validate-every', '3']
 KINDS = {'mnist': 'mnist_convnet', 'cifar10': 'cifar10_tflearn', 'transfer': 'vgg16_transfer',
          'style': 'style_transfer', 'dream': 'deepdream', 'fast': 'fast_style_transfer',
          'features': 'feature_visualization'}
@@ -245,26 +274,28 @@ class Story(NamedTuple):
 
 
 @pytest.fixture(scope='module')
-def story(tmp_path_factory):
-    """Plays it, in four starts: TensorFlow takes longer to start than the rest to run."""
+def story(forks, tmp_path_factory):
+    """Plays it, in four starts."""
     folder = tmp_path_factory.mktemp('story')
-    photographs = [tiny_recipes.noise(folder / f'{number}.png', 80, 96 + 16 * number) for number in range(4)]
+    photographs = [tiny_recipes.noise(folder / f'{number}.png', 80, 96 + 8 * number) for number in range(4)]
     options = dict.fromkeys(KINDS, [])
-    options.update(mnist=MNIST, dream=['--content', *photographs[:2]],
-                   fast=['--content', *photographs[:2]], style=[
-                       '--content', *photographs, '--style', tiny_recipes.noise(folder / 'painting.png', 70, 50)])
+    options.update(mnist=MNIST, cifar10=['--batch-size', '20'], transfer=['--epochs', '2'],
+                   dream=['--content', *photographs[:2]],
+                   fast=['--content', *photographs[:2], '--style-number', '0', '5:1,7:2'], style=[
+                       '--content', *photographs, '--style', tiny_recipes.noise(folder / 'painting.png', 70, 50),
+                       '--iterations', '6'])
     resumed = ['--resume']
 
     def everything(count):
         return [[kind, str(count), options[kind], None] for kind in KINDS] + [
             [kind, '2', ['--predict', *photographs[:3]], None] for kind in ('cifar10', 'transfer')]
-    killed = play(3, folder, ['mnist', '3', MNIST, None], ['mnist', 'stopped', MNIST, ['SIGINT', 7, 1]],
-                  ['mnist', 'stopped', MNIST + resumed, ['SIGKILL', 5, 2]])
+    killed = play(forks, 3, folder, ['mnist', '3', MNIST, None], ['mnist', 'stopped', MNIST, ['SIGINT', 4, 1]],
+                  ['mnist', 'stopped', MNIST + resumed, ['SIGKILL', 3, 2]])
     refused = resume_alone(folder)
-    two = play(2, folder, *everything(2), ['style', 'stopped', options['style'], ['SIGKILL', 5, 1]])
-    three = play(3, folder, ['mnist', 'stopped', MNIST + resumed, None],
+    two = play(forks, 2, folder, *everything(2), ['style', 'stopped', options['style'], ['SIGKILL', 4, 1]])
+    three = play(forks, 3, folder, ['mnist', 'stopped', MNIST + resumed, None],
                  ['style', 'stopped', options['style'] + resumed, ['SIGINT', 1, 1]])
-    one = play(1, folder, *everything(1), ['style', 'stopped', options['style'] + resumed, None])
+    one = play(forks, 1, folder, *everything(1), ['style', 'stopped', options['style'] + resumed, None])
     return Story(folder, killed, refused, two, three, one)
 
 
@@ -283,7 +314,7 @@ def resume_alone(folder):
 @pytest.mark.slow
 def test_several_processes_compute_what_one_does(story):
     one, two, three = (story.run_dir(count, 'mnist') for count in (1, 2, 3))
-    assert 0 < difference(one, two) < 1e-4 and 0 < difference(one, three) < 1e-4
+    assert 0 < difference(one, two) < 1e-6 and 0 < difference(one, three) < 1e-6  # not averaged, 3e-3
     metrics = [(folder / 'metrics.csv').read_text().splitlines()[-1].split(',') for folder in (one, two)]
     np.testing.assert_allclose(*[[float(cell) for cell in row] for row in metrics], rtol=1e-3)
     record = json.loads((two / 'run.json').read_text())
@@ -296,7 +327,7 @@ def test_several_processes_compute_what_one_does(story):
 @pytest.mark.parametrize('kind', ['cifar10', 'transfer'])
 def test_two_processes_compute_what_one_does_in_other_recipes(story, kind):
     run_dirs = [story.run_dir(count, kind) for count in (1, 2)]
-    assert 0 < difference(*run_dirs, pattern=r'(?!.*Adam).*(W|b|kernel|bias)') < 1e-4
+    assert 0 < difference(*run_dirs, pattern=r'(?!.*Adam).*(W|b|kernel|bias)') < 1e-6  # not averaged, 1e-4 or 2e-4
     features = [{path.relative_to(run_dir.parent): path.read_bytes() for path in run_dir.parent.rglob('features/*/*')}
                 for run_dir in run_dirs]
     assert features[0] == features[1] and bool(features[0]) == (kind == 'transfer')
@@ -337,7 +368,7 @@ def test_processes_share_out_what_one_makes(story, kind):
 def test_one_of_three_ends_all_and_the_run_resumes(story):
     code, _, err = story.killed.scenes[1]
     assert code == 130 and err.count('mnist_convnet.py: ') == 1, err
-    assert 'mnist_convnet.py: interrupted: step 8 of 20 is saved. Resume with: mpirun -n 3 ' in err
+    assert 'mnist_convnet.py: interrupted: step 5 of 10 is saved. Resume with: mpirun -n 3 ' in err
     assert story.killed.code and 0 < story.killed.seconds < 10
     code, err = story.refused
     assert code == 2 and err.count('mnist_convnet.py: ') == 1, err
@@ -359,17 +390,18 @@ def test_pictures_that_one_of_two_processes_leaves_are_made_by_three_and_by_one(
 
 
 @needs_mpi
-def test_what_cannot_be_split_is_refused_in_one_line(tmp_path):
-    code, out, err = run(2, RECIPES / 'deepdream.py', '--output-dir', tmp_path, '--frames', '2')
+def test_what_cannot_be_split_is_refused_in_one_line(forks, tmp_path):
+    code, out, err = run_forks(forks, 2, RECIPES / 'deepdream.py', '--output-dir', tmp_path, '--frames', '2')
     assert code == 2 and out == '' and err.count('deepdream.py: error') == 1
     assert 'a film runs as one process, not as 2; start it without mpirun' in err and not list(tmp_path.iterdir())
 
 
 @needs_mpi
-@pytest.mark.parametrize('options, message', [
-    (['--batch-size', '1'], '--batch-size 1: 2 processes share a batch; give a larger one'),
-    (['--steps', '0'], 'argument --steps: 0 given, expected a whole number of at least 1'),
-    (['--predict', 'digit.png'], '; train one first: python recipes/mnist_convnet.py')])  # only the first looks
-def test_a_mistake_is_one_line(tmp_path, options, message):
-    code, out, err = run(2, RECIPES / 'mnist_convnet.py', '--data-dir', tmp_path, '--output-dir', tmp_path, *options)
+@pytest.mark.parametrize('forked, options, message', [
+    (False, ['--batch-size', '1'], '--batch-size 1: 2 processes share a batch; give a larger one'),
+    (True, ['--steps', '0'], 'argument --steps: 0 given, expected a whole number of at least 1'),
+    (True, ['--predict', 'digit.png'], '; train one first: python recipes/mnist_convnet.py')])  # only the first looks
+def test_a_mistake_is_one_line(forks, tmp_path, forked, options, message):
+    start = partial(run_forks, forks) if forked else run
+    code, out, err = start(2, RECIPES / 'mnist_convnet.py', '--data-dir', tmp_path, '--output-dir', tmp_path, *options)
     assert code == 2 and out == '' and message in err and err.count('mnist_convnet.py: error') == 1
