@@ -78,7 +78,7 @@ def test_occlusion_finds_what_the_answer_loses(explainer):
     for_it, against = explainer.occlusion(image, 0), explainer.occlusion(image, 1)
     assert np.unravel_index(for_it.argmax(), for_it.shape) in [(row, column) for row in (2, 3) for column in (0, 1)]
     np.testing.assert_allclose(against, -for_it, atol=1e-6)
-    assert np.abs(for_it[:, 5:]).max() == 0
+    assert np.abs(for_it[:, 5:]).max() < 1e-6  # processors round differently by the place in a batch
 
 
 def test_grad_cam_is_as_large_as_the_image(explainer):
