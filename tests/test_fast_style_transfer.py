@@ -16,10 +16,12 @@ from synthesis import frames, large_pictures, memory
 
 @pytest.fixture(scope='module')
 def models_dir(tmp_path_factory):
-    """The networks' files with random weights."""
+    """The networks' files with random weights and one residual block; test_style_networks.py has whole ones."""
     folder = tmp_path_factory.mktemp('models')
-    tiny_networks.write_style_networks(folder)
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_networks.shorten_style_networks(patch.setattr)
+        tiny_networks.write_style_networks(folder)
+        yield folder
 
 
 @pytest.fixture

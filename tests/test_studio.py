@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import small_mnist
 import tiny_networks
 from common import images, runs, tasks
 from common.errors import InputError
@@ -572,9 +573,10 @@ def test_ctrl_c_interrupts_the_job_and_saves_it(output_dir):
 
 
 @pytest.mark.slow
-def test_a_drawn_digit_is_read_by_the_latest_run(served, tmp_path):
+def test_a_drawn_digit_is_read_by_the_latest_run(served, tmp_path, monkeypatch):
     import mnist_convnet
     from datasets import mnist
+    small_mnist.narrow(monkeypatch.setattr)
     code, headers, text = served.ask('POST', '/digit', png())
     assert code == 200 and 'no run in' in json.loads(text)['error']
     arguments = ['--steps', '120', '--batch-size', '32', '--output-dir', str(served.output_dir), '--data-dir',

@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip('waitress', reason='needs requirements-studio.txt (make venv-studio)')
 pytest.importorskip('flask', reason='needs requirements-studio.txt (make venv-studio)')
+import small_mnist  # noqa: E402
 import test_studio  # noqa: E402
 from test_studio import LONG, encode, pixels, state, wait_for  # noqa: E402
 
@@ -125,8 +126,9 @@ def test_a_person_dreams_cancels_reloads_and_resumes(served, browser, tmp_path):
     assert len(sizes) > 2 and all(sizes) and browser.complaints() == []
 
 
-def test_a_digit_is_read_as_it_is_drawn(served, browser, tmp_path):
+def test_a_digit_is_read_as_it_is_drawn(served, browser, tmp_path, monkeypatch):
     import mnist_convnet
+    small_mnist.narrow(monkeypatch.setattr)
     assert mnist_convnet.main(['--steps', '150', '--batch-size', '32', '--output-dir', str(served.output_dir),
                                '--data-dir', str(tmp_path / 'none'), '--quiet']) == 0
     browser.open(f'http://{served.host}/')

@@ -63,6 +63,13 @@ def _inception_graph():
         return graph.as_graph_def().SerializeToString()
 
 
+def shorten_style_networks(set_attribute):
+    """Leaves the feed-forward style networks one residual block; `set_attribute` is monkeypatch.setattr, or setattr."""
+    from networks import style_networks
+    set_attribute(style_networks, 'LAYOUTS', {
+        kind: dict(layout, num_residuals=1) for kind, layout in style_networks.LAYOUTS.items()})
+
+
 def write_style_networks(folder):
     """Writes the three files of the feed-forward style networks into a folder: of their true sizes, random weights.
 

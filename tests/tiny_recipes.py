@@ -154,12 +154,12 @@ def fast(folder, *options, takes='--content', num_steps=6, disk=(6000, 'network.
     """The networks of fast style transfer with random weights, one residual block: two small images, three styles."""
     import fast_style_transfer
     import tiny_networks
-    from networks import style_networks, vgg
+    from networks import vgg
     from synthesis import picture_run
     weights = tiny_networks.vgg19_weights()
     vgg.obtain_weights = lambda *args, **kwargs: ('vgg16', weights, 'tiny', '0' * 64)
     picture_run.SECONDS_BETWEEN_CHECKPOINTS = 0.0
-    style_networks.LAYOUTS = {kind: dict(layout, num_residuals=1) for kind, layout in style_networks.LAYOUTS.items()}
+    tiny_networks.shorten_style_networks(setattr)
     tiny_networks.write_style_networks(folder / 'models')
     options = options or ('--content', noise(folder / 'photo.png', 48, 64), noise(folder / 'other.png', 52, 40),
                           '--style-number', '0', '3', '5:1,7:2')
