@@ -54,11 +54,12 @@ report: venv  ## write the page of every run in output/ anew, and the list of al
 studio: venv-studio  ## start recipes, watch them and look at their runs in a browser
 	.venv/bin/python recipes/studio.py $(ARGS)
 
+# three at once, also on two processors: tests wait for programs, browsers, disks
 test: venv-dev  ## run the tests
-	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	.venv/bin/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 test-fast: venv-dev  ## run the tests that take less than two seconds each
-	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+	.venv/bin/python -m pytest -n 3 --dist loadfile -m "not slow" $(ARGS)
 
 fuzz: venv-dev  ## try thousands of bad inputs (ARGS="kills": kills and resumptions) on tiny runs
 	.venv/bin/python -W ignore tests/fuzz.py --count 3000 $(ARGS)
