@@ -19,10 +19,9 @@ import small_cifar10
 import tiny_recipes
 
 from common import pages, parallel, plotting, shared_folders
-from datasets import mnist
 
 CLASSIFIERS = 'mnist', 'cifar10', 'transfer'  # whose figures are not compared
-load_sample, render = mnist.load_sample, pages.render
+render = pages.render
 
 
 def play(folder, name, output, options, stop):
@@ -34,8 +33,6 @@ def play(folder, name, output, options, stop):
     (own.parent / 'pid').write_text(str(os.getpid()))
     small_cifar10.NUM_TRAINING, small_cifar10.NUM_VALIDATION, small_cifar10.NUM_TEST = 40, 20, 20
     subject = tiny_recipes.SUBJECTS[name](own)
-    if name == 'mnist':
-        narrow(subject.module)
     if stop and stop[2] == parallel.rank():
         tiny_recipes.stop_after(getattr(signal, stop[0]), stop[1], folder / 'signal')
     with contextlib.ExitStack() as patches:
@@ -60,15 +57,6 @@ def without_words(figure):
     for text in [text for place in [figure, *figure.axes] for text in place.texts]:
         text.set_visible(False)
     return render(figure)
-
-
-def narrow(recipe):
-    """Gives the recipe of the digits a network of 8, 12 and 40 units, and a tenth of the bundled digits."""
-    digits = load_sample()
-    few = digits._replace(**{name: getattr(digits, name)[::10] for name in digits._fields
-                             if name.endswith(('_images', '_labels'))})
-    recipe.CONV1_MAPS, recipe.CONV2_MAPS, recipe.HIDDEN_UNITS = 8, 12, 40
-    mnist.load_sample = lambda: few
 
 
 if __name__ == '__main__':
